@@ -1,0 +1,1 @@
+//! Bridges devices onto IoT Hub.

@@ -1,0 +1,2 @@
+//! The command of this package.
+fn main() {}

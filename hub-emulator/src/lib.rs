@@ -1,0 +1,1 @@
+//! An IoT Hub on a laptop.

@@ -1,0 +1,1 @@
+//! IoT Hub's protocols as values and state machines.

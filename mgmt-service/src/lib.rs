@@ -1,0 +1,1 @@
+//! Reboots devices over IoT Hub and follows them to a verdict.
