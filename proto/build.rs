@@ -13,7 +13,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .include_imports(true)
         .open_files(["iothubdm/v1/device_management.proto"])?
         .file_descriptor_set();
-    fs::write(out.join("iothubdm_descriptor.bin"), descriptors.encode_to_vec())?;
+    fs::write(
+        out.join("iothubdm_descriptor.bin"),
+        descriptors.encode_to_vec(),
+    )?;
 
     tonic_prost_build::configure().compile_fds(descriptors)?;
     Ok(())

@@ -2,8 +2,11 @@
 //! `iothubdm/v1/device_management.proto`. The comments in that file are the API's documentation.
 
 /// Version 1 of the API.
-#[expect(missing_docs, reason = "prost and tonic generate a few items without documentation")]
-#[expect(clippy::pedantic, reason = "generated code")]
+#[expect(
+    clippy::allow_attributes,
+    unused_qualifications,
+    reason = "generated code"
+)]
 pub mod v1 {
     tonic::include_proto!("iothubdm.v1");
 
