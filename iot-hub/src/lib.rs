@@ -1,1 +1,3 @@
 //! IoT Hub's protocols as values and state machines.
+
+pub mod reboot;
