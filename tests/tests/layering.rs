@@ -1,0 +1,111 @@
+//! Who may know whom: the crates' dependencies are exactly those that the architecture allows.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
+
+use serde_json::Value;
+
+/// Each crate of the workspace with the workspace crates it may depend on when it runs.
+const MAY_KNOW: [(&str, &[&str]); 10] = [
+    ("iothubdm-proto", &[]),
+    ("iot-hub", &[]),
+    ("mqtt-wire", &[]),
+    ("hub-emulator", &["iot-hub", "mqtt-wire"]),
+    ("mgmt-service", &["iothubdm-proto", "iot-hub"]),
+    ("device-gateway", &["iot-hub", "mqtt-wire"]),
+    ("local-device", &[]),
+    ("dmctl", &["iothubdm-proto"]),
+    (
+        "iothubdm-tests",
+        &[
+            "iothubdm-proto",
+            "iot-hub",
+            "mqtt-wire",
+            "hub-emulator",
+            "mgmt-service",
+            "device-gateway",
+        ],
+    ),
+    ("xtask", &[]),
+];
+
+/// Libraries with one owner each: nobody else may depend on them when it runs.
+const OWNED: [(&str, &[&str]); 6] = [
+    ("reqwest", &["mgmt-service", "iothubdm-tests"]),
+    ("rusqlite", &["mgmt-service"]),
+    ("redb", &["device-gateway"]),
+    ("zbus", &["device-gateway"]),
+    (
+        "rumqttc",
+        &[
+            "mqtt-wire",
+            "device-gateway",
+            "local-device",
+            "iothubdm-tests",
+        ],
+    ),
+    ("axum", &["hub-emulator"]),
+];
+
+/// Each workspace crate with the names of all it depends on when it runs.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version=1", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("run cargo metadata");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("read cargo metadata");
+    let text = |value: &Value| value.as_str().expect("a name").to_owned();
+    metadata["packages"]
+        .as_array()
+        .expect("packages")
+        .iter()
+        .map(|package| {
+            let normal = package["dependencies"]
+                .as_array()
+                .expect("dependencies")
+                .iter()
+                .filter(|dependency| dependency["kind"].is_null())
+                .map(|dependency| text(&dependency["name"]))
+                .collect();
+            (text(&package["name"]), normal)
+        })
+        .collect()
+}
+
+#[test]
+fn crates_know_only_whom_they_may() {
+    let actual = dependencies();
+    let names: BTreeSet<_> = actual.keys().map(String::as_str).collect();
+    assert_eq!(names, MAY_KNOW.iter().map(|(name, _)| *name).collect());
+    for (name, allowed) in MAY_KNOW {
+        for known in actual[name]
+            .iter()
+            .filter(|known| names.contains(known.as_str()))
+        {
+            assert!(
+                allowed.contains(&known.as_str()),
+                "{name} may not know {known}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_outside_library_has_its_owner_alone() {
+    for (name, known) in dependencies() {
+        for (library, owners) in OWNED {
+            assert!(
+                !known.contains(library) || owners.contains(&name.as_str()),
+                "{name} may not depend on {library}"
+            );
+        }
+    }
+}
