@@ -1,2 +1,106 @@
-//! The command of this package.
-fn main() {}
+//! The project's own commands: `cargo xtask test` runs every check there is.
+//!
+//! ```text
+//! cargo xtask test                 all of them, the cheap ones first
+//! cargo xtask test --only STEP …   some of them
+//! cargo xtask STEP                 one of them
+//! ```
+//!
+//! - [`steps`]: what the checks are and the command behind each.
+//! - [`plan`]: in which order they run and what is said of them.
+//! - [`tools`]: what they need that the Rust toolchain does not bring, and how it gets here.
+
+mod plan;
+mod steps;
+mod tools;
+
+use std::{env, io, process::ExitCode};
+
+use anyhow::bail;
+
+use crate::steps::{STEPS, Step};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match chosen(&arguments) {
+        Ok(steps) => match plan::run(&steps, &mut io::stdout()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) | Err(_) => ExitCode::FAILURE,
+        },
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "a command speaks to a person")]
+            {
+                eprintln!("{error}\n\n{}", usage());
+            }
+            ExitCode::from(64)
+        }
+    }
+}
+
+/// The steps that a command line asks for.
+fn chosen(arguments: &[String]) -> anyhow::Result<Vec<&'static Step>> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        [] => bail!("which command?"),
+        ["test"] => Ok(STEPS.iter().collect()),
+        ["test", "--only"] => bail!("--only needs the name of a step"),
+        ["test", "--only", names @ ..] => names.iter().map(|name| step(name)).collect(),
+        [name] => Ok(vec![step(name)?]),
+        [_, rest, ..] => bail!("unexpected argument `{rest}`"),
+    }
+}
+
+fn step(name: &str) -> anyhow::Result<&'static Step> {
+    match STEPS.iter().find(|step| step.name == name) {
+        Some(step) => Ok(step),
+        None => bail!("no step is called `{name}`"),
+    }
+}
+
+fn usage() -> String {
+    let mut text = String::from(
+        "usage: cargo xtask test [--only STEP...]\n       cargo xtask STEP\n\nsteps, in this order:\n",
+    );
+    for step in STEPS {
+        text += &format!("  {:<9} {}\n", step.name, step.about);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(arguments: &[&str], expected: Result<&[&str], &str>) {
+        let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
+        let actual = chosen(&arguments)
+            .map(|steps| steps.iter().map(|step| step.name).collect::<Vec<_>>())
+            .map_err(|error| error.to_string());
+        assert_eq!(
+            actual.as_deref().map_err(String::as_str),
+            expected,
+            "{arguments:?}"
+        );
+    }
+
+    #[test]
+    fn a_command_line_names_its_steps() {
+        let all: Vec<_> = STEPS.iter().map(|step| step.name).collect();
+        check(&["test"], Ok(&all));
+        check(&["fmt"], Ok(&["fmt"]));
+        check(&["test", "--only", "doc", "fmt"], Ok(&["doc", "fmt"]));
+        check(&[], Err("which command?"));
+        check(&["deploy"], Err("no step is called `deploy`"));
+        check(&["test", "--only"], Err("--only needs the name of a step"));
+        check(&["test", "--only", "x"], Err("no step is called `x`"));
+        check(&["test", "--fast"], Err("unexpected argument `--fast`"));
+    }
+
+    #[test]
+    fn the_usage_names_every_step() {
+        for step in STEPS {
+            assert!(usage().contains(&format!("  {:<9} {}", step.name, step.about)));
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What the checks are, and the command behind each.
+//!
+//! No step sets `RUSTFLAGS` and all of them take the whole workspace, so that they share one build
+//! cache. Building takes all targets for the same reason: the tests' own dependencies change the
+//! features of a few crates, and with the programs alone these would be built twice.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::tools;
+
+/// One check.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// What it is called on the command line.
+    pub(crate) name: &'static str,
+    /// What it checks, for a person.
+    pub(crate) about: &'static str,
+    /// It compiles nothing of the workspace, so it runs in any case.
+    pub(crate) cheap: bool,
+    /// Runs it. What it finds is on the terminal by the time it returns an error.
+    pub(crate) run: fn() -> anyhow::Result<()>,
+}
+
+/// Every check, in the order in which they run: the cheap ones first, and building before testing,
+/// because the end-to-end tests start the built programs.
+pub(crate) const STEPS: &[Step] = &[
+    Step {
+        name: "system",
+        about: "install what the tests need beside Rust, where it is missing",
+        cheap: true,
+        run: tools::install_system_packages,
+    },
+    Step {
+        name: "fmt",
+        about: "the code is formatted by rustfmt",
+        cheap: true,
+        run: || cargo(&["fmt", "--all", "--check"]),
+    },
+    Step {
+        name: "proto",
+        about: "the API's definition passes buf's linter",
+        cheap: true,
+        run: proto,
+    },
+    Step {
+        name: "lint",
+        about: "clippy has nothing to say",
+        cheap: false,
+        run: || {
+            cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ])
+        },
+    },
+    Step {
+        name: "doc",
+        about: "the documentation builds, private items and all, and its links lead somewhere",
+        cheap: false,
+        run: doc,
+    },
+    Step {
+        name: "build",
+        about: "every program and every test builds",
+        cheap: false,
+        run: || cargo(&["build", "--workspace", "--all-targets"]),
+    },
+    Step {
+        name: "test",
+        about: "every test passes: unit, property, documentation and end to end",
+        cheap: false,
+        run: test,
+    },
+];
+
+fn proto() -> anyhow::Result<()> {
+    run(Command::new(tools::buf()?)
+        .arg("lint")
+        .arg(root().join("proto")))
+}
+
+fn doc() -> anyhow::Result<()> {
+    let mut command = cargo_command();
+    command
+        .args([
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+        ])
+        .env("RUSTDOCFLAGS", "-D warnings");
+    run(&mut command)
+}
+
+fn test() -> anyhow::Result<()> {
+    tools::install_system_packages()?;
+    cargo(&["test", "--workspace"])
+}
+
+fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+    run(cargo_command().args(arguments))
+}
+
+/// The cargo that runs this program, in the workspace's folder.
+fn cargo_command() -> Command {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command.current_dir(root());
+    // What `cargo run` tells this program about its own package is none of the inner cargo's
+    // business; a build script that looks at it would be run again for nothing.
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&*name);
+        }
+    }
+    command
+}
+
+/// Runs a command with this terminal, saying which one it is.
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+    let text = describe(command);
+    #[expect(clippy::print_stdout, reason = "a command speaks to a person")]
+    {
+        println!("$ {text}");
+    }
+    let status = command.status().with_context(|| format!("start {text}"))?;
+    if !status.success() {
+        bail!("{text}: {status}");
+    }
+    Ok(())
+}
+
+/// A command as a person would type it.
+fn describe(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let mut text = program
+        .file_name()
+        .unwrap_or(program.as_os_str())
+        .to_string_lossy()
+        .into_owned();
+    for argument in command.get_args() {
+        text.push(' ');
+        text += &argument.to_string_lossy();
+    }
+    text
+}
+
+/// The workspace's folder.
+pub(crate) fn root() -> PathBuf {
+    let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.pop();
+    root
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cheap_steps_come_first_and_tests_last() {
+        assert!(STEPS.is_sorted_by_key(|step| !step.cheap));
+        assert_eq!(STEPS.last().unwrap().name, "test");
+    }
+
+    #[test]
+    fn a_command_that_fails_is_named() {
+        let error = run(Command::new("/bin/sh").args(["-c", "exit 7"])).unwrap_err();
+        assert_eq!(error.to_string(), "sh -c exit 7: exit status: 7");
+        let error = run(&mut Command::new("/no/such/program")).unwrap_err();
+        assert!(format!("{error:#}").starts_with("start program: No such file"));
+    }
+}

