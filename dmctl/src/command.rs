@@ -1,0 +1,31 @@
+//! The commands: one file for each, with what it asks and what it shows.
+
+pub(crate) mod cancel;
+pub(crate) mod devices;
+pub(crate) mod get;
+pub(crate) mod list;
+pub(crate) mod reboot;
+pub(crate) mod watch;
+
+use iothubdm_proto::v1::RebootAttempt;
+
+use crate::{
+    problem::Problem,
+    terminal::Terminal,
+    view::{json::Line, text},
+    words,
+};
+
+/// Shows one attempt as it stands.
+fn show(attempt: &RebootAttempt, terminal: &mut Terminal) -> Result<(), Problem> {
+    if terminal.json {
+        let line = match words::is_terminal(attempt.state()) {
+            true => Line::verdict(attempt),
+            false => Line::attempt(attempt),
+        };
+        line.write(&mut *terminal.out)?;
+    } else {
+        terminal.lines(&text::whole(attempt))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! `dmctl devices`: one device in detail, or all of them.
+
+use iothubdm_proto::v1::{GetDeviceRequest, ListDevicesRequest};
+
+use crate::{
+    cli::Devices,
+    client::{self, Client, request},
+    exit::Exit,
+    name::DeviceName,
+    problem::Problem,
+    terminal::Terminal,
+    view::{json::DeviceLine, tables},
+};
+
+/// Shows one device, or lists them.
+pub(crate) async fn run(
+    client: &Client,
+    command: &Devices,
+    terminal: &mut Terminal,
+) -> Result<Exit, Problem> {
+    match &command.id {
+        Some(device) => one(client, device, terminal).await,
+        None => all(client, command, terminal).await,
+    }
+}
+
+async fn one(
+    client: &Client,
+    device: &DeviceName,
+    terminal: &mut Terminal,
+) -> Result<Exit, Problem> {
+    let device = client::call(|| {
+        let mut client = client.clone();
+        let request = request(GetDeviceRequest {
+            name: device.to_string(),
+        });
+        async move { client.get_device(request).await }
+    })
+    .await?;
+    if terminal.json {
+        DeviceLine::from(&device).write(&mut *terminal.out)?;
+    } else {
+        terminal.lines(&tables::device(&device))?;
+    }
+    Ok(Exit::Success)
+}
+
+async fn all(client: &Client, command: &Devices, terminal: &mut Terminal) -> Result<Exit, Problem> {
+    let mut page_token = String::new();
+    let mut devices = Vec::new();
+    loop {
+        let page = client::call(|| {
+            let mut client = client.clone();
+            let request = request(ListDevicesRequest {
+                page_size: 0,
+                page_token: page_token.clone(),
+                filter: command.filter.clone(),
+            });
+            async move { client.list_devices(request).await }
+        })
+        .await?;
+        if terminal.json {
+            for device in &page.devices {
+                DeviceLine::from(device).write(&mut *terminal.out)?;
+            }
+        } else {
+            devices.extend(page.devices);
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() || !command.all_pages {
+            break;
+        }
+    }
+
+    if !terminal.json {
+        terminal.lines(&tables::devices(&devices))?;
+    }
+    if !page_token.is_empty() {
+        terminal.remark("there are more; --all-pages shows them")?;
+    }
+    Ok(Exit::Success)
+}

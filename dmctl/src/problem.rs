@@ -1,0 +1,286 @@
+//! Why a command did not work, for a person and for a script.
+
+use std::{error::Error, fmt, io};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::{exit::Exit, name, words};
+
+/// Why a command did not work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// What the process ends with.
+    pub(crate) exit: Exit,
+    /// Machine-readable cause: the service's reason where it gives one, else the call's code.
+    pub(crate) code: String,
+    /// The cause for a person.
+    pub(crate) message: String,
+    /// Asking again may help.
+    pub(crate) retryable: bool,
+    /// What else is known: fields and rules, blockers, the holder, what to do next.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Problem {
+    /// A mistake on the command line.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Usage,
+            code: "USAGE".to_owned(),
+            message: message.into(),
+            retryable: false,
+            notes: Vec::new(),
+        }
+    }
+
+    /// The service is not there.
+    pub(crate) fn unreachable(server: &str, error: &(dyn Error + 'static)) -> Self {
+        Self {
+            exit: Exit::Unavailable,
+            code: "UNAVAILABLE".to_owned(),
+            message: format!(
+                "cannot reach the management service at {server}: {}",
+                root(error)
+            ),
+            retryable: true,
+            notes: vec![
+                "is mgmt-service running? --server or DMCTL_SERVER says where it is".to_owned(),
+            ],
+        }
+    }
+
+    /// Something on this machine failed.
+    pub(crate) fn local(error: &anyhow::Error) -> Self {
+        Self {
+            exit: Exit::Failed,
+            code: "LOCAL".to_owned(),
+            message: format!("{error:#}"),
+            retryable: false,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds something to know.
+    pub(crate) fn with_note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+}
+
+impl From<Status> for Problem {
+    fn from(status: Status) -> Self {
+        let details = status.get_error_details();
+        let mut notes = Vec::new();
+        for violation in details
+            .bad_request()
+            .iter()
+            .flat_map(|d| &d.field_violations)
+        {
+            notes.push(format!("{}: {}", violation.field, violation.description));
+        }
+        for violation in details
+            .precondition_failure()
+            .iter()
+            .flat_map(|d| &d.violations)
+        {
+            notes.push(format!(
+                "{} {}: {}",
+                violation.r#type, violation.subject, violation.description
+            ));
+        }
+        if let Some(holder) = details.resource_info()
+            && let Ok(attempt) = holder.resource_name.parse::<name::AttemptName>()
+        {
+            notes.push(format!("follow it with: dmctl watch {}", attempt.short()));
+        }
+        if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {
+            let delay = words::span(delay.try_into().unwrap_or_default());
+            notes.push(format!("ask again in {delay}"));
+        }
+        let code = match details.error_info() {
+            Some(info) => info.reason.clone(),
+            None => code_name(status.code()).to_owned(),
+        };
+        let message = match status.message() {
+            "" => status.code().description().to_lowercase(),
+            message => message.to_owned(),
+        };
+        Self {
+            exit: exit(status.code()),
+            code,
+            message,
+            retryable: is_retryable(status.code()),
+            notes,
+        }
+    }
+}
+
+impl From<io::Error> for Problem {
+    fn from(error: io::Error) -> Self {
+        Self::local(&anyhow::Error::new(error).context("write the answer"))
+    }
+}
+
+impl fmt::Display for Problem {
+    /// The cause on the first line, then one line for each thing to know.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)?;
+        for note in &self.notes {
+            write!(f, "\n  {note}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Problem {}
+
+/// The innermost cause: what the operating system said.
+fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
+}
+
+fn exit(code: Code) -> Exit {
+    match code {
+        Code::Ok => Exit::Success,
+        Code::InvalidArgument => Exit::Usage,
+        Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Unauthenticated => Exit::Rejected,
+        Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => Exit::Unavailable,
+    }
+}
+
+/// Says whether the same call may work later.
+pub(crate) fn is_retryable(code: Code) -> bool {
+    match code {
+        Code::Aborted
+        | Code::ResourceExhausted
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Internal
+        | Code::Unavailable => true,
+        Code::Ok
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::DataLoss
+        | Code::Unauthenticated => false,
+    }
+}
+
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, time::Duration};
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(status: Status, exit: u8, expected: &str) {
+        let problem = Problem::from(status);
+        assert_eq!(problem.to_string(), expected);
+        assert_eq!(problem.exit.code(), exit);
+    }
+
+    #[test]
+    fn a_wrong_field_is_named_with_its_rule() {
+        let mut details = ErrorDetails::new();
+        details
+            .set_error_info("INVALID_FIELD", "iothubdm", HashMap::new())
+            .add_bad_request_violation("deadline", "must be at least 1 s after the start");
+        check(
+            Status::with_error_details(Code::InvalidArgument, "invalid deadline", details),
+            64,
+            "invalid deadline (INVALID_FIELD)\n  deadline: must be at least 1 s after the start",
+        );
+    }
+
+    #[test]
+    fn the_attempt_that_holds_the_device_can_be_followed() {
+        let holder = "devices/pump-1/reboots/0b6c4a52-7d3e-4c11-9a55-1f2e3d4c5b6a";
+        let mut details = ErrorDetails::new();
+        details
+            .set_error_info("BUSY", "iothubdm", HashMap::new())
+            .set_resource_info("RebootAttempt", holder, "", "is open")
+            .set_retry_info(Some(Duration::from_secs(30)));
+        check(
+            Status::with_error_details(Code::Aborted, "another attempt is open", details),
+            4,
+            "another attempt is open (BUSY)\n  \
+             follow it with: dmctl watch pump-1/0b6c4a52-7d3e-4c11-9a55-1f2e3d4c5b6a\n  \
+             ask again in 30.0 s",
+        );
+    }
+
+    #[test]
+    fn each_blocker_is_named() {
+        let mut details = ErrorDetails::new();
+        details
+            .add_precondition_failure_violation("BLOCKED", "apt", "a package is being installed")
+            .add_precondition_failure_violation("BLOCKED", "ops", "maintenance until noon");
+        check(
+            Status::with_error_details(Code::FailedPrecondition, "blocked", details),
+            4,
+            "blocked (FAILED_PRECONDITION)\n  BLOCKED apt: a package is being installed\n  \
+             BLOCKED ops: maintenance until noon",
+        );
+    }
+
+    #[test]
+    fn a_status_without_details_is_still_told() {
+        check(
+            Status::unavailable("the hub is away"),
+            69,
+            "the hub is away (UNAVAILABLE)",
+        );
+        check(
+            Status::not_found(""),
+            4,
+            "some requested entity was not found (NOT_FOUND)",
+        );
+    }
+}

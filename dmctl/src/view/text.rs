@@ -1,0 +1,228 @@
+//! Attempts and devices in lines for a person. Colours are always in; whoever writes the lines
+//! strips them where they do not belong.
+
+use std::time::Duration;
+
+use iothubdm_proto::v1::{AttemptState, RebootAttempt, TimelineEntry};
+use jiff::{SignedDuration, Timestamp};
+use owo_colors::OwoColorize as _;
+
+use crate::{name, problem::Problem, words};
+
+/// Wide enough for the longest state's name.
+const STATE_WIDTH: usize = 11;
+
+/// Wide enough for the devices' names of a view.
+const LABEL_WIDTH: usize = 8;
+
+/// What an attempt is, before anything is told of it.
+pub(crate) fn heading(attempt: &RebootAttempt, label: Option<&str>) -> Vec<String> {
+    let mut text = format!("reboot of {}", name::device_of(&attempt.name).bold());
+    text += &format!(", {}", words::mode(attempt.mode()));
+    if !attempt.reason.is_empty() {
+        text += &format!(", because: {}", attempt.reason);
+    }
+    let id = attempt.request_id.dimmed();
+    match label {
+        Some(_) => vec![format!("{text}  {id}")],
+        None => vec![text, format!("  {id}")],
+    }
+}
+
+/// A state that was entered: when by the clock, when since the request, and why.
+pub(crate) fn stage(
+    attempt: &RebootAttempt,
+    entry: &TimelineEntry,
+    message: &str,
+    label: Option<&str>,
+) -> String {
+    let time = words::moment(entry.time.as_ref());
+    let clock = time.map_or_else(|| "-".to_owned(), words::clock);
+    let since = since_request(attempt, time);
+    let state = words::state(entry.state());
+    let state = format!("{state:<STATE_WIDTH$}");
+    let state = match entry.state() == AttemptState::Blocked {
+        true => state.yellow().to_string(),
+        false => state.cyan().to_string(),
+    };
+    let message = match message {
+        "" => words::waiting(entry.state()),
+        message => message,
+    };
+    let line = format!(
+        "  {}{}  {:>9}  {state}  {message}",
+        labelled(label),
+        clock.dimmed(),
+        since.dimmed()
+    );
+    line.trim_end().to_owned()
+}
+
+/// What else is worth knowing of an open attempt: who blocks it, that it is to be cancelled.
+pub(crate) fn remarks(attempt: &RebootAttempt, label: Option<&str>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for blocker in &attempt.blockers {
+        let until = match words::moment(blocker.until.as_ref()) {
+            Some(until) => format!(", until {}", words::calendar(until)),
+            None => String::new(),
+        };
+        lines.push(format!(
+            "  {}{} by {} ({}): {}{until}",
+            labelled(label),
+            "blocked".yellow(),
+            blocker.who,
+            blocker.id,
+            blocker.why
+        ));
+    }
+    if attempt.cancel_requested && !words::is_terminal(attempt.state()) {
+        lines.push(format!(
+            "  {}cancelling; the device has not answered yet",
+            labelled(label)
+        ));
+    }
+    if let Some(recovered) = words::moment(attempt.recovered_time.as_ref()) {
+        lines.push(format!(
+            "  {}seen again at {}",
+            labelled(label),
+            words::calendar(recovered)
+        ));
+    }
+    lines
+}
+
+/// The line that moves: the present state, how long it has lasted, what is expected.
+pub(crate) fn moving(attempt: &RebootAttempt, now: Timestamp, label: Option<&str>) -> String {
+    let mut text = format!(
+        "{}{}",
+        labelled(label),
+        words::state(attempt.state()).cyan().bold()
+    );
+    if let Some(since) = words::moment(attempt.state_time.as_ref()) {
+        text += &format!(
+            "  {}",
+            words::span(since.duration_until(now).max(SignedDuration::ZERO))
+        );
+    }
+    let waiting = words::waiting(attempt.state());
+    if !waiting.is_empty() {
+        text += &format!("  {waiting}");
+    }
+    if let Some(eta) = words::moment(attempt.eta.as_ref()) {
+        let left = now.duration_until(eta);
+        text += &match left.is_positive() {
+            true => format!("; expected back in {}", words::span(left)),
+            false => format!("; {} later than expected", words::span(-left)),
+        };
+    }
+    text
+}
+
+/// How an attempt ended: the verdict, its evidence or its reason, and what to do.
+pub(crate) fn verdict(attempt: &RebootAttempt, label: Option<&str>) -> Vec<String> {
+    let state = words::state(attempt.state());
+    let state = if attempt.state() == AttemptState::Succeeded {
+        state.green().bold().to_string()
+    } else {
+        state.red().bold().to_string()
+    };
+    let took = match words::moment(attempt.end_time.as_ref()) {
+        Some(end) => match since_request(attempt, Some(end)).strip_prefix('+') {
+            Some(took) => format!(" after {took}"),
+            None => String::new(),
+        },
+        None => String::new(),
+    };
+    let device = match label {
+        Some(label) => format!("{}: ", label.bold()),
+        None => String::new(),
+    };
+
+    let mut lines = vec![format!("{device}{state}{took}: {}", cause(attempt))];
+    lines.extend(evidence(attempt));
+    if let Some(advice) = words::advice(attempt.state(), attempt.error.as_ref()) {
+        lines.push(format!("  next      {advice}"));
+    }
+    lines
+}
+
+/// Why an attempt ended as it did, in one line.
+pub(crate) fn cause(attempt: &RebootAttempt) -> String {
+    match &attempt.error {
+        Some(error) if error.message.is_empty() => error.code.clone(),
+        Some(error) => format!("{}: {}", error.code, error.message),
+        None => match (attempt.state(), &attempt.evidence) {
+            (AttemptState::Succeeded, Some(evidence)) => {
+                words::meaning(evidence.grade()).to_owned()
+            }
+            (state, _) => words::ending(state).to_owned(),
+        },
+    }
+}
+
+/// The evidence in lines; none where there is none.
+pub(crate) fn evidence(attempt: &RebootAttempt) -> Vec<String> {
+    let Some(evidence) = &attempt.evidence else {
+        return Vec::new();
+    };
+    let grade = words::grade(evidence.grade()).unwrap_or("none");
+    let mut lines = vec![format!(
+        "  evidence  {}, by {}",
+        grade.bold(),
+        evidence.method
+    )];
+    for (name, text) in [("before", &evidence.before), ("after", &evidence.after)] {
+        if !text.is_empty() {
+            lines.push(format!("  {name:<8}  {text}"));
+        }
+    }
+    lines
+}
+
+/// A stream that broke.
+pub(crate) fn interrupted(label: Option<&str>, problem: &Problem, pause: Duration) -> String {
+    format!(
+        "  {}{}: {}; trying again in {}",
+        labelled(label),
+        "interrupted".yellow(),
+        problem.message,
+        words::span(pause.try_into().unwrap_or_default())
+    )
+}
+
+/// Time since the request, such as `+2.3 s`.
+pub(crate) fn since_request(attempt: &RebootAttempt, time: Option<Timestamp>) -> String {
+    match (words::moment(attempt.create_time.as_ref()), time) {
+        (Some(begin), Some(time)) => {
+            let since = begin.duration_until(time);
+            let sign = if since.is_negative() { "" } else { "+" };
+            format!("{sign}{}", words::span(since))
+        }
+        _ => String::new(),
+    }
+}
+
+fn labelled(label: Option<&str>) -> String {
+    match label {
+        Some(label) => format!("{:<LABEL_WIDTH$}  ", label).bold().to_string(),
+        None => String::new(),
+    }
+}
+
+/// An attempt as a whole.
+pub(crate) fn whole(attempt: &RebootAttempt) -> Vec<String> {
+    let mut lines = heading(attempt, None);
+    for entry in &attempt.timeline {
+        lines.push(stage(attempt, entry, "", None));
+    }
+    lines.extend(remarks(attempt, None));
+    if words::is_terminal(attempt.state()) {
+        lines.extend(verdict(attempt, None));
+    } else if let Some(deadline) = words::moment(attempt.deadline.as_ref()) {
+        lines.push(format!(
+            "  ends by {} at the latest",
+            words::calendar(deadline)
+        ));
+    }
+    lines
+}
