@@ -1,0 +1,80 @@
+//! The subscriptions that a hub knows.
+
+use std::{fmt, str::FromStr};
+
+use super::{HubTopic, METHOD_CALL, TWIN_ANSWER, TWIN_DESIRED, TopicError, owner};
+use crate::identity::{DeviceId, ModuleId};
+
+/// A subscription. A hub refuses every filter but these.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Filter {
+    /// Method calls: `$iothub/methods/POST/#`.
+    Methods,
+    /// Answers to twin requests: `$iothub/twin/res/#`.
+    TwinResponses,
+    /// Changes of desired properties: `$iothub/twin/PATCH/properties/desired/#`.
+    Desired,
+    /// Messages to a device: `devices/{device}/messages/devicebound/#`.
+    CloudToDevice(DeviceId),
+    /// Messages to a module's inputs: `devices/{device}/modules/{module}/inputs/#`, also written without `inputs/`.
+    ModuleInputs(DeviceId, ModuleId),
+}
+
+impl Filter {
+    /// Whether a message on `topic` is for this subscription.
+    pub fn matches(&self, topic: &HubTopic) -> bool {
+        match (self, topic) {
+            (Self::Methods, HubTopic::Method { .. })
+            | (Self::TwinResponses, HubTopic::TwinResponse { .. })
+            | (Self::Desired, HubTopic::Desired { .. }) => true,
+            (Self::CloudToDevice(wanted), HubTopic::CloudToDevice { device, .. }) => {
+                wanted == device
+            }
+            (
+                Self::ModuleInputs(wanted_device, wanted_module),
+                HubTopic::ModuleInput { device, module, .. },
+            ) => wanted_device == device && wanted_module == module,
+            (
+                Self::Methods
+                | Self::TwinResponses
+                | Self::Desired
+                | Self::CloudToDevice(_)
+                | Self::ModuleInputs(..),
+                _,
+            ) => false,
+        }
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Methods => write!(f, "{METHOD_CALL}#"),
+            Self::TwinResponses => write!(f, "{TWIN_ANSWER}#"),
+            Self::Desired => write!(f, "{TWIN_DESIRED}#"),
+            Self::CloudToDevice(device) => write!(f, "devices/{device}/messages/devicebound/#"),
+            Self::ModuleInputs(device, module) => {
+                write!(f, "devices/{device}/modules/{module}/inputs/#")
+            }
+        }
+    }
+}
+
+impl FromStr for Filter {
+    type Err = TopicError;
+
+    fn from_str(text: &str) -> Result<Self, TopicError> {
+        let prefix = text.strip_suffix('#').ok_or(TopicError::Unknown)?;
+        match prefix {
+            METHOD_CALL => return Ok(Self::Methods),
+            TWIN_ANSWER => return Ok(Self::TwinResponses),
+            TWIN_DESIRED => return Ok(Self::Desired),
+            _ => {}
+        }
+        match owner(prefix)? {
+            (device, None, "messages/devicebound/") => Ok(Self::CloudToDevice(device)),
+            (device, Some(module), "inputs/" | "") => Ok(Self::ModuleInputs(device, module)),
+            _ => Err(TopicError::Unknown),
+        }
+    }
+}
