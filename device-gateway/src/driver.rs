@@ -150,7 +150,7 @@ pub enum Health {
 }
 
 /// Why a step failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DriverError {
     /// The device does not answer.
     #[error("reach the device: {0}")]

@@ -2,8 +2,13 @@
 //!
 //! # Where to look
 //!
+//! - [`engine`]: the gateway's half of an attempt, and [`evidence`]: what an observation proves.
+//! - [`journal`]: what must survive power loss.
 //! - [`driver`]: how one kind of local device is reached.
 //! - [`config`]: the settings.
 
 pub mod config;
 pub mod driver;
+pub mod engine;
+pub mod evidence;
+pub mod journal;

@@ -1,0 +1,70 @@
+//! Time as the engine is told it.
+
+use std::time::Duration;
+
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
+
+/// A moment, on both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// The wall clock, to the millisecond. It may jump.
+    pub wall: Timestamp,
+    /// A clock that only goes forward, from any beginning; a new one with each process.
+    pub mono: Duration,
+}
+
+impl Now {
+    /// Names a moment; the wall clock is cut to what is reported of it.
+    pub fn new(wall: Timestamp, mono: Duration) -> Self {
+        let millis = TimestampRound::new()
+            .smallest(Unit::Millisecond)
+            .mode(RoundMode::Trunc);
+        let wall = wall.round(millis).unwrap_or(wall);
+        Self { wall, mono }
+    }
+
+    /// How long after `earlier` this is by the wall clock; nothing when the clock went back.
+    pub(crate) fn since(&self, earlier: Timestamp) -> Duration {
+        Duration::try_from(self.wall.duration_since(earlier)).unwrap_or_default()
+    }
+
+    /// How far ahead a moment of the wall clock is; nothing when it has passed.
+    pub(crate) fn until(&self, later: Timestamp) -> Duration {
+        Duration::try_from(later.duration_since(self.wall)).unwrap_or_default()
+    }
+}
+
+/// Measures a time that may have begun in an earlier process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stopwatch {
+    since: Duration,
+    carried: Duration,
+}
+
+impl Stopwatch {
+    /// Begins now.
+    pub(crate) fn begin(now: Now) -> Self {
+        Self {
+            since: now.mono,
+            carried: Duration::ZERO,
+        }
+    }
+
+    /// Goes on with a time that began in an earlier process, by the only clock they share.
+    pub(crate) fn resume(began: Timestamp, now: Now) -> Self {
+        Self {
+            since: now.mono,
+            carried: now.since(began),
+        }
+    }
+
+    /// How long it has been.
+    pub(crate) fn elapsed(&self, now: Now) -> Duration {
+        self.carried + now.mono.saturating_sub(self.since)
+    }
+
+    /// When a limit will have passed, on the monotonic clock.
+    pub(crate) fn passes(&self, limit: Duration) -> Duration {
+        self.since + limit.saturating_sub(self.carried)
+    }
+}

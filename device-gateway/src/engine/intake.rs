@@ -1,0 +1,382 @@
+//! From a request to an attempt, or to the reason why not.
+
+use std::time::Duration;
+
+use iot_hub::reboot::{
+    Acceptance, AttemptReport, Mode, Origin, Preconditions, RebootCall, Refusal, RefusalCode,
+    RequestId, State,
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value};
+
+use super::{
+    Answer, Call, Engine, Out,
+    methods::{accepted, blocked, refusal_of, refused},
+    phases::Live,
+    settings::START_LIMIT,
+    survey::{Findings, Purpose},
+};
+use crate::{
+    driver::{Baseline, DriverError},
+    journal::Attempt,
+};
+
+/// A request that is not an attempt yet. It is in memory alone: whoever sent it has no answer.
+#[derive(Debug, Clone)]
+pub(super) struct Intake {
+    id: RequestId,
+    call: RebootCall,
+    origin: Origin,
+    /// The caller knows of request ids.
+    named: bool,
+    /// Who waits for an answer.
+    rids: Vec<String>,
+}
+
+/// A queued request in the desired properties.
+#[derive(Debug, Clone)]
+pub(super) struct Desired {
+    id: RequestId,
+    call: RebootCall,
+    /// When to look at it again, on the monotonic clock.
+    pub(super) retry_at: Duration,
+}
+
+impl Intake {
+    pub(super) fn of_call(reboot: RebootCall, call: &Call) -> Self {
+        Self {
+            id: reboot.request_id.unwrap_or(call.fresh),
+            named: reboot.request_id.is_some(),
+            call: reboot,
+            origin: Origin::Method,
+            rids: vec![call.rid.clone()],
+        }
+    }
+}
+
+impl Engine {
+    /// Lets a repeated call wait for the survey that its first delivery began.
+    pub(super) fn joins_survey(&mut self, id: Option<RequestId>, rid: &str) -> bool {
+        let purpose = self.survey.as_mut().map(|survey| &mut survey.purpose);
+        let Some(Purpose::Intake(intake)) = purpose else {
+            return false;
+        };
+        let joins = Some(intake.id) == id;
+        if joins {
+            intake.rids.push(rid.to_owned());
+        }
+        joins
+    }
+
+    /// Finds what forbids a request before the device is looked at.
+    pub(super) fn refuses(&self, intake: &Intake) -> Option<Refusal> {
+        let call = &intake.call;
+        let refusal = |code, message: String| Some(Refusal::new(code, message));
+        if let Some(holder) = self.holder() {
+            return Some(Refusal {
+                holder: Some(holder),
+                ..Refusal::new(
+                    RefusalCode::Busy,
+                    format!("attempt {holder} is open on this device"),
+                )
+            });
+        }
+        if call.deadline.is_some_and(|at| at <= self.now.wall) {
+            return refusal(
+                RefusalCode::Invalid,
+                "deadline must be in the future".into(),
+            );
+        }
+        if call.deadline.is_some_and(|at| at <= self.starts_at(call)) {
+            return refusal(
+                RefusalCode::Invalid,
+                "deadline must be after the start".into(),
+            );
+        }
+        if self
+            .probe
+            .as_ref()
+            .is_some_and(|probe| !probe.modes.contains(&call.mode))
+        {
+            return refusal(
+                RefusalCode::Unsupported,
+                format!("mode {} is not offered by this device", call.mode),
+            );
+        }
+        if let Some(wait) = self.loop_ends_in() {
+            return Some(later(
+                RefusalCode::Looping,
+                "the device keeps booting",
+                wait,
+            ));
+        }
+        self.cools_down_in().map(|wait| {
+            later(
+                RefusalCode::Cooldown,
+                "the device booted a moment ago",
+                wait,
+            )
+        })
+    }
+
+    /// Begins with a request that nothing forbids so far.
+    pub(super) fn take_in(&mut self, intake: Intake, out: &mut Out) {
+        if self.starts_at(&intake.call) > self.now.wall {
+            self.open_attempt(&intake, State::Scheduled, out);
+        } else {
+            let mode = intake.call.mode;
+            self.begin_survey(Purpose::Intake(Box::new(intake)), mode, out);
+        }
+    }
+
+    pub(super) fn conclude_intake(
+        &mut self,
+        intake: Intake,
+        findings: Result<Findings, DriverError>,
+        out: &mut Out,
+    ) {
+        let refusal = match findings {
+            Err(error) => refusal_of(&error),
+            Ok(findings) => match self.objects(&intake.call, &findings) {
+                Some(refusal) if refusal.code != RefusalCode::Blocked => refusal,
+                Some(refusal) if intake.call.fail_if_blocked => refusal,
+                Some(refusal) => {
+                    self.open_attempt(&intake, State::Blocked, out);
+                    self.set_blockers(refusal.blockers);
+                    return;
+                }
+                None => {
+                    self.open_attempt(&intake, State::Accepted, out);
+                    self.accept(findings, intake.rids);
+                    return;
+                }
+            },
+        };
+        if intake.origin == Origin::Desired {
+            self.refuse_desired(&intake, &refusal, out);
+        }
+        let answers = intake.rids.into_iter().map(|rid| refused(rid, &refusal));
+        out.answers.extend(answers);
+    }
+
+    /// Says why a device as it was found must not be rebooted.
+    pub(super) fn objects(&self, call: &RebootCall, findings: &Findings) -> Option<Refusal> {
+        let offered = self
+            .probe
+            .as_ref()
+            .is_none_or(|probe| probe.modes.contains(&call.mode));
+        if !offered {
+            return Some(Refusal::new(
+                RefusalCode::Unsupported,
+                format!("mode {} is not offered by this device", call.mode),
+            ));
+        }
+        if let Some(rule) = broken(&call.preconditions, &findings.baseline) {
+            return Some(Refusal::new(RefusalCode::Precondition, rule));
+        }
+        let waits = call.mode != Mode::Forced && !call.force;
+        (waits && !findings.blockers.is_empty()).then(|| blocked(findings.blockers.clone()))
+    }
+
+    fn open_attempt(&mut self, intake: &Intake, state: State, out: &mut Out) {
+        let mut call = intake.call.clone();
+        call.dry_run |= self.settings.dry_run;
+        let start_at = self.starts_at(&call);
+        let limit = SignedDuration::try_from(START_LIMIT).unwrap_or(SignedDuration::MAX);
+        let start_by = call
+            .deadline
+            .unwrap_or_else(|| start_at.saturating_add(limit).unwrap_or(Timestamp::MAX));
+        let report = AttemptReport {
+            request_id: intake.id,
+            state,
+            state_time: self.now.wall,
+            mode: call.mode,
+            reason: call.reason.clone(),
+            origin: intake.origin,
+            timeline: [(state, self.now.wall)].into(),
+            error: None,
+            blockers: [].into(),
+            evidence: None,
+        };
+        let acceptance = self.acceptance(&report, false);
+        let answer = |rid: &String| -> Answer { accepted(rid.clone(), intake.named, &acceptance) };
+        out.answers.extend(intake.rids.iter().map(answer));
+        self.desired.take_if(|desired| desired.id == intake.id);
+        self.live = Some(Live::begin(self.now));
+        self.journal.open = Some(Attempt {
+            report,
+            call,
+            start_at,
+            start_by,
+            baseline: None,
+            baseline_time: None,
+            claimed: false,
+            was_absent: false,
+            trigger_problem: None,
+            new_boot_id: None,
+            boot_seen: None,
+            on_host: false,
+        });
+    }
+
+    pub(super) fn acceptance(&self, report: &AttemptReport, duplicate: bool) -> Acceptance {
+        let typical = self.probe.as_ref().and_then(|probe| probe.typical_duration);
+        let expected = self
+            .journal
+            .took
+            .or(typical)
+            .map(|took| took + self.settings.answer_grace + self.settings.settle);
+        Acceptance {
+            request_id: report.request_id,
+            state: report.state,
+            state_time: report.state_time,
+            expected_duration_sec: expected.and_then(|time| u32::try_from(time.as_secs() + 1).ok()),
+            boot_id: self.journal.boot_id.clone(),
+            duplicate,
+        }
+    }
+
+    pub(super) fn on_desired(&mut self, request: Option<&Map<String, Value>>, out: &mut Out) {
+        self.desired = None;
+        let Some(request) = request else { return };
+        let call = match RebootCall::from_payload(&Value::Object(request.clone())) {
+            Ok(call) => call,
+            Err(error) => {
+                tracing::warn!(%error, "ignored a queued request that breaks the contract");
+                return;
+            }
+        };
+        let Some(id) = call.request_id else {
+            tracing::warn!("ignored a queued request without a requestId");
+            return;
+        };
+        if self.known(id).is_none() && !self.joins_queued(id) {
+            let retry_at = self.now.mono;
+            self.desired = Some(Desired { id, call, retry_at });
+            self.advance_desired(out);
+        }
+    }
+
+    fn joins_queued(&self, id: RequestId) -> bool {
+        self.survey.as_ref().is_some_and(
+            |survey| matches!(&survey.purpose, Purpose::Intake(intake) if intake.id == id),
+        )
+    }
+
+    /// Turns a queued request into an attempt as soon as nothing is in its way.
+    pub(super) fn advance_desired(&mut self, out: &mut Out) {
+        if self.holder().is_some() {
+            if let Some(desired) = &mut self.desired {
+                desired.retry_at = self.now.mono + self.settings.block_interval;
+            }
+            return;
+        }
+        let Some(desired) = self
+            .desired
+            .take_if(|desired| desired.retry_at <= self.now.mono)
+        else {
+            return;
+        };
+        let intake = Intake {
+            id: desired.id,
+            call: desired.call.clone(),
+            origin: Origin::Desired,
+            named: true,
+            rids: Vec::new(),
+        };
+        if desired.call.deadline.is_some_and(|at| at <= self.now.wall) {
+            return self.end_unbegun(&intake.report(State::Expired, self.now), None, out);
+        }
+        match self.refuses(&intake) {
+            Some(refusal) => self.refuse_desired(&intake, &refusal, out),
+            None => self.take_in(intake, out),
+        }
+    }
+
+    /// Rejects a queued request, or waits where waiting helps.
+    fn refuse_desired(&mut self, intake: &Intake, refusal: &Refusal, out: &mut Out) {
+        let passes = matches!(
+            refusal.code,
+            RefusalCode::Busy
+                | RefusalCode::Unreachable
+                | RefusalCode::Cooldown
+                | RefusalCode::Looping
+                | RefusalCode::Internal
+        );
+        if passes {
+            self.desired = Some(Desired {
+                id: intake.id,
+                call: intake.call.clone(),
+                retry_at: self.now.mono + self.settings.block_interval,
+            });
+        } else {
+            let report = intake.report(State::Rejected, self.now);
+            self.end_unbegun(&report, Some(refusal), out);
+        }
+    }
+
+    /// The request that holds the device.
+    fn holder(&self) -> Option<RequestId> {
+        let surveyed = match self.survey.as_ref().map(|survey| &survey.purpose) {
+            Some(Purpose::Intake(intake)) => Some(intake.id),
+            Some(Purpose::Start) | None => None,
+        };
+        self.open().map(|(id, _)| id).or(surveyed)
+    }
+
+    fn starts_at(&self, call: &RebootCall) -> Timestamp {
+        match call.delay {
+            Some(delay) => SignedDuration::try_from(delay)
+                .ok()
+                .and_then(|delay| self.now.wall.checked_add(delay).ok())
+                .unwrap_or(Timestamp::MAX),
+            None => call
+                .not_before
+                .map_or(self.now.wall, |at| at.max(self.now.wall)),
+        }
+    }
+}
+
+impl Intake {
+    fn report(&self, state: State, now: super::Now) -> AttemptReport {
+        AttemptReport {
+            request_id: self.id,
+            state,
+            state_time: now.wall,
+            mode: self.call.mode,
+            reason: self.call.reason.clone(),
+            origin: self.origin,
+            timeline: [(state, now.wall)].into(),
+            error: None,
+            blockers: [].into(),
+            evidence: None,
+        }
+    }
+}
+
+/// The precondition that does not hold.
+pub(super) fn broken(rules: &Preconditions, baseline: &Baseline) -> Option<String> {
+    if let Some(expected) = &rules.boot_id {
+        match &baseline.boot_id {
+            Some(boot_id) if boot_id == expected => {}
+            Some(boot_id) => return Some(format!("ifBootId: the device is in boot {boot_id}")),
+            None => return Some("ifBootId: the device has no boot identity".into()),
+        }
+    }
+    let least = rules.min_uptime?;
+    match baseline.uptime {
+        Some(uptime) if uptime >= least => None,
+        Some(uptime) => Some(format!(
+            "ifUptimeAtLeastSec: the device has been up for {} s",
+            uptime.as_secs()
+        )),
+        None => Some("ifUptimeAtLeastSec: the device does not tell its uptime".into()),
+    }
+}
+
+fn later(code: RefusalCode, message: &str, wait: Duration) -> Refusal {
+    Refusal {
+        retry_after_sec: u32::try_from(wait.as_secs() + 1).ok(),
+        ..Refusal::new(code, message)
+    }
+}

@@ -1,0 +1,8 @@
+//! The engine, tested as values: scenarios against a simulated device, the same scenarios with a
+//! crash at every write of the journal, and inputs in any order.
+
+mod crash;
+mod disorder;
+mod methods;
+mod sim;
+mod verdicts;

@@ -1,0 +1,317 @@
+//! Inputs in any order, with results that never come, come late or make no sense.
+
+use std::collections::BTreeMap;
+
+use iot_hub::reboot::{Blocker, Grade, Mode, RequestId, State};
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::sim::seconds;
+use crate::{
+    driver::{Baseline, DriverError, Health, Observation, Probe, Triggered},
+    engine::{Call, DriverStep, Engine, Input, Now, Outcome, Settings, Step, Ticket},
+    journal::{Ended, Journal, Remembered},
+};
+
+/// One thing that happens to the engine.
+#[derive(Debug, Clone)]
+enum Happening {
+    Call {
+        id: u8,
+        delay: u8,
+        dry_run: bool,
+    },
+    Cancel {
+        id: u8,
+    },
+    Queued {
+        id: u8,
+    },
+    /// The oldest outstanding step of the driver ends like this.
+    Driven(u8),
+    /// It ends so that whoever asked does not wait for it any more.
+    Stale(u8),
+    Acked,
+    Hint,
+    Wait(u16),
+    Crash,
+}
+
+fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+    prop::collection::vec(
+        prop_oneof![
+            2 => (0..3_u8, 0..3_u8, any::<bool>())
+                .prop_map(|(id, delay, dry_run)| Happening::Call { id, delay, dry_run }),
+            1 => (0..3_u8).prop_map(|id| Happening::Cancel { id }),
+            1 => (0..3_u8).prop_map(|id| Happening::Queued { id }),
+            12 => any::<u8>().prop_map(Happening::Driven),
+            1 => any::<u8>().prop_map(Happening::Stale),
+            4 => Just(Happening::Acked),
+            1 => Just(Happening::Hint),
+            6 => (0..200_u16).prop_map(Happening::Wait),
+            1 => Just(Happening::Crash),
+        ],
+        0..150,
+    )
+}
+
+struct World {
+    engine: Engine,
+    disk: Journal,
+    ended: Vec<Ended>,
+    time: u64,
+    began: u64,
+    outstanding: Vec<(Ticket, DriverStep)>,
+    triggers: BTreeMap<RequestId, u32>,
+    states: BTreeMap<RequestId, State>,
+    seq: u64,
+    rids: Vec<String>,
+}
+
+impl World {
+    fn start() -> Self {
+        let (engine, step) = Engine::start(
+            Settings::default(),
+            Journal::default(),
+            Remembered::default(),
+            moment(0, 0),
+        );
+        let mut world = Self {
+            engine,
+            disk: Journal::default(),
+            ended: Vec::new(),
+            time: 0,
+            began: 0,
+            outstanding: Vec::new(),
+            triggers: BTreeMap::new(),
+            states: BTreeMap::new(),
+            seq: 0,
+            rids: Vec::new(),
+        };
+        world.take(step);
+        world
+    }
+
+    fn feed(&mut self, input: Input) {
+        let step = self.engine.step(moment(self.time, self.began), input);
+        self.take(step);
+    }
+
+    fn take(&mut self, step: Step) {
+        if let Some(record) = step.persist {
+            assert!(record.journal.seq >= self.disk.seq);
+            self.disk = record.journal;
+            self.ended.extend(record.ended);
+        }
+        self.rids
+            .extend(step.answers.into_iter().map(|answer| answer.rid));
+        if let Some(reporting) = step.report {
+            assert_eq!(
+                reporting.report.seq, self.disk.seq,
+                "reported before it was on disk"
+            );
+            assert!(reporting.report.seq >= self.seq);
+            self.seq = reporting.report.seq;
+            if let Some(attempt) = reporting.report.attempt {
+                let before = self.states.insert(attempt.request_id, attempt.state);
+                assert!(
+                    before.is_none_or(|state| !state.is_terminal() || state == attempt.state),
+                    "{before:?} was left for {}",
+                    attempt.state
+                );
+            }
+        }
+        for (ticket, asked) in step.drive {
+            if let DriverStep::Trigger(order) = &asked
+                && !order.dry_run
+            {
+                let open = self
+                    .disk
+                    .open
+                    .as_ref()
+                    .expect("a command without a journal");
+                assert_eq!(
+                    (open.report.request_id, open.report.state),
+                    (order.id, State::Rebooting)
+                );
+                *self.triggers.entry(order.id).or_default() += 1;
+            }
+            self.outstanding.push((ticket, asked));
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Call { id, delay, dry_run } => self.feed(call(
+                "reboot",
+                json!({ "requestId": request(id).to_string(), "delaySec": u32::from(delay) * 40, "dryRun": dry_run }),
+            )),
+            Happening::Cancel { id } => self.feed(call(
+                "cancelReboot",
+                json!({ "requestId": request(id).to_string() }),
+            )),
+            Happening::Queued { id } => self.feed(Input::Desired(
+                json!({ "requestId": request(id).to_string() }).as_object().cloned(),
+            )),
+            Happening::Driven(how) => {
+                if !self.outstanding.is_empty() {
+                    let (ticket, step) = self.outstanding.remove(0);
+                    let outcome = self.outcome(&step, how);
+                    self.feed(Input::Driven(ticket, outcome));
+                }
+            }
+            Happening::Stale(how) => {
+                let step = DriverStep::Observe(Baseline::default());
+                let outcome = self.outcome(&step, how);
+                self.feed(Input::Driven(Ticket(u64::from(how) + 1_000_000), outcome));
+            }
+            Happening::Acked => {
+                let seq = self.seq;
+                for rid in std::mem::take(&mut self.rids) {
+                    self.feed(Input::AnswerAcked(rid));
+                }
+                self.feed(Input::ReportAcked(seq));
+            }
+            Happening::Hint => self.feed(Input::Hint),
+            Happening::Wait(by) => {
+                self.time += u64::from(by);
+                self.feed(Input::Tick);
+            }
+            Happening::Crash => {
+                self.time += 3;
+                self.began = self.time;
+                self.outstanding.clear();
+                let remembered: Remembered = self.ended.iter().cloned().collect();
+                let (engine, step) = Engine::start(
+                    Settings::default(),
+                    self.disk.clone(),
+                    remembered,
+                    moment(self.time, self.began),
+                );
+                self.engine = engine;
+                self.take(step);
+            }
+        }
+    }
+
+    fn outcome(&self, step: &DriverStep, how: u8) -> Outcome {
+        let boot_id = Some(format!("boot-{}", how % 4));
+        let failed = match how % 11 {
+            0 => Some(DriverError::Unreachable("away".into())),
+            1 => Some(DriverError::Failed {
+                doing: "ask",
+                message: "broken".into(),
+            }),
+            2 if how > 128 => Some(DriverError::Refused("no".into())),
+            _ => None,
+        };
+        fn or<T>(failed: Option<DriverError>, value: T) -> Result<T, DriverError> {
+            failed.map_or(Ok(value), Err)
+        }
+        match step {
+            DriverStep::Probe => Outcome::Probed(or(
+                failed,
+                Probe {
+                    modes: Mode::ALL.to_vec(),
+                    best_grade: Grade::Healthy,
+                    required_grade: Grade::BootChanged,
+                    boot_id,
+                    typical_duration: None,
+                    restarts_gateway: how.is_multiple_of(5),
+                },
+            )),
+            DriverStep::CheckBlockers(_) => {
+                let blocker = Blocker {
+                    who: "w".into(),
+                    why: "y".into(),
+                    until: None,
+                };
+                let blockers = (how.is_multiple_of(3)).then(|| ("b".to_owned(), blocker));
+                Outcome::Blockers(or(failed, blockers.into_iter().collect()))
+            }
+            DriverStep::TakeBaseline => {
+                let baseline = Baseline {
+                    boot_id,
+                    ..Baseline::default()
+                };
+                Outcome::BaselineTaken(or(failed, baseline))
+            }
+            DriverStep::Trigger(_) => Outcome::Triggered(or(
+                failed,
+                [
+                    Triggered::Acknowledged,
+                    Triggered::Unacknowledged,
+                    Triggered::Rehearsed,
+                ][usize::from(how % 3)],
+            )),
+            DriverStep::Observe(_) => Outcome::Observed(or(
+                failed,
+                Observation {
+                    present: !how.is_multiple_of(5),
+                    was_absent: how.is_multiple_of(2),
+                    boot_id: boot_id.filter(|_| !how.is_multiple_of(7)),
+                    uptime: Some(seconds(u64::from(how))).filter(|_| !how.is_multiple_of(6)),
+                    boot_count: None,
+                    caused_by: Some(request(how % 3)),
+                    method: "test",
+                    detail: String::new(),
+                },
+            )),
+            DriverStep::CheckHealth => Outcome::HealthChecked(or(
+                failed,
+                [
+                    Health::Healthy,
+                    Health::Unhealthy("ill".into()),
+                    Health::Unknown,
+                ][usize::from(how % 3)]
+                .clone(),
+            )),
+        }
+    }
+}
+
+fn request(id: u8) -> RequestId {
+    RequestId(Uuid::from_u128(u128::from(id) + 1))
+}
+
+fn call(method: &str, payload: serde_json::Value) -> Input {
+    Input::Call(Call {
+        rid: format!("{method} {payload}"),
+        method: method.to_owned(),
+        payload,
+        fresh: request(77),
+    })
+}
+
+fn moment(time: u64, began: u64) -> Now {
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+    let wall = start + SignedDuration::from_secs(i64::try_from(time).expect("a short time"));
+    Now::new(wall, seconds(time - began))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn whatever_happens_no_second_command_and_an_end(happenings in happenings()) {
+        let mut world = World::start();
+        for happening in happenings {
+            world.happen(happening);
+            prop_assert!(world.triggers.values().all(|times| *times == 1), "{:?}", world.triggers);
+        }
+        // From here on nobody answers and time goes by.
+        world.feed(Input::Desired(None));
+        for _ in 0..2_000 {
+            if world.engine.open().is_none() {
+                break;
+            }
+            let wake = world.began + world.engine.wake_at().as_secs() + 1;
+            world.time = world.time.max(wake);
+            world.feed(Input::Tick);
+        }
+        prop_assert_eq!(world.engine.open(), None);
+        prop_assert!(world.triggers.values().all(|times| *times == 1), "{:?}", world.triggers);
+    }
+}

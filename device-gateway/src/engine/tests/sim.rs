@@ -1,0 +1,381 @@
+//! A world without I/O: a clock that jumps from event to event, a hub that acknowledges, a device
+//! that behaves in a chosen way, and a disk that survives the engine.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use iot_hub::reboot::{Blocker, Grade, Mode, Report, RequestId, State, method};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    driver::{Baseline, DriverError, Health, Observation, Probe, Triggered},
+    engine::{Answer, Call, DriverStep, Engine, Input, Now, Outcome, Settings, Step, Ticket},
+    journal::{Journal, Record, Remembered},
+};
+
+pub(super) const ID: RequestId = RequestId(Uuid::from_u128(1));
+
+pub(super) fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// What a device does when it is told to reboot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Behavior {
+    /// Goes down, and comes back in a new boot.
+    Reboots,
+    /// The same, too fast to be seen absent.
+    Instant,
+    /// The same, and then once more.
+    Twice,
+    /// The same, without a boot identity that it could show.
+    NoIdentity,
+    /// Says yes and does nothing.
+    Lies,
+    /// Goes away and comes back in the boot it was in.
+    SameBoot,
+    /// Says no.
+    Refuses,
+    /// Goes down for good.
+    NeverReturns,
+    /// Comes back and does not do its work.
+    Unhealthy,
+    /// Boots by itself a moment before it would be told to.
+    BootsEarly,
+}
+
+/// Where the process dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Crash {
+    /// The write of this number never reached the disk.
+    BeforeWrite(usize),
+    /// It did, and nothing after it happened.
+    AfterWrite(usize),
+    /// Everything of that step happened.
+    AfterStep(usize),
+}
+
+pub(super) struct Sim {
+    pub(super) behavior: Behavior,
+    pub(super) settings: Settings,
+    /// The device is the machine that the engine runs on.
+    pub(super) host: bool,
+    pub(super) blocked_until: Duration,
+    pub(super) hub_acknowledges: bool,
+    pub(super) crash: Option<Crash>,
+
+    pub(super) engine: Engine,
+    pub(super) disk: Journal,
+    pub(super) ended: Vec<crate::journal::Ended>,
+    pub(super) writes: usize,
+    pub(super) triggers: Vec<RequestId>,
+    pub(super) answers: Vec<Answer>,
+    pub(super) reports: Vec<Report>,
+    /// Since the world began; the engine's own clock begins anew with each process.
+    pub(super) time: Duration,
+    process_began: Duration,
+    pending: Vec<(Duration, Input)>,
+    call: Option<(Value, String)>,
+    /// When the device was told to reboot.
+    told: Option<Duration>,
+    rids: usize,
+}
+
+impl Sim {
+    pub(super) fn new(behavior: Behavior) -> Self {
+        Self::start(behavior, false)
+    }
+
+    pub(super) fn on_host(behavior: Behavior) -> Self {
+        Self::start(behavior, true)
+    }
+
+    fn start(behavior: Behavior, host: bool) -> Self {
+        let settings = Settings::default();
+        let now = Now::new(wall(Duration::ZERO), Duration::ZERO);
+        let (engine, step) = Engine::start(
+            settings.clone(),
+            Journal::default(),
+            Remembered::default(),
+            now,
+        );
+        let mut sim = Self {
+            behavior,
+            settings,
+            host,
+            blocked_until: Duration::ZERO,
+            hub_acknowledges: true,
+            crash: None,
+            engine,
+            disk: Journal::default(),
+            ended: Vec::new(),
+            writes: 0,
+            triggers: Vec::new(),
+            answers: Vec::new(),
+            reports: Vec::new(),
+            time: Duration::ZERO,
+            process_began: Duration::ZERO,
+            pending: Vec::new(),
+            call: None,
+            told: None,
+            rids: 0,
+        };
+        sim.carry_out(step);
+        sim
+    }
+
+    /// Calls the method `reboot` and follows the world to its end: nothing open, nothing pending.
+    pub(super) fn reboot(mut self, payload: Value) -> Self {
+        self.call(method::REBOOT, payload);
+        self.run();
+        self
+    }
+
+    pub(super) fn call(&mut self, method: &str, payload: Value) {
+        self.rids += 1;
+        let rid = format!("r{}", self.rids);
+        if method == method::REBOOT {
+            self.call = Some((payload.clone(), rid.clone()));
+        }
+        self.feed(Input::Call(Call {
+            rid,
+            method: method.to_owned(),
+            payload,
+            fresh: RequestId(Uuid::from_u128(1_000)),
+        }));
+    }
+
+    pub(super) fn feed(&mut self, input: Input) {
+        let step = self.engine.step(self.now(), input);
+        self.carry_out(step);
+    }
+
+    pub(super) fn run(&mut self) {
+        self.run_until(|sim| {
+            let call = sim.call.as_ref();
+            let answered = call.is_none_or(|(_, rid)| sim.answers.iter().any(|a| a.rid == *rid));
+            answered && sim.engine.open().is_none()
+        });
+    }
+
+    #[track_caller]
+    pub(super) fn run_until(&mut self, done: impl Fn(&Self) -> bool) {
+        for _ in 0..20_000 {
+            if done(self) {
+                return;
+            }
+            let wake = self.process_began.saturating_add(self.engine.wake_at());
+            let next = self.pending.iter().map(|(at, _)| *at).chain([wake]).min();
+            self.time = self.time.max(next.unwrap_or(wake));
+            match self.pending.iter().position(|(at, _)| *at <= self.time) {
+                Some(index) => {
+                    let (_, input) = self.pending.remove(index);
+                    self.feed(input);
+                }
+                None => self.feed(Input::Tick),
+            }
+        }
+        panic!("no end in sight: {:?}", self.engine.open());
+    }
+
+    /// The attempt as the twin shows it in the end.
+    #[track_caller]
+    pub(super) fn verdict(&self) -> (State, Option<String>, Option<Grade>) {
+        let attempt = self.engine.report().attempt.expect("an attempt");
+        (
+            attempt.state,
+            attempt.error.map(|error| error.code.to_string()),
+            attempt.evidence.map(|evidence| evidence.grade),
+        )
+    }
+
+    pub(super) fn restart(&mut self) {
+        self.pending.clear();
+        self.time += seconds(2);
+        if let (true, Some(told)) = (self.host, self.told)
+            && self.reboots()
+        {
+            self.time = self.time.max(told + seconds(20));
+        }
+        self.process_began = self.time;
+        let remembered: Remembered = self.ended.iter().cloned().collect();
+        let (engine, step) = Engine::start(
+            self.settings.clone(),
+            self.disk.clone(),
+            remembered,
+            self.now(),
+        );
+        self.engine = engine;
+        self.carry_out(step);
+        // Whoever got no answer asks again, with the same id.
+        if let Some((payload, rid)) = self.call.clone()
+            && !self.answers.iter().any(|answer| answer.rid == rid)
+        {
+            self.call(method::REBOOT, payload);
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now::new(wall(self.time), self.time - self.process_began)
+    }
+
+    fn carry_out(&mut self, step: Step) {
+        if let Some(record) = step.persist {
+            self.writes += 1;
+            if self.crashes(Crash::BeforeWrite(self.writes)) {
+                return self.restart();
+            }
+            let Record { journal, ended } = *record;
+            self.disk = serde_json::from_value(json!(journal)).expect("a journal");
+            self.ended.extend(ended);
+            if self.crashes(Crash::AfterWrite(self.writes)) {
+                return self.restart();
+            }
+        }
+        for answer in step.answers {
+            if self.hub_acknowledges {
+                self.later(100, Input::AnswerAcked(answer.rid.clone()));
+            }
+            self.answers.push(answer);
+        }
+        if let Some(reporting) = step.report {
+            if self.hub_acknowledges {
+                self.later(200, Input::ReportAcked(reporting.report.seq));
+            }
+            self.reports.push(reporting.report);
+        }
+        let mut host_goes_down = false;
+        for (ticket, asked) in step.drive {
+            host_goes_down |=
+                self.host && matches!(asked, DriverStep::Trigger(_)) && self.reboots();
+            self.drive(ticket, asked);
+        }
+        if host_goes_down || self.crashes(Crash::AfterStep(self.writes)) {
+            self.restart();
+        }
+    }
+
+    fn crashes(&mut self, here: Crash) -> bool {
+        self.crash.take_if(|crash| *crash == here).is_some()
+    }
+
+    fn later(&mut self, millis: u64, input: Input) {
+        self.pending
+            .push((self.time + Duration::from_millis(millis), input));
+    }
+
+    fn drive(&mut self, ticket: Ticket, step: DriverStep) {
+        let outcome = match step {
+            DriverStep::Probe => Outcome::Probed(Ok(Probe {
+                modes: vec![Mode::Graceful, Mode::Forced],
+                best_grade: Grade::Healthy,
+                required_grade: Grade::BootChanged,
+                boot_id: self.boot_id(),
+                typical_duration: None,
+                restarts_gateway: self.host,
+            })),
+            DriverStep::CheckBlockers(_) => Outcome::Blockers(Ok(self.blockers())),
+            DriverStep::TakeBaseline => Outcome::BaselineTaken(Ok(Baseline {
+                boot_id: self.boot_id(),
+                ..Baseline::default()
+            })),
+            DriverStep::Trigger(order) => {
+                if !order.dry_run {
+                    self.triggers.push(order.id);
+                }
+                Outcome::Triggered(match self.behavior {
+                    _ if order.dry_run => Ok(Triggered::Rehearsed),
+                    Behavior::Refuses => Err(DriverError::Refused("no".into())),
+                    _ => {
+                        self.told.get_or_insert(self.time);
+                        Ok(Triggered::Acknowledged)
+                    }
+                })
+            }
+            DriverStep::Observe(_) => Outcome::Observed(Ok(self.observe())),
+            DriverStep::CheckHealth => Outcome::HealthChecked(Ok(match self.behavior {
+                Behavior::Unhealthy => Health::Unhealthy("the pump is stuck".into()),
+                _ => Health::Healthy,
+            })),
+        };
+        self.later(50, Input::Driven(ticket, outcome));
+    }
+
+    fn reboots(&self) -> bool {
+        !matches!(
+            self.behavior,
+            Behavior::Lies | Behavior::Refuses | Behavior::SameBoot | Behavior::NeverReturns
+        )
+    }
+
+    fn blockers(&self) -> BTreeMap<String, Blocker> {
+        let blocker = Blocker {
+            who: "backup".into(),
+            why: "writes".into(),
+            until: None,
+        };
+        (self.time < self.blocked_until)
+            .then(|| ("b1".to_owned(), blocker))
+            .into_iter()
+            .collect()
+    }
+
+    fn boots(&self) -> usize {
+        let early = self.behavior == Behavior::BootsEarly && self.time > Duration::from_millis(200);
+        let told = self.told.map(|told| self.time - told);
+        let after = |limit: Duration| usize::from(told.is_some_and(|told| told >= limit));
+        usize::from(early)
+            + match self.behavior {
+                Behavior::Reboots | Behavior::NoIdentity | Behavior::Unhealthy => after(seconds(6)),
+                Behavior::Instant => after(Duration::from_millis(10)),
+                Behavior::Twice => after(seconds(6)) + after(seconds(12)),
+                Behavior::Lies
+                | Behavior::SameBoot
+                | Behavior::Refuses
+                | Behavior::NeverReturns
+                | Behavior::BootsEarly => 0,
+            }
+    }
+
+    fn boot_id(&self) -> Option<String> {
+        (self.behavior != Behavior::NoIdentity).then(|| format!("boot-{}", self.boots()))
+    }
+
+    fn observe(&self) -> Observation {
+        let told = self.told.map(|told| self.time - told);
+        let away = |from: u64, to: u64| {
+            told.is_some_and(|told| (seconds(from)..seconds(to)).contains(&told))
+        };
+        let absent = match self.behavior {
+            Behavior::Reboots | Behavior::NoIdentity | Behavior::Unhealthy | Behavior::SameBoot => {
+                away(2, 6)
+            }
+            Behavior::Twice => away(2, 6) || away(10, 12),
+            Behavior::NeverReturns => away(2, u64::MAX),
+            Behavior::Instant | Behavior::Lies | Behavior::Refuses | Behavior::BootsEarly => false,
+        };
+        Observation {
+            present: !absent,
+            was_absent: false,
+            boot_id: self.boot_id(),
+            uptime: None,
+            boot_count: None,
+            caused_by: (self.boots() > 0)
+                .then_some(ID)
+                .filter(|_| self.told.is_some()),
+            method: "simulation",
+            detail: String::new(),
+        }
+    }
+}
+
+fn wall(time: Duration) -> Timestamp {
+    let time = SignedDuration::try_from(time).expect("a short time");
+    let began: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+    began + time
+}
+
+pub(super) fn request() -> Value {
+    json!({ "v": 1, "requestId": ID.to_string() })
+}

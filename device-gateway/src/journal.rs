@@ -1,0 +1,129 @@
+//! What must survive power loss: the reboots of one device, as they are on disk.
+
+use std::{collections::VecDeque, time::Duration};
+
+use iot_hub::reboot::{
+    AttemptReport, Capabilities, Counters, FailureCode, Grade, HistoryEntry, RebootCall, RequestId,
+    State,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::driver::Baseline;
+
+/// How many ended requests of a device are remembered, so that none is carried out again.
+pub const REMEMBERED: usize = 1_000;
+
+/// The reboots of one device.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Journal {
+    /// The number of the newest report; strictly rises.
+    pub seq: u64,
+    /// The attempt that has not ended.
+    pub open: Option<Attempt>,
+    /// The newest attempt that has.
+    pub newest: Option<AttemptReport>,
+    /// When the device last provably booted for a request.
+    pub last_reboot: Option<Timestamp>,
+    /// When the newest attempt passed its point of no return.
+    pub started_reboot_time: Option<Timestamp>,
+    /// The boot that the device was last seen in.
+    pub boot_id: Option<String>,
+    /// The newest boots that were noticed, for the loop breaker and the cooldown.
+    pub boots: VecDeque<Timestamp>,
+    /// Totals.
+    pub counters: Counters,
+    /// The newest ends, newest first.
+    pub history: Vec<HistoryEntry>,
+    /// How long the newest verified reboot took from the command to the new boot.
+    pub took: Option<Duration>,
+    /// The newest attempt is lost, and its device has not been seen since.
+    pub late_return: bool,
+    /// How many attempts have ended; numbers the ended ones.
+    pub ended: u64,
+    /// What the device could do when it last said so.
+    pub capabilities: Option<Capabilities>,
+}
+
+/// An attempt that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// What is reported of it.
+    pub report: AttemptReport,
+    /// What was asked for.
+    pub call: RebootCall,
+    /// When it may begin.
+    pub start_at: Timestamp,
+    /// When it must have begun.
+    pub start_by: Timestamp,
+    /// What the device looked like before.
+    pub baseline: Option<Baseline>,
+    /// When the baseline was taken.
+    pub baseline_time: Option<Timestamp>,
+    /// The device said that it would.
+    pub claimed: bool,
+    /// It was seen absent since the command.
+    pub was_absent: bool,
+    /// Why giving the command failed, where it is not certain that it did not arrive.
+    pub trigger_problem: Option<String>,
+    /// The boot it came back in.
+    pub new_boot_id: Option<String>,
+    /// When that boot was first seen.
+    pub boot_seen: Option<Timestamp>,
+    /// The gateway goes down with this device.
+    pub on_host: bool,
+}
+
+/// What is kept of an attempt that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Its number among the device's ended attempts.
+    pub number: u64,
+    /// The request.
+    pub id: RequestId,
+    /// How it ended.
+    pub state: State,
+    /// When.
+    pub time: Timestamp,
+    /// How strong its evidence was.
+    pub grade: Option<Grade>,
+    /// Why it did not succeed.
+    pub error: Option<FailureCode>,
+}
+
+/// One synced write: the journal, and the attempts that ended with this step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The whole journal.
+    pub journal: Journal,
+    /// What is new among the ended attempts.
+    pub ended: Vec<Ended>,
+}
+
+/// The newest ended attempts of a device, oldest first; at most [`REMEMBERED`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Remembered(VecDeque<Ended>);
+
+impl Remembered {
+    /// Finds an ended attempt.
+    pub fn find(&self, id: RequestId) -> Option<&Ended> {
+        self.0.iter().rev().find(|ended| ended.id == id)
+    }
+
+    /// Adds an ended attempt, and forgets the oldest when there are too many.
+    pub fn push(&mut self, ended: Ended) {
+        self.0.push_back(ended);
+        while self.0.len() > REMEMBERED {
+            self.0.pop_front();
+        }
+    }
+}
+
+impl FromIterator<Ended> for Remembered {
+    fn from_iter<I: IntoIterator<Item = Ended>>(ended: I) -> Self {
+        let mut remembered = Self::default();
+        ended.into_iter().for_each(|ended| remembered.push(ended));
+        remembered
+    }
+}
