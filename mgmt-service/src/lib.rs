@@ -1,1 +1,5 @@
 //! Reboots devices over IoT Hub and follows them to a verdict.
+
+pub mod attempt;
+pub mod hub;
+pub mod store;

@@ -1,0 +1,299 @@
+//! What the twin tells of an attempt.
+
+use iot_hub::reboot::{
+    AttemptReport, CLAIM_PATHS, Dialect, Evidence, Failure, FailureCode, Grade, HistoryEntry, State,
+};
+use jiff::Timestamp;
+
+use super::{Trouble, dispatch::Phase, reading::Reading, turn::Turn};
+
+/// How evidence of the grade CLAIMED is obtained.
+const CLAIM_METHOD: &str = "reported-claim";
+
+/// How far two times of one stage may be apart: the gateway writes milliseconds.
+const SAME_MOMENT_MS: i128 = 5;
+
+impl Turn<'_> {
+    /// The twin was read.
+    pub(super) fn read(&mut self, reading: &Reading) {
+        if self.now >= self.attempt.view.deadline {
+            // This was the last look of a service that was down at the deadline.
+            self.attempt.progress.overtime = None;
+        }
+        let id = self.attempt.view.id;
+        if let Some(report) = reading.attempt(id) {
+            self.adopt(report);
+        } else if let Some(entry) = reading.history(id) {
+            self.adopt_history(entry);
+        } else {
+            self.read_without_us(reading);
+        }
+        let may_ask = self
+            .attempt
+            .progress
+            .cancel_next
+            .is_none_or(|at| self.now >= at);
+        if may_ask && !self.is_ended() {
+            self.ask_to_cancel();
+        }
+    }
+
+    /// The twin could not be read.
+    pub(super) fn not_read(&mut self, trouble: Trouble) {
+        if matches!(self.attempt.progress.phase, Phase::Reading { .. }) {
+            self.not_begun(trouble);
+        }
+    }
+
+    fn read_without_us(&mut self, reading: &Reading) {
+        match self.attempt.progress.phase {
+            Phase::Reading { since } if reading.begun < since => self.ask_for_read(),
+            Phase::Reading { .. } => self.begin(reading),
+            Phase::Settling { since, next_try } => {
+                self.learn_dialect(reading);
+                if let Some(evidence) = self.claim(reading) {
+                    self.claimed(evidence);
+                } else if reading.begun >= since && self.now >= next_try && self.may_call_again() {
+                    self.call();
+                }
+            }
+            Phase::Following => {
+                self.learn_dialect(reading);
+                if let Some(evidence) = self.claim(reading) {
+                    self.claimed(evidence);
+                }
+            }
+            Phase::Waiting { .. }
+            | Phase::Retrying { .. }
+            | Phase::Calling { .. }
+            | Phase::Ended => {}
+        }
+    }
+
+    /// The twin as it is before the device is called.
+    fn begin(&mut self, reading: &Reading) {
+        self.attempt.view.dialect = reading.dialect;
+        if let Err(trouble) = reading.check(&self.attempt.asked) {
+            self.not_begun(trouble);
+            return;
+        }
+        let start = self.attempt.view.start();
+        if self.now < start {
+            self.attempt.progress.caller_waits = false;
+            self.attempt.progress.phase = Phase::Waiting { until: start };
+        } else {
+            self.attempt.progress.baseline = Some(reading.baseline());
+            self.call();
+        }
+    }
+
+    fn learn_dialect(&mut self, reading: &Reading) {
+        if self.attempt.view.dialect.is_none() {
+            self.attempt.view.dialect = reading.dialect;
+        }
+    }
+
+    /// The device recognises the request if it has had it before, and nobody wants it undone.
+    fn may_call_again(&self) -> bool {
+        let view = &self.attempt.view;
+        view.dialect.is_some_and(Dialect::dedupes)
+            && !view.cancel_requested
+            && self.now < view.deadline
+    }
+
+    /// Takes over what the gateway reports of this attempt.
+    fn adopt(&mut self, report: &AttemptReport) {
+        self.attempt.view.dialect = Some(Dialect::Native);
+        self.attempt.progress.known = true;
+        self.attempt.progress.caller_waits = false;
+        self.attempt.progress.may_have_arrived = true;
+        if !matches!(self.attempt.progress.phase, Phase::Calling { .. }) {
+            self.attempt.progress.phase = Phase::Following;
+        }
+        let stages = report
+            .timeline
+            .iter()
+            .map(|(state, time)| (*state, *time))
+            .chain([(report.state, report.state_time)]);
+        self.stages(stages, report.state);
+        self.attempt.view.blockers = match report.state {
+            State::Blocked => report.blockers.clone(),
+            State::Pending
+            | State::Dispatching
+            | State::Scheduled
+            | State::Accepted
+            | State::Preparing
+            | State::Rebooting
+            | State::Down
+            | State::Verifying
+            | State::Succeeded
+            | State::Failed
+            | State::Cancelled
+            | State::Rejected
+            | State::Expired
+            | State::Lost => Default::default(),
+        };
+        self.attempt.view.evidence.clone_from(&report.evidence);
+        if report.state.is_terminal() {
+            self.judge(report.state, report.state_time, report.error.clone());
+        }
+    }
+
+    /// The device has gone on to other attempts; only the outcome of this one is left.
+    fn adopt_history(&mut self, entry: &HistoryEntry) {
+        if !entry.state.is_terminal() {
+            return;
+        }
+        self.attempt.view.dialect = Some(Dialect::Native);
+        self.attempt.view.evidence = entry.grade.map(|grade| Evidence {
+            grade,
+            method: "history".to_owned(),
+            before: String::new(),
+            after: String::new(),
+        });
+        let error = (entry.state != State::Succeeded).then(|| Failure {
+            code: FailureCode::Other("SEE_DEVICE".to_owned()),
+            message: "the device's report of it was replaced by that of a newer attempt".to_owned(),
+            retryable: false,
+        });
+        self.judge(entry.state, entry.time, error);
+    }
+
+    /// Ends the attempt as the gateway says, but for a success without the evidence required.
+    fn judge(&mut self, state: State, time: Timestamp, error: Option<Failure>) {
+        let required = self.attempt.view.required_grade.unwrap_or(Grade::Claimed);
+        let grade = self
+            .attempt
+            .view
+            .evidence
+            .as_ref()
+            .map(|evidence| evidence.grade);
+        if state != State::Succeeded {
+            self.end(state, time, error, tell(state));
+        } else if grade >= Some(required) {
+            self.end(State::Succeeded, time, None, tell(state));
+        } else {
+            let given = grade.map_or("nothing", Grade::name);
+            let message = format!(
+                "the device reports success and proves {given}, and {required} is required"
+            );
+            let error = Failure {
+                code: FailureCode::ProofTooWeak,
+                message: message.clone(),
+                retryable: false,
+            };
+            self.end(State::Failed, time, Some(error), &message);
+        }
+    }
+
+    /// Tells the gateway's stages that were not told yet, oldest first and `newest` last.
+    pub(super) fn stages(
+        &mut self,
+        stages: impl IntoIterator<Item = (State, Timestamp)>,
+        newest: State,
+    ) {
+        let told = &mut self.attempt.progress.told;
+        let mut fresh: Vec<_> = stages
+            .into_iter()
+            .filter(|(state, _)| (State::Scheduled..=State::Verifying).contains(state))
+            .filter(|(state, time)| {
+                told.get(state)
+                    .is_none_or(|before| !same_moment(*before, *time))
+            })
+            .collect();
+        // A device's clock may go back in the reboot: where it stands now is last all the same.
+        fresh.sort_by_key(|(state, time)| (*state == newest, *time, *state));
+        fresh.dedup();
+        told.extend(fresh.iter().copied());
+        for (state, time) in fresh {
+            self.enter(state, time, tell(state));
+        }
+        let view = &self.attempt.view;
+        if view.state != newest && (State::Scheduled..=State::Verifying).contains(&newest) {
+            self.enter(newest, self.now, tell(newest));
+        }
+    }
+
+    /// What a device that follows a tutorial claims since it was called.
+    fn claim(&self, reading: &Reading) -> Option<Evidence> {
+        let baseline = self.attempt.progress.baseline.as_ref()?;
+        if self.attempt.view.dialect == Some(Dialect::Native) || reading.report.is_some() {
+            return None;
+        }
+        let pairs = baseline.claims.iter().zip(&reading.claims).zip(CLAIM_PATHS);
+        pairs.into_iter().find_map(|((before, after), path)| {
+            let after = after.filter(|after| before.is_none_or(|before| before != *after))?;
+            let path = path.join(".");
+            Some(Evidence {
+                grade: Grade::Claimed,
+                method: CLAIM_METHOD.to_owned(),
+                before: match before {
+                    Some(before) => format!("{path} written at {before}"),
+                    None => format!("{path} never written"),
+                },
+                after: format!("{path} written at {after}"),
+            })
+        })
+    }
+
+    fn claimed(&mut self, evidence: Evidence) {
+        self.attempt.view.evidence = Some(evidence);
+        self.judge(State::Succeeded, self.now, None);
+    }
+
+    /// A lost attempt's device may have been seen again.
+    pub(super) fn recover(&mut self, reading: &Reading) {
+        if !self.attempt.awaits_return() {
+            return;
+        }
+        let id = self.attempt.view.id;
+        let reported = reading
+            .attempt(id)
+            .map(|report| (report.state, report.state_time))
+            .or_else(|| reading.history(id).map(|entry| (entry.state, entry.time)))
+            .filter(|(state, _)| {
+                matches!(state, State::Verifying | State::Succeeded | State::Failed)
+            });
+        let boot_id = reading
+            .report
+            .as_ref()
+            .and_then(|report| report.boot_id.as_ref());
+        let old_boot_id = self
+            .attempt
+            .progress
+            .baseline
+            .as_ref()
+            .and_then(|baseline| baseline.boot_id.as_ref());
+        let other_boot = old_boot_id.is_some() && boot_id.is_some() && boot_id != old_boot_id;
+        let claimed = self.claim(reading).is_some();
+        self.attempt.view.recovered_time = match reported {
+            Some((_, time)) => Some(time),
+            None => (other_boot || claimed).then_some(self.now),
+        };
+    }
+}
+
+fn same_moment(one: Timestamp, other: Timestamp) -> bool {
+    one.duration_since(other).as_millis().abs() <= SAME_MOMENT_MS
+}
+
+/// What a stage means, for a person.
+fn tell(state: State) -> &'static str {
+    match state {
+        State::Pending => "the request is stored",
+        State::Dispatching => "the request is being sent",
+        State::Scheduled => "the gateway has it for later",
+        State::Blocked => "something on the device forbids it for now",
+        State::Accepted => "the gateway has journalled it",
+        State::Preparing => "the device prepares",
+        State::Rebooting => "the reboot command is out",
+        State::Down => "the device is gone",
+        State::Verifying => "the device is back; its evidence is being checked",
+        State::Succeeded => "the device booted again",
+        State::Failed => "the reboot failed",
+        State::Cancelled => "cancelled before it began",
+        State::Rejected => "the device refused",
+        State::Expired => "it was never begun",
+        State::Lost => "nobody came back in time",
+    }
+}

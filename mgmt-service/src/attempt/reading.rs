@@ -1,0 +1,104 @@
+//! What one read of a device's twin says about reboots.
+
+use iot_hub::{
+    reboot::{
+        AttemptReport, CLAIM_PATHS, Dialect, Grade, HistoryEntry, Mode, Preconditions, Report,
+        RequestId,
+    },
+    twin::Twin,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Asked, Trouble};
+
+/// When each of [`CLAIM_PATHS`] was last written, by the hub's clock.
+pub(super) type Claims = [Option<Timestamp>; CLAIM_PATHS.len()];
+
+/// What one read of a device's twin says about reboots.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Reading {
+    /// When the read was begun, by the service's clock.
+    pub begun: Timestamp,
+    /// The conventions the device follows.
+    pub dialect: Option<Dialect>,
+    /// The gateway's report; `None` for a device that is not ours.
+    pub report: Option<Report>,
+    /// When the tutorials' properties were last written.
+    pub claims: Claims,
+}
+
+/// What the twin said before the device was called.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Baseline {
+    pub(super) claims: Claims,
+    pub(super) boot_id: Option<String>,
+}
+
+impl Reading {
+    /// Takes from a twin what matters here.
+    pub fn of(twin: &Twin, begun: Timestamp) -> Self {
+        let reported = twin.reported.properties();
+        Self {
+            begun,
+            dialect: Dialect::detect(&twin.tags, reported),
+            report: Report::from_reported(reported),
+            claims: CLAIM_PATHS.map(|path| twin.reported.last_updated(path)),
+        }
+    }
+
+    pub(super) fn baseline(&self) -> Baseline {
+        Baseline {
+            claims: self.claims,
+            boot_id: self
+                .report
+                .as_ref()
+                .and_then(|report| report.boot_id.clone()),
+        }
+    }
+
+    /// The report of this attempt, if the device's newest one is this one.
+    pub(super) fn attempt(&self, id: RequestId) -> Option<&AttemptReport> {
+        let attempt = self.report.as_ref()?.attempt.as_ref()?;
+        (attempt.request_id == id).then_some(attempt)
+    }
+
+    /// What is left of this attempt, if the device has gone on to others.
+    pub(super) fn history(&self, id: RequestId) -> Option<&HistoryEntry> {
+        let history = &self.report.as_ref()?.history;
+        history.iter().find(|entry| entry.id == Some(id))
+    }
+
+    /// Checks what can be checked without touching the device.
+    pub fn check(&self, asked: &Asked) -> Result<(), Trouble> {
+        let required = asked.required_grade.unwrap_or(Grade::Claimed);
+        if self.dialect != Some(Dialect::Native) {
+            if asked.mode != Mode::Graceful {
+                return Err(Trouble::NoSuchMode(asked.mode));
+            }
+            if asked.preconditions != Preconditions::default() {
+                return Err(Trouble::CannotCheck);
+            }
+            return check_grade(required, Grade::Claimed);
+        }
+        let Some(capabilities) = self
+            .report
+            .as_ref()
+            .and_then(|report| report.capabilities.as_ref())
+        else {
+            return Ok(());
+        };
+        if capabilities.modes.get(asked.mode.name()) != Some(&true) {
+            return Err(Trouble::NoSuchMode(asked.mode));
+        }
+        check_grade(required, capabilities.best_grade)
+    }
+}
+
+fn check_grade(required: Grade, best: Grade) -> Result<(), Trouble> {
+    if required > best {
+        Err(Trouble::CannotProve { required, best })
+    } else {
+        Ok(())
+    }
+}

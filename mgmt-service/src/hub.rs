@@ -1,0 +1,320 @@
+//! The hub's service API: twins, direct methods and twin queries over HTTPS.
+//!
+//! The only file that knows HTTP. Its errors say the one thing that matters to an attempt: whether
+//! a call certainly did not reach the device, or may have.
+
+use std::{fmt, sync::Mutex, time::Duration};
+
+use iot_hub::{
+    error::{ERROR_CODE_HEADER, ErrorCode, HubError},
+    identity::{DeviceId, ServiceConnection},
+    method::{MethodCall, MethodResult},
+    twin::Twin,
+};
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{
+    Certificate, Client, RequestBuilder, Response,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER},
+    redirect, retry,
+};
+use serde_json::{Value, json};
+
+use crate::attempt::Trouble;
+
+/// The version of the REST API that Microsoft's service SDKs use.
+const API_VERSION: &str = "2021-04-12";
+
+/// How long a token is good for, as the SDKs have it.
+const TOKEN_LIFE: Duration = Duration::from_secs(3600);
+
+/// How long before its end a token is replaced; more than clocks may differ.
+const TOKEN_MARGIN: Duration = Duration::from_secs(600);
+
+/// How long a connection may take to be made.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a read may take.
+const READ_LIMIT: Duration = Duration::from_secs(30);
+
+/// How much longer than the hub itself we wait for a method's answer: its own verdict is exact.
+const METHOD_MARGIN: Duration = Duration::from_secs(10);
+
+/// What stays as it is in a segment of a path.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// A client of one hub.
+pub struct Hub {
+    http: Client,
+    base: String,
+    connection: ServiceConnection,
+    token: Mutex<Option<Token>>,
+}
+
+struct Token {
+    header: HeaderValue,
+    expiry: Timestamp,
+}
+
+/// What became of a method call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CallOutcome {
+    /// The device answered.
+    Answered(MethodResult),
+    /// The call certainly did not reach the device.
+    Undelivered(Trouble),
+    /// The call may have reached the device.
+    Ambiguous(String),
+}
+
+/// One page of a query's rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The rows.
+    pub rows: Vec<Value>,
+    /// What asks for the next page.
+    pub continuation: Option<String>,
+}
+
+/// Why no client could be made.
+#[derive(Debug, thiserror::Error)]
+#[error("set up the hub's client")]
+pub struct SetupError(#[source] reqwest::Error);
+
+impl Hub {
+    /// Makes a client; `ca` is PEM, and replaces the platform's roots.
+    pub fn new(
+        connection: ServiceConnection,
+        https_port: u16,
+        ca: Option<&[u8]>,
+    ) -> Result<Self, SetupError> {
+        let mut builder = Client::builder()
+            .http1_only()
+            .no_proxy()
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_LIMIT)
+            .redirect(redirect::Policy::none())
+            // Whether to send anything twice is for the attempt to decide.
+            .retry(retry::never());
+        if let Some(pem) = ca {
+            let roots = Certificate::from_pem_bundle(pem).map_err(SetupError)?;
+            builder = builder.tls_certs_only(roots);
+        }
+        let address = connection.host.address();
+        let port = connection.host.port().unwrap_or(https_port);
+        let base = if address.contains(':') {
+            format!("https://[{address}]:{port}")
+        } else {
+            format!("https://{address}:{port}")
+        };
+        Ok(Self {
+            http: builder.build().map_err(SetupError)?,
+            base,
+            connection,
+            token: Mutex::new(None),
+        })
+    }
+
+    /// Reads a device's twin.
+    pub async fn twin(&self, device: &DeviceId) -> Result<Twin, Trouble> {
+        let url = self.device_url(device, "");
+        let response = self.send(self.http.get(url), READ_LIMIT).await;
+        let body = read_body(response.map_err(|error| unreachable_hub(&error))?).await?;
+        let value: Value = serde_json::from_slice(&body)
+            .map_err(|error| Trouble::HubUnreachable(format!("read a twin: {error}")))?;
+        Twin::from_value(&value)
+            .map_err(|error| Trouble::HubUnreachable(format!("read a twin: {error}")))
+    }
+
+    /// Calls a method of a device.
+    pub async fn call(&self, device: &DeviceId, call: &MethodCall) -> CallOutcome {
+        let url = self.device_url(device, "/methods");
+        let limit = call.response_timeout + call.connect_timeout + METHOD_MARGIN;
+        let request = self.http.post(url).json(&call.to_json());
+        let response = match self.send(request, limit).await {
+            Ok(response) => response,
+            // The connection was not made, so nothing was sent.
+            Err(error) if error.is_connect() || error.is_builder() => {
+                return CallOutcome::Undelivered(unreachable_hub(&error));
+            }
+            Err(error) => return CallOutcome::Ambiguous(chain(&error)),
+        };
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let body = match response.bytes().await {
+            Ok(body) => body,
+            Err(error) => return CallOutcome::Ambiguous(chain(&error)),
+        };
+        if status != 200 {
+            return failed_call(&hub_error(status, &headers, &body), retry_after(&headers));
+        }
+        match MethodResult::from_json(&body) {
+            Ok(result) => CallOutcome::Answered(result),
+            Err(error) => CallOutcome::Ambiguous(error.to_string()),
+        }
+    }
+
+    /// Reads one page of a query.
+    pub async fn query(
+        &self,
+        text: &str,
+        page_size: u32,
+        continuation: Option<&str>,
+    ) -> Result<Page, Trouble> {
+        let url = format!("{}/devices/query?api-version={API_VERSION}", self.base);
+        let mut request = self
+            .http
+            .post(url)
+            .json(&json!({ "query": text }))
+            .header("x-ms-max-item-count", page_size);
+        if let Some(continuation) = continuation {
+            request = request.header("x-ms-continuation", continuation);
+        }
+        let response = self.send(request, READ_LIMIT).await;
+        let response = response.map_err(|error| unreachable_hub(&error))?;
+        let next = response.headers().get("x-ms-continuation");
+        let continuation = next
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        let body = read_body(response).await?;
+        let rows = serde_json::from_slice(&body)
+            .map_err(|error| Trouble::HubUnreachable(format!("read a query's rows: {error}")))?;
+        Ok(Page { rows, continuation })
+    }
+
+    fn device_url(&self, device: &DeviceId, rest: &str) -> String {
+        let device = utf8_percent_encode(device.as_str(), SEGMENT);
+        format!(
+            "{}/twins/{device}{rest}?api-version={API_VERSION}",
+            self.base
+        )
+    }
+
+    async fn send(&self, request: RequestBuilder, limit: Duration) -> reqwest::Result<Response> {
+        let request = request
+            .header(AUTHORIZATION, self.authorization(Timestamp::now()))
+            .timeout(limit);
+        request.send().await
+    }
+
+    /// A token that is good for a while yet.
+    fn authorization(&self, now: Timestamp) -> HeaderValue {
+        let mut token = match self.token.lock() {
+            Ok(token) => token,
+            // Whoever panicked did so before or after the one assignment below.
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        let renew_before = now.checked_add(TOKEN_MARGIN).unwrap_or(Timestamp::MAX);
+        match &*token {
+            Some(token) if token.expiry > renew_before => token.header.clone(),
+            Some(_) | None => {
+                let expiry = now.checked_add(TOKEN_LIFE).unwrap_or(Timestamp::MAX);
+                let text = self.connection.token(expiry).to_string();
+                let mut header = HeaderValue::from_str(&text)
+                    .expect("a token is percent-encoded, hence visible ASCII");
+                header.set_sensitive(true);
+                *token = Some(Token {
+                    header: header.clone(),
+                    expiry,
+                });
+                header
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("base", &self.base)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads the body of an answer, or what the hub says is wrong.
+async fn read_body(response: Response) -> Result<Vec<u8>, Trouble> {
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
+    let body = response
+        .bytes()
+        .await
+        .map_err(|error| unreachable_hub(&error))?;
+    if status == 200 {
+        Ok(body.into())
+    } else {
+        Err(failed_read(
+            &hub_error(status, &headers, &body),
+            retry_after(&headers),
+        ))
+    }
+}
+
+fn hub_error(status: u16, headers: &HeaderMap, body: &[u8]) -> HubError {
+    let header = headers
+        .get(ERROR_CODE_HEADER)
+        .and_then(|value| value.to_str().ok());
+    HubError::parse(status, header, &String::from_utf8_lossy(body))
+}
+
+/// The header's other form, a date, is not used by the hub.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn unreachable_hub(error: &reqwest::Error) -> Trouble {
+    Trouble::HubUnreachable(chain(error))
+}
+
+/// An error with its causes; reqwest's own text says little.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Says what an error answer to a read means.
+fn failed_read(error: &HubError, retry_after: Option<Duration>) -> Trouble {
+    match (error.status, error.code) {
+        (404, Some(ErrorCode::DeviceNotFound)) => Trouble::NoDevice,
+        (403, Some(ErrorCode::IotHubQuotaExceeded)) | (429, _) => {
+            Trouble::Throttled { retry_after }
+        }
+        (401 | 403, _) => Trouble::HubDenied(error.to_string()),
+        (400 | 402 | 405..=407 | 409..=428 | 430..=499, _) => {
+            Trouble::HubRefused(error.to_string())
+        }
+        // A 404 without the code is not the hub speaking of the device.
+        _ => Trouble::HubUnreachable(error.to_string()),
+    }
+}
+
+/// Says what an error answer to a method call means.
+fn failed_call(error: &HubError, retry_after: Option<Duration>) -> CallOutcome {
+    match (error.status, error.code) {
+        (404, Some(ErrorCode::DeviceNotOnline)) => CallOutcome::Undelivered(Trouble::Offline),
+        (404, Some(ErrorCode::DeviceNotFound)) => CallOutcome::Undelivered(Trouble::NoDevice),
+        (
+            403,
+            Some(ErrorCode::IotHubQuotaExceeded | ErrorCode::DeviceMaximumInflightMethodExceeded),
+        )
+        | (429, _) => CallOutcome::Undelivered(Trouble::Throttled { retry_after }),
+        (401 | 403, _) => CallOutcome::Undelivered(Trouble::HubDenied(error.to_string())),
+        (300..=399 | 400 | 402 | 405..=407 | 409..=428 | 430..=499, _) => {
+            CallOutcome::Undelivered(Trouble::HubRefused(error.to_string()))
+        }
+        // Above all 504101, a device that was gone while the hub waited for its answer, and 5xx.
+        _ => CallOutcome::Ambiguous(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

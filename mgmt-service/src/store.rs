@@ -1,0 +1,184 @@
+//! Where attempts, their events and the audit are kept.
+//!
+//! [`Store`] is the boundary: what is above it knows nothing of files or rows. A change is on disk
+//! when its future ends well, and only then may anybody be told of it.
+
+mod sqlite;
+
+use futures_util::future::BoxFuture;
+use iot_hub::{
+    identity::DeviceId,
+    reboot::{RequestId, State},
+};
+use jiff::Timestamp;
+
+pub use self::sqlite::{Sqlite, SqliteOptions};
+use crate::attempt::{Attempt, Event, View};
+
+/// Keeps attempts, their events and the audit.
+pub trait Store: std::fmt::Debug + Send + Sync {
+    /// Stores a new attempt, unless its id is known or its device is taken.
+    fn create(&self, change: Change, audit: Audit) -> BoxFuture<'_, Result<Created, StoreError>>;
+
+    /// Stores what became of an attempt.
+    fn save(&self, change: Change) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Removes an attempt that was never begun; `verdict` goes to its line in the audit.
+    fn forget(&self, id: RequestId, verdict: String) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Adds a line to the audit.
+    fn audit(&self, audit: Audit) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Reads an attempt.
+    fn get(&self, id: RequestId) -> BoxFuture<'_, Result<Option<Attempt>, StoreError>>;
+
+    /// Reads every open attempt, and every lost one that ended since `lost_since` and whose device
+    /// was not seen again.
+    fn unsettled(&self, lost_since: Timestamp) -> BoxFuture<'_, Result<Vec<Attempt>, StoreError>>;
+
+    /// Reads the kept events of an attempt.
+    fn events(&self, id: RequestId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>>;
+
+    /// Reads attempts, newest first.
+    fn list(&self, query: ListQuery) -> BoxFuture<'_, Result<Vec<View>, StoreError>>;
+
+    /// Removes ended attempts and audit lines older than the retention.
+    fn prune(&self, before: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// An attempt and the events that are new with it.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The attempt as it is now.
+    pub attempt: Attempt,
+    /// What is new.
+    pub events: Vec<Event>,
+}
+
+/// What became of storing a new attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Created {
+    /// It is stored.
+    New,
+    /// The id belongs to this one.
+    Known(Box<Attempt>),
+    /// The device is taken by this one.
+    Busy(RequestId),
+}
+
+/// One decision, for the audit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// When.
+    pub time: Timestamp,
+    /// Who asked.
+    pub who: String,
+    /// From which address.
+    pub from: String,
+    /// For what: `REBOOT`, `CANCEL` or `ABANDON`.
+    pub action: &'static str,
+    /// On which attempt.
+    pub id: RequestId,
+    /// Of which device.
+    pub device: DeviceId,
+    /// Why, in the caller's words.
+    pub why: String,
+    /// What was decided; for a reboot, how it ended, once it has.
+    pub verdict: String,
+}
+
+/// Which attempts to list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ListQuery {
+    /// Of this device only.
+    pub device: Option<DeviceId>,
+    /// What else has to hold.
+    pub conditions: Vec<Condition>,
+    /// Begin after this one.
+    pub after: Option<Position>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// A place in the list of all attempts, which is ordered by creation and id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// When the attempt was created, in microseconds.
+    pub create_time: i64,
+    /// Its id.
+    pub id: RequestId,
+}
+
+/// Something that has to hold for an attempt to be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// It is in this state.
+    StateIs(State),
+    /// It is not in this state.
+    StateIsNot(State),
+    /// It is open, or it has ended.
+    Open(bool),
+    /// It was created then.
+    Created(Comparison, Timestamp),
+}
+
+/// How two times compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// `<`
+    Before,
+    /// `<=`
+    AtOrBefore,
+    /// `>`
+    After,
+    /// `>=`
+    AtOrAfter,
+}
+
+/// Why the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database failed.
+    #[error("{doing}")]
+    Database {
+        /// What was being done, as a verb phrase.
+        doing: &'static str,
+        /// What the database said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The database was written by a newer version of this program.
+    #[error("the database has schema {found}, and this program knows schemas up to {known}")]
+    Newer {
+        /// The schema found.
+        found: i64,
+        /// The newest one known.
+        known: i64,
+    },
+    /// A row does not hold what it should.
+    #[error("a stored attempt cannot be read")]
+    Damaged(#[source] serde_json::Error),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    fn database(
+        doing: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Database {
+            doing,
+            source: source.into(),
+        }
+    }
+}
+
+/// The place of an attempt in the list of all.
+pub fn position(view: &View) -> Position {
+    Position {
+        create_time: view.create_time.as_microsecond(),
+        id: view.id,
+    }
+}

@@ -1,0 +1,236 @@
+//! The store in one SQLite file.
+//!
+//! One thread owns the writing connection. It takes all that waits, up to a limit, into one
+//! transaction: under load many attempts share one flush to disk. A second thread reads, beside the
+//! writer, what is committed.
+
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::{path::PathBuf, thread};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use iot_hub::reboot::RequestId;
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Audit, Change, Created, ListQuery, Store, StoreError};
+use crate::attempt::{Attempt, Event, View};
+
+/// How many writes share one transaction at most: the first of them waits for the last.
+const GROUP: usize = 64;
+
+/// How many jobs may wait for a thread before callers are held up.
+const QUEUE: usize = 1024;
+
+/// Where and how to keep the data.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// The database file; made when it is absent.
+    pub path: PathBuf,
+    /// How many events of one attempt are kept.
+    pub events_per_attempt: u32,
+}
+
+/// The store in one SQLite file.
+#[derive(Debug)]
+pub struct Sqlite {
+    writer: mpsc::Sender<Write>,
+    reader: mpsc::Sender<Read>,
+    events_per_attempt: u32,
+}
+
+/// A write, run inside a transaction; what it returns answers the caller once that is committed.
+type Write = Box<dyn FnOnce(&Connection) -> Answer + Send>;
+
+/// Tells the caller how its write went, given whether the commit did.
+type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+type Read = Box<dyn FnOnce(&Connection) + Send>;
+
+impl Sqlite {
+    /// Opens the database, making or migrating it as needed.
+    pub fn open(options: &SqliteOptions) -> Result<Self, StoreError> {
+        let mut write = schema::connect(&options.path)?;
+        schema::migrate(&mut write)?;
+        let read = schema::connect(&options.path)?;
+        let (writer, mut writes) = mpsc::channel(QUEUE);
+        let (reader, mut reads) = mpsc::channel::<Read>(QUEUE);
+        thread::spawn(move || write_loop(&mut write, &mut writes));
+        thread::spawn(move || {
+            while let Some(job) = reads.blocking_recv() {
+                job(&read);
+            }
+        });
+        Ok(Self {
+            writer,
+            reader,
+            events_per_attempt: options.events_per_attempt,
+        })
+    }
+
+    fn write<T, F>(&self, doing: &'static str, job: F) -> BoxFuture<'_, Result<T, StoreError>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (tell, told) = oneshot::channel();
+        let write: Write = Box::new(move |connection| {
+            // A savepoint of its own: a write that fails takes nothing of its group with it.
+            let result = in_savepoint(connection, doing, job);
+            Box::new(move |committed| {
+                // A caller that is gone does not wait for the answer.
+                drop(tell.send(committed.and(result)));
+            })
+        });
+        async move {
+            submit(&self.writer, write).await?;
+            told.await.map_err(|_| StoreError::Closed)?
+        }
+        .boxed()
+    }
+
+    fn read<T, F>(&self, job: F) -> BoxFuture<'_, Result<T, StoreError>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (tell, told) = oneshot::channel();
+        let read: Read = Box::new(move |connection| drop(tell.send(job(connection))));
+        async move {
+            submit(&self.reader, read).await?;
+            told.await.map_err(|_| StoreError::Closed)?
+        }
+        .boxed()
+    }
+}
+
+/// Hands a job to its thread. A full queue holds the caller up, which is what bounds it.
+async fn submit<T>(queue: &mpsc::Sender<T>, job: T) -> Result<(), StoreError> {
+    queue.send(job).await.map_err(|_| StoreError::Closed)
+}
+
+fn in_savepoint<T>(
+    connection: &Connection,
+    doing: &'static str,
+    job: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let run = |sql| {
+        connection
+            .execute_batch(sql)
+            .map_err(|error| StoreError::database(doing, error))
+    };
+    run("SAVEPOINT one")?;
+    let result = job(connection);
+    if result.is_err() {
+        run("ROLLBACK TO one")?;
+    }
+    run("RELEASE one")?;
+    result
+}
+
+/// Runs writes in groups until every handle is gone.
+fn write_loop(connection: &mut Connection, writes: &mut mpsc::Receiver<Write>) {
+    let mut group = Vec::new();
+    while writes.blocking_recv_many(&mut group, GROUP) > 0 {
+        let group = std::mem::take(&mut group);
+        match connection.transaction() {
+            Ok(transaction) => {
+                let answers: Vec<_> = group.into_iter().map(|write| write(&transaction)).collect();
+                match transaction.commit() {
+                    Ok(()) => answers.into_iter().for_each(|answer| answer(Ok(()))),
+                    Err(error) => {
+                        let failed =
+                            || StoreError::database("commit to the database", error.to_string());
+                        answers.into_iter().for_each(|answer| answer(Err(failed())));
+                    }
+                }
+            }
+            // Dropping the group tells its callers that nothing was stored.
+            Err(error) => tracing::error!(%error, "failed to begin a transaction"),
+        }
+    }
+}
+
+impl Store for Sqlite {
+    fn create(&self, change: Change, audit: Audit) -> BoxFuture<'_, Result<Created, StoreError>> {
+        let keep = self.events_per_attempt;
+        self.write("store the new attempt", move |connection| {
+            if let Some(known) = rows::get(connection, change.attempt.view.id)? {
+                return Ok(Created::Known(Box::new(known)));
+            }
+            if let Some(holder) = rows::open_on(connection, &change.attempt.view.device)? {
+                return Ok(Created::Busy(holder));
+            }
+            rows::insert(connection, &change.attempt)?;
+            rows::add_events(connection, change.attempt.view.id, &change.events, keep)?;
+            rows::add_audit(connection, &audit)?;
+            Ok(Created::New)
+        })
+    }
+
+    fn save(&self, change: Change) -> BoxFuture<'_, Result<(), StoreError>> {
+        let keep = self.events_per_attempt;
+        self.write("store the attempt", move |connection| {
+            rows::update(connection, &change.attempt)?;
+            rows::add_events(connection, change.attempt.view.id, &change.events, keep)?;
+            if change.attempt.view.state.is_terminal() {
+                rows::set_verdict(
+                    connection,
+                    change.attempt.view.id,
+                    &verdict(&change.attempt),
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    fn forget(&self, id: RequestId, verdict: String) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.write("remove the attempt", move |connection| {
+            rows::set_verdict(connection, id, &verdict)?;
+            rows::remove(connection, id)
+        })
+    }
+
+    fn audit(&self, audit: Audit) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.write("store a line of the audit", move |connection| {
+            rows::add_audit(connection, &audit)
+        })
+    }
+
+    fn get(&self, id: RequestId) -> BoxFuture<'_, Result<Option<Attempt>, StoreError>> {
+        self.read(move |connection| rows::get(connection, id))
+    }
+
+    fn unsettled(&self, lost_since: Timestamp) -> BoxFuture<'_, Result<Vec<Attempt>, StoreError>> {
+        self.read(move |connection| rows::unsettled(connection, lost_since))
+    }
+
+    fn events(&self, id: RequestId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>> {
+        self.read(move |connection| rows::events(connection, id))
+    }
+
+    fn list(&self, query: ListQuery) -> BoxFuture<'_, Result<Vec<View>, StoreError>> {
+        self.read(move |connection| rows::list(connection, &query))
+    }
+
+    fn prune(&self, before: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.write("remove what is past the retention", move |connection| {
+            rows::prune(connection, before)
+        })
+    }
+}
+
+/// How an attempt ended, in one line of the audit.
+fn verdict(attempt: &Attempt) -> String {
+    let view = &attempt.view;
+    let detail = match (&view.error, &view.evidence) {
+        (Some(error), _) => format!(" {}", error.code),
+        (None, Some(evidence)) => format!(" {}", evidence.grade),
+        (None, None) => String::new(),
+    };
+    format!("{}{detail}", view.state)
+}

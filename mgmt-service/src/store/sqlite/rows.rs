@@ -1,0 +1,274 @@
+//! The statements: values to rows and back.
+
+use iot_hub::{identity::DeviceId, reboot::RequestId};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params, params_from_iter};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    attempt::{Attempt, Event, View},
+    store::{Audit, Comparison, Condition, ListQuery, StoreError},
+};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Names what was being done when the database failed.
+fn during(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+    move |error| StoreError::database(doing, error)
+}
+
+pub(super) fn insert(connection: &Connection, attempt: &Attempt) -> Result<()> {
+    let view = &attempt.view;
+    let sql =
+        "INSERT INTO attempts (id, device, state, open, awaits_return, create_time, end_time, data)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| {
+            statement.execute(params![
+                view.id.to_string(),
+                view.device.as_str(),
+                view.state.name(),
+                !view.state.is_terminal(),
+                attempt.awaits_return(),
+                view.create_time.as_microsecond(),
+                view.end_time.map(Timestamp::as_microsecond),
+                to_text(attempt)?,
+            ])
+        })
+        .map(drop)
+        .map_err(during("add the attempt"))
+}
+
+pub(super) fn update(connection: &Connection, attempt: &Attempt) -> Result<()> {
+    let view = &attempt.view;
+    let sql = "UPDATE attempts SET state = ?2, open = ?3, awaits_return = ?4, end_time = ?5, data = ?6 WHERE id = ?1";
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| {
+            statement.execute(params![
+                view.id.to_string(),
+                view.state.name(),
+                !view.state.is_terminal(),
+                attempt.awaits_return(),
+                view.end_time.map(Timestamp::as_microsecond),
+                to_text(attempt)?,
+            ])
+        })
+        .map(drop)
+        .map_err(during("update the attempt"))
+}
+
+/// Adds events, and removes the oldest beyond `keep`.
+pub(super) fn add_events(
+    connection: &Connection,
+    id: RequestId,
+    events: &[Event],
+    keep: u32,
+) -> Result<()> {
+    let failed = during("add the events");
+    let sql = "INSERT INTO events (attempt, revision, time, state, message, view) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    for event in events {
+        connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    id.to_string(),
+                    event.revision,
+                    event.time.as_microsecond(),
+                    event.view.state.name(),
+                    event.message,
+                    to_text(&event.view)?,
+                ])
+            })
+            .map_err(&failed)?;
+    }
+    if let Some(newest) = events.last() {
+        connection
+            .prepare_cached("DELETE FROM events WHERE attempt = ?1 AND revision <= ?2")
+            .and_then(|mut statement| {
+                statement.execute(params![id.to_string(), newest.revision - i64::from(keep)])
+            })
+            .map_err(&failed)?;
+    }
+    Ok(())
+}
+
+pub(super) fn add_audit(connection: &Connection, audit: &Audit) -> Result<()> {
+    let sql = "INSERT INTO audit (time, who, origin, action, attempt, device, why, verdict)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| {
+            statement.execute(params![
+                audit.time.as_microsecond(),
+                audit.who,
+                audit.from,
+                audit.action,
+                audit.id.to_string(),
+                audit.device.as_str(),
+                audit.why,
+                audit.verdict,
+            ])
+        })
+        .map(drop)
+        .map_err(during("add a line to the audit"))
+}
+
+/// Writes how a reboot ended into the line of its request.
+pub(super) fn set_verdict(connection: &Connection, id: RequestId, verdict: &str) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE audit SET verdict = ?2 WHERE attempt = ?1 AND action = 'REBOOT'")
+        .and_then(|mut statement| statement.execute(params![id.to_string(), verdict]))
+        .map(drop)
+        .map_err(during("write the verdict to the audit"))
+}
+
+pub(super) fn remove(connection: &Connection, id: RequestId) -> Result<()> {
+    connection
+        .execute("DELETE FROM attempts WHERE id = ?1", [id.to_string()])
+        .map(drop)
+        .map_err(during("remove the attempt"))
+}
+
+pub(super) fn get(connection: &Connection, id: RequestId) -> Result<Option<Attempt>> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT data FROM attempts WHERE id = ?1")
+        .and_then(|mut statement| {
+            statement
+                .query_row([id.to_string()], |row| row.get(0))
+                .optional()
+        })
+        .map_err(during("read the attempt"))?;
+    text.as_deref().map(from_text).transpose()
+}
+
+pub(super) fn open_on(connection: &Connection, device: &DeviceId) -> Result<Option<RequestId>> {
+    let id: Option<String> = connection
+        .prepare_cached("SELECT id FROM attempts WHERE device = ?1 AND open = 1")
+        .and_then(|mut statement| {
+            statement
+                .query_row([device.as_str()], |row| row.get(0))
+                .optional()
+        })
+        .map_err(during("look for an open attempt"))?;
+    Ok(id.and_then(|id| id.parse().ok()))
+}
+
+pub(super) fn unsettled(connection: &Connection, lost_since: Timestamp) -> Result<Vec<Attempt>> {
+    let sql = "SELECT data FROM attempts WHERE open = 1 OR (awaits_return = 1 AND end_time >= ?1)";
+    texts(
+        connection,
+        sql,
+        &[&lost_since.as_microsecond()],
+        "read the open attempts",
+    )?
+    .iter()
+    .map(|text| from_text(text))
+    .collect()
+}
+
+pub(super) fn events(connection: &Connection, id: RequestId) -> Result<Vec<Event>> {
+    let failed = during("read the events");
+    let sql =
+        "SELECT revision, time, message, view FROM events WHERE attempt = ?1 ORDER BY revision";
+    let mut statement = connection.prepare_cached(sql).map_err(&failed)?;
+    let columns = |row: &Row<'_>| {
+        Ok((
+            row.get(0)?,
+            row.get(1)?,
+            row.get(2)?,
+            row.get::<_, String>(3)?,
+        ))
+    };
+    let rows = statement
+        .query_map([id.to_string()], columns)
+        .map_err(&failed)?;
+    rows.map(|row| {
+        let (revision, time, message, view) = row.map_err(&failed)?;
+        Ok(Event {
+            revision,
+            time: Timestamp::from_microsecond(time).unwrap_or_default(),
+            message,
+            view: from_text(&view)?,
+        })
+    })
+    .collect()
+}
+
+pub(super) fn list(connection: &Connection, query: &ListQuery) -> Result<Vec<View>> {
+    let mut sql = "SELECT data FROM attempts WHERE 1".to_owned();
+    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    if let Some(device) = &query.device {
+        sql += " AND device = ?";
+        values.push(Box::new(device.as_str().to_owned()));
+    }
+    for condition in &query.conditions {
+        let (text, value): (_, Box<dyn ToSql>) = match condition {
+            Condition::StateIs(state) => (" AND state = ?", Box::new(state.name())),
+            Condition::StateIsNot(state) => (" AND state <> ?", Box::new(state.name())),
+            Condition::Open(open) => (" AND open = ?", Box::new(*open)),
+            Condition::Created(comparison, time) => {
+                (created(*comparison), Box::new(time.as_microsecond()))
+            }
+        };
+        sql += text;
+        values.push(value);
+    }
+    if let Some(after) = &query.after {
+        sql += " AND (create_time, id) < (?, ?)";
+        values.push(Box::new(after.create_time));
+        values.push(Box::new(after.id.to_string()));
+    }
+    sql += " ORDER BY create_time DESC, id DESC LIMIT ?";
+    values.push(Box::new(i64::try_from(query.limit).unwrap_or(i64::MAX)));
+    let values: Vec<&dyn ToSql> = values.iter().map(AsRef::as_ref).collect();
+    texts(connection, &sql, &values, "list the attempts")?
+        .iter()
+        .map(|text| from_text::<Attempt>(text).map(|attempt| attempt.view))
+        .collect()
+}
+
+fn created(comparison: Comparison) -> &'static str {
+    match comparison {
+        Comparison::Before => " AND create_time < ?",
+        Comparison::AtOrBefore => " AND create_time <= ?",
+        Comparison::After => " AND create_time > ?",
+        Comparison::AtOrAfter => " AND create_time >= ?",
+    }
+}
+
+pub(super) fn prune(connection: &Connection, before: Timestamp) -> Result<()> {
+    let before = before.as_microsecond();
+    connection
+        .execute(
+            "DELETE FROM attempts WHERE open = 0 AND end_time < ?1",
+            [before],
+        )
+        .and_then(|_| connection.execute("DELETE FROM audit WHERE time < ?1", [before]))
+        .map(drop)
+        .map_err(during("remove what is past the retention"))
+}
+
+fn texts(
+    connection: &Connection,
+    sql: &str,
+    values: &[&dyn ToSql],
+    doing: &'static str,
+) -> Result<Vec<String>> {
+    let failed = during(doing);
+    let mut statement = connection.prepare_cached(sql).map_err(&failed)?;
+    let rows = statement
+        .query_map(params_from_iter(values), |row| row.get(0))
+        .map_err(&failed)?;
+    rows.collect::<std::result::Result<_, _>>().map_err(&failed)
+}
+
+fn to_text(value: &impl Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+fn from_text<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(StoreError::Damaged)
+}

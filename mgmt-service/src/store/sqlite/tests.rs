@@ -1,0 +1,261 @@
+//! What is promised of the store, on a real file.
+
+use std::time::Duration;
+
+use iot_hub::reboot::{RequestId, State};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Sqlite, SqliteOptions};
+use crate::{
+    attempt::{Asked, Attempt, Input, Rules, Step},
+    store::{
+        Audit, Change, Comparison, Condition, Created, ListQuery, Store, StoreError, position,
+    },
+};
+
+#[tokio::test]
+async fn what_was_stored_is_there_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let (attempt, change) = new(1, "pump-1");
+    {
+        let store = open(&folder);
+        assert_eq!(
+            store.create(change, audit(&attempt)).await.unwrap(),
+            Created::New
+        );
+        let (ended, change) = cancel(attempt.clone());
+        store.save(change).await.unwrap();
+        assert_eq!(store.get(attempt.view.id).await.unwrap(), Some(ended));
+    }
+    let store = open(&folder);
+    let events = store.events(attempt.view.id).await.unwrap();
+    let states: Vec<_> = events
+        .iter()
+        .map(|event| (event.revision, event.view.state))
+        .collect();
+    assert_eq!(states, [(1, State::Pending), (2, State::Cancelled)]);
+    assert_eq!(store.unsettled(Timestamp::UNIX_EPOCH).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn an_id_is_used_once_and_a_device_has_one_open_attempt() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let (first, change) = new(1, "pump-1");
+    store.create(change.clone(), audit(&first)).await.unwrap();
+    let again = store.create(change, audit(&first)).await.unwrap();
+    assert_eq!(again, Created::Known(Box::new(first.clone())));
+    let (second, change) = new(2, "pump-1");
+    let busy = store.create(change.clone(), audit(&second)).await.unwrap();
+    assert_eq!(busy, Created::Busy(first.view.id));
+    store.save(cancel(first.clone()).1).await.unwrap();
+    assert_eq!(
+        store.create(change, audit(&second)).await.unwrap(),
+        Created::New
+    );
+    assert_eq!(
+        store.unsettled(Timestamp::UNIX_EPOCH).await.unwrap(),
+        [second]
+    );
+}
+
+#[tokio::test]
+async fn what_is_forgotten_leaves_its_line_in_the_audit() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let (attempt, change) = new(1, "pump-1");
+    store.create(change, audit(&attempt)).await.unwrap();
+    store
+        .forget(attempt.view.id, "DEVICE_OFFLINE".into())
+        .await
+        .unwrap();
+    assert_eq!(store.get(attempt.view.id).await.unwrap(), None);
+    assert_eq!(store.events(attempt.view.id).await.unwrap(), []);
+    let connection = rusqlite::Connection::open(folder.path().join("db")).unwrap();
+    let verdict: String = connection
+        .query_row("SELECT verdict FROM audit", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(verdict, "DEVICE_OFFLINE");
+}
+
+#[tokio::test]
+async fn the_oldest_events_make_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let (mut attempt, change) = new(1, "pump-1");
+    let template = change.events[0].clone();
+    store.create(change, audit(&attempt)).await.unwrap();
+    for revision in 2..=8 {
+        attempt.view.revision = revision;
+        let mut event = template.clone();
+        event.revision = revision;
+        let change = Change {
+            attempt: attempt.clone(),
+            events: vec![event],
+        };
+        store.save(change).await.unwrap();
+    }
+    let kept: Vec<_> = store
+        .events(attempt.view.id)
+        .await
+        .unwrap()
+        .iter()
+        .map(|event| event.revision)
+        .collect();
+    assert_eq!(kept, [4, 5, 6, 7, 8]);
+}
+
+#[tokio::test]
+async fn lists_are_newest_first_filtered_and_paged() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let mut attempts = Vec::new();
+    for number in 1..=5 {
+        let (attempt, change) = new(number, &format!("pump-{}", number % 2));
+        store.create(change, audit(&attempt)).await.unwrap();
+        let (ended, change) = cancel(attempt);
+        store.save(change).await.unwrap();
+        attempts.insert(0, ended.view);
+    }
+    let all = ListQuery {
+        limit: 10,
+        ..ListQuery::default()
+    };
+    assert_eq!(store.list(all.clone()).await.unwrap(), attempts);
+    let page = ListQuery {
+        limit: 2,
+        after: Some(position(&attempts[1])),
+        ..ListQuery::default()
+    };
+    assert_eq!(store.list(page).await.unwrap(), attempts[2..4]);
+    let device = ListQuery {
+        device: Some("pump-0".parse().unwrap()),
+        ..all.clone()
+    };
+    assert_eq!(store.list(device).await.unwrap().len(), 2);
+    for (condition, count) in [
+        (Condition::StateIs(State::Cancelled), 5),
+        (Condition::StateIs(State::Lost), 0),
+        (Condition::StateIsNot(State::Cancelled), 0),
+        (Condition::Open(true), 0),
+        (
+            Condition::Created(Comparison::AtOrAfter, attempts[1].create_time),
+            2,
+        ),
+        (
+            Condition::Created(Comparison::After, attempts[1].create_time),
+            1,
+        ),
+        (
+            Condition::Created(Comparison::Before, attempts[1].create_time),
+            3,
+        ),
+        (
+            Condition::Created(Comparison::AtOrBefore, attempts[1].create_time),
+            4,
+        ),
+    ] {
+        let query = ListQuery {
+            conditions: vec![condition],
+            ..all.clone()
+        };
+        assert_eq!(
+            store.list(query).await.unwrap().len(),
+            count,
+            "{condition:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_retention_spares_open_attempts() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let (open_one, change) = new(1, "pump-1");
+    store.create(change, audit(&open_one)).await.unwrap();
+    let (other, change) = new(2, "pump-2");
+    store.create(change, audit(&other)).await.unwrap();
+    store.save(cancel(other.clone()).1).await.unwrap();
+    store.prune(Timestamp::MAX).await.unwrap();
+    assert_eq!(store.get(other.view.id).await.unwrap(), None);
+    assert_eq!(store.get(open_one.view.id).await.unwrap(), Some(open_one));
+}
+
+#[tokio::test]
+async fn a_write_that_fails_takes_nothing_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let (first, change) = new(1, "pump-1");
+    let good = store.create(change.clone(), audit(&first));
+    // Events of an attempt that is not there break a rule of the schema.
+    let orphan = store.save(Change {
+        attempt: new(9, "pump-9").0,
+        events: change.events.clone(),
+    });
+    let (second, change) = new(2, "pump-2");
+    let also_good = store.create(change, audit(&second));
+    let (good, orphan, also_good) = tokio::join!(good, orphan, also_good);
+    assert!(matches!(orphan, Err(StoreError::Database { .. })));
+    assert_eq!(good.unwrap(), Created::New);
+    assert_eq!(also_good.unwrap(), Created::New);
+}
+
+#[test]
+fn a_database_of_a_newer_program_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(&folder));
+    let connection = rusqlite::Connection::open(folder.path().join("db")).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    let error = Sqlite::open(&options(&folder)).unwrap_err();
+    assert!(
+        matches!(error, StoreError::Newer { found: 99, .. }),
+        "{error}"
+    );
+}
+
+fn options(folder: &tempfile::TempDir) -> SqliteOptions {
+    SqliteOptions {
+        path: folder.path().join("db"),
+        events_per_attempt: 5,
+    }
+}
+
+fn open(folder: &tempfile::TempDir) -> Sqlite {
+    Sqlite::open(&options(folder)).unwrap()
+}
+
+/// Attempt `number`, created `number` seconds after the beginning of time.
+fn new(number: u8, device: &str) -> (Attempt, Change) {
+    let now = Timestamp::from_second(number.into()).unwrap();
+    let id = RequestId(Uuid::from_u128(number.into()));
+    let hour = Duration::from_secs(3600);
+    let (attempt, step) = Attempt::begin(id, device.parse().unwrap(), Asked::default(), hour, now);
+    (attempt.clone(), change(attempt, step))
+}
+
+fn cancel(mut attempt: Attempt) -> (Attempt, Change) {
+    let now = attempt.view.create_time;
+    let step = attempt.handle(Input::Cancel { abandon: false }, &Rules::default(), now);
+    (attempt.clone(), change(attempt, step))
+}
+
+fn change(attempt: Attempt, step: Step) -> Change {
+    Change {
+        attempt,
+        events: step.events,
+    }
+}
+
+fn audit(attempt: &Attempt) -> Audit {
+    Audit {
+        time: attempt.view.create_time,
+        who: "anonymous".into(),
+        from: "127.0.0.1:1".into(),
+        action: "REBOOT",
+        id: attempt.view.id,
+        device: attempt.view.device.clone(),
+        why: String::new(),
+        verdict: String::new(),
+    }
+}
