@@ -1,1 +1,47 @@
-//! An IoT Hub on a laptop.
+//! An IoT Hub on this machine.
+//!
+//! Devices talk MQTT 3.1.1 over TLS to it, services its REST API over HTTPS, both with the
+//! credentials, limits, errors and session rules of Azure IoT Hub, as far as those are known. It is
+//! a library for tests and, with `main.rs`, a tool for a person at a terminal.
+//!
+//! ```text
+//!   device ──MQTT/TLS──► mqtt ─┐                    ┌─► hub       registry, twins, sessions, calls
+//!                              ├──► switchboard ────┤             (a value: no I/O, clock, lock)
+//!  service ──HTTPS─────► rest ─┘   (one mutex, the  └─► faults    what goes wrong on demand
+//!                                   links, callers)
+//!   test ────────────────────────────► Emulator (state, counters), Faults
+//! ```
+//!
+//! # Where to look
+//!
+//! - [`Emulator`]: start, connection strings, what a test can see and await.
+//! - [`Faults`]: what a test can break.
+//! - [`Ready`]: the file that tells other programs how to reach it.
+//!
+//! # Invariants
+//!
+//! - All state is in memory and belongs to one [`Emulator`]; any number of them run side by side.
+//! - No bytes from a client end anything but that client's connection.
+//! - Waiting is waiting for a state: every `async fn` for tests wakes on changes and never polls.
+
+pub use self::config::EmulatorConfig;
+pub use self::counters::{Count, Counters};
+pub use self::emulator::{Emulator, FrontDoor, StartError};
+pub use self::faults::{ConnectRefusal, Fault, FaultId, Faults, Operation, Times};
+pub use self::hub::Telemetry;
+pub use self::ready::Ready;
+pub use self::tls::TlsError;
+
+mod auth;
+mod config;
+mod counters;
+mod door;
+mod emulator;
+mod faults;
+mod hub;
+mod mqtt;
+mod policies;
+mod ready;
+mod rest;
+mod switchboard;
+mod tls;

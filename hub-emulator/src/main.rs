@@ -1,2 +1,196 @@
-//! The command of this package.
-fn main() {}
+//! The emulator for a person at a terminal, or a program that waits for its ready file.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use hub_emulator::{Emulator, EmulatorConfig, Ready, StartError};
+use iot_hub::identity::{DeviceId, HubHost};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// An Azure IoT Hub on this machine: MQTT for devices, REST for services, no cloud.
+///
+/// Without arguments it takes the ports that Microsoft's SDKs insist on, 443 and 8883, makes itself
+/// a certificate authority, registers one device, and prints how to connect. Ports below 1024 may
+/// need rights: `--https-port 0 --mqtt-port 0` takes free ones.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The hub's name, in connection strings and in the certificate
+    #[arg(long, value_name = "NAME", default_value = EmulatorConfig::DEFAULT_HOST_NAME)]
+    host: HubHost,
+
+    /// The address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    listen: IpAddr,
+
+    /// The port of the REST API; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = 443)]
+    https_port: u16,
+
+    /// The port of MQTT over TLS; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = 8883)]
+    mqtt_port: u16,
+
+    /// Registers device-1 to device-N
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    devices: u32,
+
+    /// Registers a device of this id; may be given several times
+    #[arg(long = "device", value_name = "ID")]
+    device: Vec<DeviceId>,
+
+    /// Writes the certificate to trust here
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+
+    /// Keeps the certificate authority here, so that clients go on trusting it
+    #[arg(long, value_name = "FOLDER")]
+    ca_dir: Option<PathBuf>,
+
+    /// Writes a JSON object that says how to connect here, once connections are accepted
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("failed to {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+
+    let ca_file = match (&arguments.ca_file, &arguments.ca_dir) {
+        (Some(file), _) => file.clone(),
+        (None, Some(folder)) => folder.join("ca.pem"),
+        (None, None) => {
+            std::env::temp_dir().join(format!("hub-emulator-{}.pem", std::process::id()))
+        }
+    };
+    let config = EmulatorConfig {
+        host_name: arguments.host.clone(),
+        listen: arguments.listen,
+        https_port: arguments.https_port,
+        mqtt_port: arguments.mqtt_port,
+        ca_dir: arguments.ca_dir.clone(),
+        ca_file: Some(ca_file.clone()),
+        ..EmulatorConfig::default()
+    };
+    let emulator = Emulator::start(config).await.map_err(explain)?;
+
+    let ready = Ready {
+        host_name: emulator.host_name().to_string(),
+        https_port: emulator.https_port(),
+        mqtt_port: emulator.mqtt_port(),
+        ca_file: Some(ca_file),
+        owner_connection_string: emulator.owner_connection_string(),
+        service_connection_string: emulator.service_connection_string(),
+        devices: register(&emulator, &arguments)?,
+    };
+    if let Some(path) = &arguments.ready_file {
+        ready
+            .write(path)
+            .with_context(|| format!("write the ready file {}", path.display()))?;
+    }
+    greet(&ready, &mut io::stdout().lock()).context("print how to connect")?;
+
+    tokio::select! {
+        _ = interrupt.recv() => tracing::info!("received SIGINT, stopping"),
+        _ = terminate.recv() => tracing::info!("received SIGTERM, stopping"),
+    }
+    emulator.shutdown().await;
+    Ok(())
+}
+
+/// Registers the devices that were asked for, or one when none was.
+fn register(
+    emulator: &Emulator,
+    arguments: &Arguments,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let count = match arguments.devices {
+        0 if arguments.device.is_empty() => 1,
+        count => count,
+    };
+    let numbered = (1..=count).map(|number| {
+        format!("device-{number}")
+            .parse::<DeviceId>()
+            .context("name the devices")
+    });
+    let named = arguments.device.iter().cloned().map(Ok);
+    numbered
+        .chain(named)
+        .map(|device| {
+            let device = device?;
+            let connection = emulator.register(&device).context("register the devices")?;
+            Ok((device.to_string(), connection))
+        })
+        .collect()
+}
+
+/// Says which flag avoids a port that cannot be had.
+fn explain(error: StartError) -> anyhow::Error {
+    let advice = match &error {
+        StartError::Listen {
+            what: hub_emulator::FrontDoor::Https,
+            ..
+        } => Some("start the hub: try another port with --https-port, or 0 for any free one"),
+        StartError::Listen {
+            what: hub_emulator::FrontDoor::Mqtt,
+            ..
+        } => Some("start the hub: try another port with --mqtt-port, or 0 for any free one"),
+        StartError::Tls(_) | StartError::CaFile { .. } => None,
+    };
+    let error = anyhow::Error::from(error);
+    match advice {
+        Some(advice) => error.context(advice),
+        None => error.context("start the hub"),
+    }
+}
+
+fn greet(ready: &Ready, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "IoT Hub emulator {} is ready.", ready.host_name)?;
+    writeln!(out)?;
+    writeln!(
+        out,
+        "  REST   https://{}:{}",
+        ready.host_name, ready.https_port
+    )?;
+    writeln!(
+        out,
+        "  MQTT   mqtts://{}:{}",
+        ready.host_name, ready.mqtt_port
+    )?;
+    if let Some(ca_file) = &ready.ca_file {
+        writeln!(out, "  trust  {}", ca_file.display())?;
+    }
+    writeln!(out)?;
+    writeln!(out, "Owner (everything):")?;
+    writeln!(out, "  {}", ready.owner_connection_string)?;
+    writeln!(out, "Service (twins, methods, queries):")?;
+    writeln!(out, "  {}", ready.service_connection_string)?;
+    for (device, connection) in &ready.devices {
+        writeln!(out, "Device {device}:")?;
+        writeln!(out, "  {connection}")?;
+    }
+    writeln!(out)?;
+    writeln!(out, "Stop it with Ctrl-C.")?;
+    out.flush()
+}

@@ -1,0 +1,132 @@
+//! Who may come in: the checks of SAS tokens at both front doors.
+
+use iot_hub::identity::{self, HubHost, MqttUser};
+use iot_hub::sas::{SasError, SasParseError, SasToken, SharedKey};
+use jiff::Timestamp;
+
+use crate::hub::{EntityId, Hub, Keys, Status};
+use crate::policies::{Permission, Policies};
+
+/// Why a token does not open the door. Clients are told nothing of it, the log is.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Denied {
+    #[error("no credentials given")]
+    NoCredentials,
+    #[error("malformed token: {0}")]
+    Malformed(#[from] SasParseError),
+    #[error("{0}")]
+    BadToken(#[from] SasError),
+    #[error("token for {resource}, which does not cover {scope}")]
+    WrongScope { resource: String, scope: String },
+    #[error("no policy named {0}")]
+    UnknownPolicy(String),
+    #[error("policy {policy} lacks the permission {permission:?}")]
+    Forbidden {
+        policy: String,
+        permission: Permission,
+    },
+    #[error("no device or module {0}")]
+    UnknownEntity(EntityId),
+    #[error("{0} is disabled")]
+    Disabled(EntityId),
+    #[error("{0} has no symmetric keys")]
+    NoKeys(EntityId),
+}
+
+/// The names under which this hub is addressed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HubNames<'a> {
+    pub(crate) hosts: &'a [HubHost],
+}
+
+impl HubNames<'_> {
+    /// Fails when the token covers `path` under none of the hub's names.
+    fn check_scope(&self, token: &SasToken, path: &str) -> Result<(), Denied> {
+        if self
+            .hosts
+            .iter()
+            .any(|host| token.covers(&format!("{host}{path}")))
+        {
+            return Ok(());
+        }
+        let scope = self
+            .hosts
+            .first()
+            .map_or_else(String::new, |host| format!("{host}{path}"));
+        Err(Denied::WrongScope {
+            resource: token.resource().to_owned(),
+            scope,
+        })
+    }
+}
+
+/// Checks the `Authorization` header of a service call.
+pub(crate) fn authorize(
+    policies: &Policies,
+    names: HubNames<'_>,
+    header: Option<&str>,
+    permission: Permission,
+    now: Timestamp,
+) -> Result<(), Denied> {
+    let token: SasToken = header.ok_or(Denied::NoCredentials)?.parse()?;
+    names.check_scope(&token, "")?;
+    check_policy(policies, &token, permission, now)
+}
+
+/// Checks a device's CONNECT and returns when its token ends.
+pub(crate) fn authenticate(
+    hub: &Hub,
+    policies: &Policies,
+    names: HubNames<'_>,
+    id: &EntityId,
+    user: &MqttUser,
+    password: &str,
+    now: Timestamp,
+) -> Result<Timestamp, Denied> {
+    if password.is_empty() {
+        return Err(Denied::NoCredentials);
+    }
+    let identity = hub
+        .identity(id)
+        .ok_or_else(|| Denied::UnknownEntity(id.clone()))?;
+    let token: SasToken = password.parse()?;
+    let scope = identity::scope(&user.host, &id.device, id.module.as_ref());
+    let path = scope.strip_prefix(&user.host.to_string()).unwrap_or(&scope);
+    names.check_scope(&token, path)?;
+    match token.policy() {
+        Some(_) => check_policy(policies, &token, Permission::DeviceConnect, now)?,
+        None => {
+            let keys = identity.keys().ok_or_else(|| Denied::NoKeys(id.clone()))?;
+            token.verify(&both(keys), now)?;
+        }
+    }
+    match identity.status {
+        Status::Enabled => Ok(token.expiry()),
+        Status::Disabled => Err(Denied::Disabled(id.clone())),
+    }
+}
+
+fn check_policy(
+    policies: &Policies,
+    token: &SasToken,
+    permission: Permission,
+    now: Timestamp,
+) -> Result<(), Denied> {
+    let name = token.policy().unwrap_or_default();
+    let policy = policies
+        .find(name)
+        .ok_or_else(|| Denied::UnknownPolicy(name.to_owned()))?;
+    token.verify(&both(&policy.keys), now)?;
+    if policy.allows(permission) {
+        Ok(())
+    } else {
+        Err(Denied::Forbidden {
+            policy: name.to_owned(),
+            permission,
+        })
+    }
+}
+
+fn both(keys: &Keys) -> [&SharedKey; 2] {
+    [&keys.primary, &keys.secondary]
+}

@@ -1,0 +1,55 @@
+//! How an emulator is set up.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use iot_hub::identity::HubHost;
+
+/// How an emulator is set up. The default suits tests: free ports on 127.0.0.1, name `localhost`.
+#[derive(Clone, Debug)]
+pub struct EmulatorConfig {
+    /// The hub's name: in connection strings, in the certificate, and in the tokens that are
+    /// accepted (beside `localhost` and the loopback addresses).
+    pub host_name: HubHost,
+    /// The address that both front doors listen on.
+    pub listen: IpAddr,
+    /// The port of the service's REST API; 0 takes a free one.
+    pub https_port: u16,
+    /// The port of MQTT over TLS; 0 takes a free one.
+    pub mqtt_port: u16,
+    /// Where the certificate authority is kept, so that a client set up once keeps trusting it.
+    /// Without it every start makes a new one in memory.
+    pub ca_dir: Option<PathBuf>,
+    /// Where to write the authority's certificate (PEM) for clients to read.
+    pub ca_file: Option<PathBuf>,
+    /// How long after a device's token expired its live connection is closed.
+    pub token_grace: Duration,
+    /// An upper bound on every method call's response timeout, so that a test of a call without
+    /// an answer need not wait for the 5 s that the API asks for at least. `None` is faithful.
+    pub response_timeout_cap: Option<Duration>,
+}
+
+impl EmulatorConfig {
+    /// The name a hub goes by when nothing else is said.
+    pub const DEFAULT_HOST_NAME: &'static str = "localhost";
+    /// What the real hub is reported to allow: 5 or 10 minutes.
+    pub const DEFAULT_TOKEN_GRACE: Duration = Duration::from_secs(600);
+}
+
+impl Default for EmulatorConfig {
+    fn default() -> Self {
+        Self {
+            host_name: Self::DEFAULT_HOST_NAME
+                .parse()
+                .expect("the default host name is valid"),
+            listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            https_port: 0,
+            mqtt_port: 0,
+            ca_dir: None,
+            ca_file: None,
+            token_grace: Self::DEFAULT_TOKEN_GRACE,
+            response_timeout_cap: None,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! A front door: accepts TCP connections, completes TLS, and hands each to its protocol.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use crate::counters::{Meter, Meters};
+use crate::switchboard::Switchboard;
+
+/// A client that has not finished its handshake by then is gone or means no good.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// How long to let others close their files when there are none left to open.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// One listening port and what its connections need.
+pub(crate) struct Door {
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: TlsAcceptor,
+    pub(crate) switchboard: Arc<Switchboard>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Door {
+    /// Serves connections until shutdown, each in a task of its own. A connection's task is
+    /// dropped where it stands on shutdown and when the hub becomes unreachable.
+    pub(crate) async fn serve<F, Fut>(self, connections: fn(&mut Meters) -> &mut Meter, serve: F)
+    where
+        F: Fn(TlsStream<TcpStream>, Arc<Switchboard>) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        while let Some(accepted) = self
+            .shutdown
+            .run_until_cancelled(self.listener.accept())
+            .await
+        {
+            let (socket, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "failed to accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let paused = self.switchboard.paused();
+            if *paused.borrow() {
+                continue;
+            }
+            self.switchboard.change(|state, now| {
+                connections(&mut state.meters).count_one(now.instant);
+            });
+            let connection = serve_one(
+                socket,
+                self.tls.clone(),
+                self.switchboard.clone(),
+                serve.clone(),
+            );
+            let shutdown = self.shutdown.clone();
+            let task = async move {
+                let mut paused = paused;
+                tokio::select! {
+                    () = connection => {}
+                    () = shutdown.cancelled() => {}
+                    _ = paused.wait_for(|paused| *paused) => {}
+                }
+            };
+            self.tasks
+                .spawn(task.instrument(tracing::debug_span!("connection", %peer)));
+        }
+    }
+}
+
+async fn serve_one<F, Fut>(
+    socket: TcpStream,
+    tls: TlsAcceptor,
+    switchboard: Arc<Switchboard>,
+    serve: F,
+) where
+    F: Fn(TlsStream<TcpStream>, Arc<Switchboard>) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    match handshake(socket, &tls).await {
+        Ok(stream) => {
+            switchboard.change(|state, now| state.meters.tls_handshakes.count_one(now.instant));
+            serve(stream, switchboard).await;
+        }
+        Err(error) => tracing::debug!(%error, "no TLS connection came about"),
+    }
+}
+
+async fn handshake(socket: TcpStream, tls: &TlsAcceptor) -> io::Result<TlsStream<TcpStream>> {
+    // Small answers must not wait for more bytes to fill a packet.
+    socket.set_nodelay(true)?;
+    match tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(socket)).await {
+        Ok(stream) => stream,
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "handshake not finished in time",
+        )),
+    }
+}

@@ -1,0 +1,390 @@
+//! A running emulator, and what a test may ask of it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use iot_hub::identity::{
+    ConnectionString, DeviceAuth, DeviceConnection, DeviceId, HubHost, ServiceConnection,
+};
+use iot_hub::sas::SharedKey;
+use iot_hub::twin::Twin;
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::config::EmulatorConfig;
+use crate::counters::{Counters, Meters};
+use crate::faults::Faults;
+use crate::hub::{CloseReason, EntityId, Identity, IdentityRequest, Telemetry};
+use crate::policies::Policies;
+use crate::switchboard::{State, Switchboard};
+use crate::tls::{Authority, TlsError};
+use crate::{mqtt, rest};
+
+/// How long [`Emulator::shutdown`] lets connections end by themselves.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// An IoT Hub on this machine. It ends when it is dropped, or better with [`Emulator::shutdown`].
+pub struct Emulator {
+    switchboard: Arc<Switchboard>,
+    https_address: SocketAddr,
+    mqtt_address: SocketAddr,
+    ca_pem: String,
+    tasks: TaskTracker,
+    /// Ends the tasks when the emulator is dropped.
+    shutdown: DropGuard,
+}
+
+/// Why an emulator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port could not be had.
+    #[error("listen on {address} for {what}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Which front door.
+        what: FrontDoor,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The authority's certificate could not be handed out.
+    #[error("write the certificate authority to {}", path.display())]
+    CaFile {
+        /// Where to.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Where clients come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrontDoor {
+    /// The service's REST API.
+    Https,
+    /// Devices over MQTT.
+    Mqtt,
+}
+
+impl std::fmt::Display for FrontDoor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Https => "HTTPS",
+            Self::Mqtt => "MQTT",
+        })
+    }
+}
+
+impl Emulator {
+    /// Starts an emulator. When this returns, both ports are bound and accept connections.
+    pub async fn start(config: EmulatorConfig) -> Result<Self, StartError> {
+        let now = Timestamp::now();
+        let https = listen(&config, config.https_port, FrontDoor::Https).await?;
+        let mqtt = listen(&config, config.mqtt_port, FrontDoor::Mqtt).await?;
+        let local = |listener: &TcpListener, what| {
+            let requested = SocketAddr::new(config.listen, 0);
+            listener.local_addr().map_err(|source| StartError::Listen {
+                address: requested,
+                what,
+                source,
+            })
+        };
+        let https_address = local(&https, FrontDoor::Https)?;
+        let mqtt_address = local(&mqtt, FrontDoor::Mqtt)?;
+
+        let authority = match &config.ca_dir {
+            None => Authority::in_memory(now)?,
+            Some(directory) => Authority::in_directory(directory, now)?,
+        };
+        let ca_pem = authority.certificate_pem().to_owned();
+        if let Some(path) = &config.ca_file {
+            std::fs::write(path, &ca_pem).map_err(|source| StartError::CaFile {
+                path: path.clone(),
+                source,
+            })?;
+        }
+        let tls = Arc::new(authority.server_config(&certificate_names(&config), now)?);
+
+        let names = accepted_names(&config, [https_address.port(), mqtt_address.port()]);
+        let switchboard = Arc::new(Switchboard::new(config, Policies::new(new_key), names));
+        let shutdown = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let door = |listener| crate::door::Door {
+            listener,
+            tls: TlsAcceptor::from(Arc::clone(&tls)),
+            switchboard: Arc::clone(&switchboard),
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+        };
+        tasks.spawn(rest::serve(door(https)));
+        tasks.spawn(mqtt::serve(door(mqtt)));
+        tracing::info!(https = %https_address, mqtt = %mqtt_address, "listening");
+
+        Ok(Self {
+            switchboard,
+            https_address,
+            mqtt_address,
+            ca_pem,
+            tasks,
+            shutdown: shutdown.drop_guard(),
+        })
+    }
+
+    /// The hub's name, as connection strings have it.
+    #[must_use]
+    pub fn host_name(&self) -> &HubHost {
+        &self.switchboard.config.host_name
+    }
+
+    /// The port of the service's REST API.
+    #[must_use]
+    pub fn https_port(&self) -> u16 {
+        self.https_address.port()
+    }
+
+    /// The port of MQTT over TLS.
+    #[must_use]
+    pub fn mqtt_port(&self) -> u16 {
+        self.mqtt_address.port()
+    }
+
+    /// The certificate that clients must trust, as PEM.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// The connection string of the policy that may do everything.
+    #[must_use]
+    pub fn owner_connection_string(&self) -> String {
+        self.policy_connection_string(Policies::OWNER)
+            .expect("every hub has an owner policy")
+    }
+
+    /// The connection string of the policy that a back-end service uses.
+    #[must_use]
+    pub fn service_connection_string(&self) -> String {
+        self.policy_connection_string(Policies::SERVICE)
+            .expect("every hub has a service policy")
+    }
+
+    /// The connection string of a policy by name: one of `iothubowner`, `service`, `device`,
+    /// `registryRead`, `registryReadWrite`.
+    #[must_use]
+    pub fn policy_connection_string(&self, name: &str) -> Option<String> {
+        let policy = self.switchboard.policies.find(name)?;
+        let connection = ServiceConnection {
+            host: self.host_name().clone(),
+            policy: name.to_owned(),
+            key: policy.keys.primary.clone(),
+        };
+        Some(ConnectionString::Service(connection).to_string())
+    }
+
+    /// The connection string of a device, which is registered now if it was not.
+    ///
+    /// # Panics
+    ///
+    /// When `device` is no device id, or is registered with a certificate instead of keys. Use
+    /// [`Emulator::register`] for an id that is not under your control.
+    #[must_use]
+    pub fn device(&self, device: &str) -> String {
+        let device = device.parse().expect("a device id");
+        self.register(&device).expect("a device that signs tokens")
+    }
+
+    /// As [`Emulator::device`]; `None` when the device is registered and signs no tokens.
+    pub fn register(&self, device: &DeviceId) -> Option<String> {
+        let id = EntityId::from(device.clone());
+        let keys = self.switchboard.change(|state, now| {
+            if state.hub.identity(&id).is_none() {
+                let identity = Identity::new(IdentityRequest::default(), new_key);
+                state
+                    .hub
+                    .create(id.clone(), identity, now.wall)
+                    .expect("it did not exist");
+            }
+            state.hub.identity(&id).and_then(Identity::keys).cloned()
+        })?;
+        let connection = DeviceConnection {
+            host: self.host_name().clone(),
+            device: device.clone(),
+            module: None,
+            auth: DeviceAuth::Key(keys.primary),
+            gateway: None,
+        };
+        Some(ConnectionString::Device(connection).to_string())
+    }
+
+    /// A device's twin as the REST API would show it, or null when there is no such device. Not
+    /// counted as a read.
+    #[must_use]
+    pub fn twin(&self, device: &str) -> Value {
+        self.switchboard
+            .read(|state| twin_value(state, device))
+            .unwrap_or_default()
+    }
+
+    /// Waits until a device's twin is as wanted, and returns it. Looks after every change, so no
+    /// state in between is missed. A device that does not exist yet is waited for.
+    pub async fn watch_twin(&self, device: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.switchboard
+            .wait_for(|state| twin_value(state, device).filter(&wanted))
+            .await
+    }
+
+    /// Whether a device is connected now.
+    #[must_use]
+    pub fn is_connected(&self, device: &str) -> bool {
+        self.switchboard.read(|state| is_connected(state, device))
+    }
+
+    /// Waits until a device is connected.
+    pub async fn connected(&self, device: &str) {
+        self.switchboard
+            .wait_until(|state| is_connected(state, device))
+            .await;
+    }
+
+    /// Waits until a device is not connected.
+    pub async fn disconnected(&self, device: &str) {
+        self.switchboard
+            .wait_until(|state| !is_connected(state, device))
+            .await;
+    }
+
+    /// Waits until a device is connected and subscribed to methods: a call would reach it now.
+    pub async fn callable(&self, device: &str) {
+        let callable =
+            |state: &State| device_entity(device).is_some_and(|id| state.hub.callable(&id).is_ok());
+        self.switchboard.wait_until(callable).await;
+    }
+
+    /// The newest messages that devices sent to the cloud, oldest first; at most 1000.
+    #[must_use]
+    pub fn telemetry(&self) -> Vec<Telemetry> {
+        self.switchboard.read(|state| state.hub.telemetry())
+    }
+
+    /// What clients cost so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.switchboard.read(|state| state.meters.read())
+    }
+
+    /// Sets every counter to zero.
+    pub fn reset_counters(&self) {
+        self.switchboard
+            .change(|state, _| state.meters = Meters::default());
+    }
+
+    /// Waits until the counters are as wanted.
+    pub async fn counted(&self, wanted: impl Fn(&Counters) -> bool) -> Counters {
+        self.switchboard
+            .wait_for(|state| Some(state.meters.read()).filter(&wanted))
+            .await
+    }
+
+    /// Faults on demand.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        Faults::new(Arc::clone(&self.switchboard))
+    }
+
+    /// Ends every connection and waits until both ports are free.
+    pub async fn shutdown(self) {
+        drop(self.shutdown);
+        self.switchboard.close_all(CloseReason::ShuttingDown);
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN_LIMIT, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(left = self.tasks.len(), "connections did not end in time");
+        }
+    }
+}
+
+impl std::fmt::Debug for Emulator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Emulator")
+            .field("https_address", &self.https_address)
+            .field("mqtt_address", &self.mqtt_address)
+            .finish_non_exhaustive()
+    }
+}
+
+fn device_entity(device: &str) -> Option<EntityId> {
+    device.parse::<DeviceId>().ok().map(EntityId::from)
+}
+
+fn twin_value(state: &State, device: &str) -> Option<Value> {
+    state
+        .hub
+        .twin(&device_entity(device)?)
+        .ok()
+        .map(Twin::to_value)
+}
+
+fn is_connected(state: &State, device: &str) -> bool {
+    device_entity(device).is_some_and(|id| state.hub.link_of(&id).is_some())
+}
+
+/// Makes a key as the hub does: 32 random bytes.
+pub(crate) fn new_key() -> SharedKey {
+    let bytes: [u8; 32] = rand::random();
+    SharedKey::from_bytes(bytes.to_vec()).expect("32 bytes are a key")
+}
+
+async fn listen(
+    config: &EmulatorConfig,
+    port: u16,
+    what: FrontDoor,
+) -> Result<TcpListener, StartError> {
+    let address = SocketAddr::new(config.listen, port);
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen {
+            address,
+            what,
+            source,
+        })
+}
+
+/// The names under which tokens may address the hub: some clients write the port too.
+fn accepted_names(config: &EmulatorConfig, ports: [u16; 2]) -> Vec<HubHost> {
+    let mut names = vec![config.host_name.clone()];
+    for name in certificate_names(config) {
+        names.extend(name.parse().ok());
+        names.extend(
+            ports
+                .iter()
+                .filter_map(|port| format!("{name}:{port}").parse().ok()),
+        );
+    }
+    names
+}
+
+/// The names that the certificate is for.
+fn certificate_names(config: &EmulatorConfig) -> Vec<String> {
+    let mut names = vec![config.host_name.address().to_owned()];
+    let listen = config.listen.to_string();
+    for name in ["localhost", "127.0.0.1", "::1", listen.as_str()] {
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}

@@ -1,0 +1,208 @@
+//! Faults on demand: what a hub does on a bad day, one typed value each.
+//!
+//! A fault is injected, takes effect on the next operations that it fits (a number of times, or
+//! until it is removed), and counts how often it did. [`Faults::fired`] awaits that count, so a
+//! test never has to guess how long to sleep:
+//!
+//! ```no_run
+//! # async fn example(emulator: hub_emulator::Emulator) {
+//! use hub_emulator::{Fault, Times};
+//!
+//! let device = "d1".parse().expect("a valid device id");
+//! let withheld = emulator.faults().inject(Fault::WithholdTwinAnswers { device }, Times::Always);
+//! // ... the device reports something ...
+//! emulator.faults().fired(withheld, 1).await; // the hub has it, the device does not know
+//! emulator.faults().remove(withheld); // and now it learns
+//! # }
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use iot_hub::identity::DeviceId;
+
+pub(crate) use self::plan::{InjectedAnswer, Plan};
+use crate::switchboard::{CloseReason, Switchboard};
+
+mod plan;
+
+/// Something that goes wrong.
+///
+/// Where a `device` is optional, `None` means every device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Operations are answered with this status and take no effect.
+    Answer {
+        /// Which operations; `None` means all of them.
+        operation: Option<Operation>,
+        /// The status: an HTTP status over REST, a twin status over MQTT.
+        status: u16,
+        /// The `Retry-After` header of a REST answer. The real hub was never seen to send one.
+        retry_after: Option<Duration>,
+    },
+    /// Operations are handled only after a while.
+    Delay {
+        /// Which operations; `None` means all of them.
+        operation: Option<Operation>,
+        /// How long.
+        by: Duration,
+    },
+    /// MQTT CONNECT packets are refused.
+    RefuseConnect {
+        /// Whose.
+        device: Option<DeviceId>,
+        /// How.
+        refusal: ConnectRefusal,
+    },
+    /// The acknowledgements of a device's QoS 1 messages are kept back until the fault is removed.
+    WithholdAcks {
+        /// Whose.
+        device: DeviceId,
+    },
+    /// The answers to a device's twin requests are kept back until the fault is removed. The
+    /// requests themselves take effect.
+    WithholdTwinAnswers {
+        /// Whose.
+        device: DeviceId,
+    },
+    /// The device gets a direct method and answers it, but the answer is lost on the way: the
+    /// caller waits out its response timeout and gets 504101.
+    LoseMethodAnswer {
+        /// Whose.
+        device: Option<DeviceId>,
+    },
+    /// The device gets a direct method twice, the second time under another request id. The first
+    /// answer counts.
+    RedeliverMethod {
+        /// Whose.
+        device: Option<DeviceId>,
+    },
+}
+
+/// What a client can ask of the hub, as far as faults tell it apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// GET of a twin over REST.
+    ServiceTwinRead,
+    /// PATCH or PUT of a twin over REST.
+    ServiceTwinUpdate,
+    /// A direct method over REST.
+    MethodCall,
+    /// A query over REST.
+    Query,
+    /// Identities and statistics over REST.
+    Registry,
+    /// A device's twin GET over MQTT.
+    DeviceTwinRead,
+    /// A device's reported patch over MQTT.
+    DeviceTwinUpdate,
+}
+
+/// How an MQTT CONNECT is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectRefusal {
+    /// CONNACK 3: the hub is over its quota or restarting. Every SDK tries again.
+    ServerUnavailable,
+    /// CONNACK 5. Microsoft's Python SDK then gives up for good.
+    NotAuthorized,
+    /// The socket closes without a CONNACK.
+    Close,
+}
+
+/// How often a fault takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// Every time, until it is removed.
+    Always,
+    /// The next so many times.
+    Next(u64),
+}
+
+/// Names an injected fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FaultId(u64);
+
+/// Injects faults into a running emulator; see [`crate::Emulator::faults`].
+#[derive(Clone)]
+pub struct Faults {
+    switchboard: Arc<Switchboard>,
+}
+
+impl Faults {
+    pub(crate) fn new(switchboard: Arc<Switchboard>) -> Self {
+        Self { switchboard }
+    }
+
+    /// Adds a fault. Of several that fit an operation the oldest takes effect.
+    pub fn inject(&self, fault: Fault, times: Times) -> FaultId {
+        self.switchboard
+            .change(|state, _| state.faults.add(fault, times))
+    }
+
+    /// How often a fault has taken effect so far; 0 for one that was removed.
+    #[must_use]
+    pub fn fired_so_far(&self, fault: FaultId) -> u64 {
+        self.switchboard.read(|state| state.faults.fired(fault))
+    }
+
+    /// Waits until a fault has taken effect at least so many times.
+    pub async fn fired(&self, fault: FaultId, at_least: u64) {
+        self.switchboard
+            .wait_until(|state| state.faults.fired(fault) >= at_least)
+            .await;
+    }
+
+    /// Ends a fault. What it withheld is sent now, in order, to connections that still live.
+    pub fn remove(&self, fault: FaultId) {
+        self.switchboard.change(|state, _| {
+            state.faults.remove(fault);
+            state.release_withheld();
+        });
+    }
+
+    /// Ends every fault.
+    pub fn clear(&self) {
+        self.switchboard.change(|state, _| {
+            state.faults.clear();
+            state.release_withheld();
+        });
+    }
+
+    /// Closes a device's connection without a word. Returns whether there was one.
+    pub fn cut(&self, device: &str) -> bool {
+        let Ok(device) = device.parse::<DeviceId>() else {
+            return false;
+        };
+        self.switchboard.close_device(&device, CloseReason::Fault)
+    }
+
+    /// Closes every device's connection without a word.
+    pub fn cut_all(&self) {
+        self.switchboard.close_all(CloseReason::Fault);
+    }
+
+    /// Forgets every kept session: the next connection finds no subscriptions. Connected devices
+    /// keep theirs until they reconnect.
+    pub fn forget_sessions(&self) {
+        self.switchboard
+            .change(|state, _| state.hub.forget_sessions());
+    }
+
+    /// Makes the hub unreachable: live connections end, and new ones are closed at once, before
+    /// TLS begins. The ports stay taken, so that [`Faults::resume`] always succeeds.
+    pub fn pause(&self) {
+        self.switchboard.set_paused(true);
+    }
+
+    /// Makes the hub reachable again.
+    pub fn resume(&self) {
+        self.switchboard.set_paused(false);
+    }
+}
+
+impl std::fmt::Debug for Faults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.switchboard
+            .read(|state| f.debug_tuple("Faults").field(&state.faults).finish())
+    }
+}

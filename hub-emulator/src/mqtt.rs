@@ -1,0 +1,79 @@
+//! The devices' front door: MQTT 3.1.1 over TLS.
+//!
+//! ```text
+//! TLS ─► CONNECT (admission) ─► CONNACK ─► packets (connection) ─► switchboard
+//!                                              ▲                        │
+//!                                              └────── messages ◄───────┘
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use mqtt_wire::{ConnAck, ConnectReturnCode, Error, Packet, ServerCodec};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
+use tokio_util::codec::Framed;
+
+use self::admission::{Admission, Rejection};
+use self::connection::Connection;
+use crate::door::Door;
+use crate::switchboard::Switchboard;
+
+mod admission;
+mod connection;
+
+/// The largest packet: a message of 256 KiB with its topic, which counts towards them, and some
+/// bytes around it.
+const MAX_PACKET: usize = 256 * 1024 + 1024;
+/// A client that has not introduced itself by then is gone or means no good.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+
+type Packets = Framed<TlsStream<TcpStream>, ServerCodec>;
+
+/// Serves devices.
+pub(crate) async fn serve(door: Door) {
+    door.serve(|meters| &mut meters.mqtt_connections, serve_connection)
+        .await;
+}
+
+async fn serve_connection(stream: TlsStream<TcpStream>, switchboard: Arc<Switchboard>) {
+    let mut packets = Framed::new(stream, ServerCodec::new(MAX_PACKET));
+    let connect = match timeout(CONNECT_LIMIT, packets.next()).await {
+        Ok(Some(Ok(Packet::Connect(connect)))) => connect,
+        Ok(Some(Ok(packet))) => {
+            tracing::debug!(?packet, "the first packet is no CONNECT");
+            return;
+        }
+        Ok(Some(Err(error))) => {
+            tracing::debug!(%error, "no CONNECT came");
+            if let Error::InvalidProtocolLevel(_) = error {
+                refuse(&mut packets, ConnectReturnCode::RefusedProtocolVersion).await;
+            }
+            return;
+        }
+        Ok(None) | Err(_) => return,
+    };
+    match admission::admit(&switchboard, &connect) {
+        Admission::Admitted(admitted) => {
+            Connection::new(packets, Arc::clone(&switchboard), admitted)
+                .run()
+                .await;
+        }
+        Admission::Rejected(Rejection::Code(code)) => refuse(&mut packets, code).await,
+        Admission::Rejected(Rejection::Close) => {}
+    }
+}
+
+/// Says why, and closes.
+async fn refuse(packets: &mut Packets, code: ConnectReturnCode) {
+    let refusal = Packet::ConnAck(ConnAck::new(code, false));
+    let sent = timeout(connection::WRITE_LIMIT, async {
+        packets.send(refusal).await?;
+        packets.close().await
+    });
+    if let Ok(Err(error)) = sent.await {
+        tracing::debug!(%error, "the refusal did not reach the client");
+    }
+}

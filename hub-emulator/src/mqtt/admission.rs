@@ -1,0 +1,136 @@
+//! Who may connect: a CONNECT packet's names, credentials and session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use iot_hub::identity::MqttUser;
+use jiff::Timestamp;
+use mqtt_wire::{Connect, ConnectReturnCode};
+
+use crate::auth;
+use crate::faults::ConnectRefusal;
+use crate::hub::{EntityId, LinkId};
+use crate::switchboard::{LinkReceiver, Now, State, Switchboard};
+
+/// What becomes of a CONNECT.
+#[derive(Debug)]
+pub(super) enum Admission {
+    Admitted(Admitted),
+    Rejected(Rejection),
+}
+
+/// How a CONNECT is turned down.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Rejection {
+    /// With a CONNACK that says why.
+    Code(ConnectReturnCode),
+    /// Without a word.
+    Close,
+}
+
+/// A device that may stay.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) id: EntityId,
+    /// Ends the connection for the hub when it is dropped.
+    pub(super) link: Link,
+    pub(super) receiver: LinkReceiver,
+    pub(super) session_present: bool,
+    pub(super) keep_alive: Duration,
+    pub(super) token_ends: Timestamp,
+}
+
+/// A live connection as the hub knows it. Dropped, the device is disconnected.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) id: LinkId,
+    switchboard: Arc<Switchboard>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.switchboard.change(|state, now| {
+            let effects = state.hub.disconnect(self.id, now.wall);
+            state.carry_out(effects);
+            state.remove_link(self.id);
+        });
+    }
+}
+
+/// Looks at a CONNECT and, if all is well, opens the session.
+pub(super) fn admit(switchboard: &Arc<Switchboard>, connect: &Connect) -> Admission {
+    switchboard.change(|state, now| {
+        state.meters.connects.count_one(now.instant);
+        match check(switchboard, state, connect, now) {
+            Ok(admitted) => {
+                state.meters.connects_accepted.count_one(now.instant);
+                tracing::info!(device = %admitted.id, "connected");
+                Admission::Admitted(admitted)
+            }
+            Err(rejection) => Admission::Rejected(rejection),
+        }
+    })
+}
+
+fn check(
+    switchboard: &Arc<Switchboard>,
+    state: &mut State,
+    connect: &Connect,
+    now: Now,
+) -> Result<Admitted, Rejection> {
+    if connect.client_id.is_empty() {
+        return Err(Rejection::Code(ConnectReturnCode::BadClientId));
+    }
+    let (username, password) = match &connect.login {
+        Some(login) => (login.username.as_str(), login.password.as_str()),
+        None => ("", ""),
+    };
+    let user: MqttUser = username.parse().map_err(|error| {
+        tracing::info!(client_id = connect.client_id, %error, "refused a user name");
+        Rejection::Code(ConnectReturnCode::BadUserNamePassword)
+    })?;
+    let id = EntityId {
+        device: user.device.clone(),
+        module: user.module.clone(),
+    };
+    if connect.client_id != user.client_id() {
+        tracing::info!(device = %id, client_id = connect.client_id, "client id is not the device's");
+        return Err(Rejection::Code(ConnectReturnCode::NotAuthorized));
+    }
+    if let Some(refusal) = state.faults.refuse_connect(&id.device) {
+        return Err(refused(refusal));
+    }
+    let (policies, names) = (&switchboard.policies, switchboard.names());
+    let token_ends = auth::authenticate(
+        &state.hub, policies, names, &id, &user, password, now.wall,
+    )
+    .map_err(|denied| {
+        tracing::info!(device = %id, reason = %denied, "refused a connection");
+        Rejection::Code(ConnectReturnCode::NotAuthorized)
+    })?;
+    let connected = state
+        .hub
+        .connect(&id, connect.clean_session, now.wall)
+        .map_err(|_| Rejection::Code(ConnectReturnCode::NotAuthorized))?;
+    let receiver = state.add_link(connected.link);
+    state.carry_out(connected.effects);
+    Ok(Admitted {
+        id,
+        link: Link {
+            id: connected.link,
+            switchboard: Arc::clone(switchboard),
+        },
+        receiver,
+        session_present: connected.session_present,
+        keep_alive: Duration::from_secs(connect.keep_alive.into()),
+        token_ends,
+    })
+}
+
+fn refused(refusal: ConnectRefusal) -> Rejection {
+    match refusal {
+        ConnectRefusal::ServerUnavailable => Rejection::Code(ConnectReturnCode::ServiceUnavailable),
+        ConnectRefusal::NotAuthorized => Rejection::Code(ConnectReturnCode::NotAuthorized),
+        ConnectRefusal::Close => Rejection::Close,
+    }
+}

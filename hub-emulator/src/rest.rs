@@ -1,0 +1,164 @@
+//! The service's front door: the hub's REST API over HTTPS.
+//!
+//! ```text
+//! request ─► Call::parse ─► api-version ─► token ─► faults ─► body ─► handler ─► reply
+//! ```
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse as _, Response};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use iot_hub::error::{ErrorCode, HubError};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use self::call::{Call, ErrorStyle};
+use self::parameters::Parameters;
+pub(crate) use self::reply::new_tracking;
+use self::reply::{Failure, Reply};
+use crate::auth;
+use crate::door::Door;
+use crate::faults::Operation;
+use crate::switchboard::Switchboard;
+
+mod call;
+mod methods;
+mod parameters;
+mod registry;
+mod reply;
+mod twins;
+
+/// Above every limit that the API names for a body, which have errors of their own.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// Also the longest that an idle connection is kept: closing one that a client pools makes the
+/// client's next call fail.
+const HEADER_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
+
+/// Serves the REST API.
+pub(crate) async fn serve(door: Door) {
+    let app = Router::new()
+        .fallback(answer)
+        .with_state(Arc::clone(&door.switchboard));
+    door.serve(
+        |meters| &mut meters.http_connections,
+        move |stream, _| serve_connection(stream, app.clone()),
+    )
+    .await;
+}
+
+async fn serve_connection(stream: TlsStream<TcpStream>, app: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_LIMIT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+async fn answer(State(switchboard): State<Arc<Switchboard>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let (call, result) = match Call::parse(&parts.method, parts.uri.path()) {
+        Ok(call) => {
+            let result = perform(&switchboard, &call, &parts, body).await;
+            (Some(call), result)
+        }
+        Err(error) => (None, Err(Failure::new(error, ErrorStyle::Name))),
+    };
+    let response = match result {
+        Ok(reply) => reply.into_response(),
+        Err(failure) => failure.into_response(),
+    };
+    tracing::debug!(
+        method = %parts.method,
+        path = parts.uri.path(),
+        ?call,
+        status = response.status().as_u16(),
+        "answered"
+    );
+    response
+}
+
+async fn perform(
+    switchboard: &Switchboard,
+    call: &Call,
+    parts: &Parts,
+    body: Body,
+) -> Result<Reply, Failure> {
+    let style = call.error_style();
+    let fail = |error: HubError| Failure::new(error, style);
+
+    let parameters = Parameters::parse(parts.uri.query().unwrap_or_default());
+    if parameters.get("api-version").is_none_or(str::is_empty) {
+        return Err(fail(HubError::new(
+            ErrorCode::InvalidProtocolVersion,
+            "the parameter api-version is missing",
+        )));
+    }
+    check_token(switchboard, call, parts)?;
+    pass_faults(switchboard, call.operation(), style).await?;
+
+    let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
+        fail(HubError::new(
+            ErrorCode::MessageTooLarge,
+            format!("the body could not be read or has more than {MAX_BODY} bytes"),
+        ))
+    })?;
+    let headers = &parts.headers;
+    match call {
+        Call::ListDevices => registry::list(switchboard, parameters.get("top")),
+        Call::GetIdentity(id) => registry::get(switchboard, id),
+        Call::PutIdentity(id) => registry::put(switchboard, id, headers, &body),
+        Call::DeleteIdentity(id) => registry::delete(switchboard, id, headers),
+        Call::DeviceStatistics => Ok(registry::device_statistics(switchboard)),
+        Call::ServiceStatistics => Ok(registry::service_statistics(switchboard)),
+        Call::GetTwin(id) => twins::get(switchboard, id),
+        Call::PatchTwin(id) => twins::patch(switchboard, id, headers, &body),
+        Call::ReplaceTwin(id) => twins::replace(switchboard, id, headers, &body),
+        Call::InvokeMethod(id) => methods::invoke(switchboard, id, body).await,
+    }
+    .map_err(fail)
+}
+
+/// Fails with 401 unless the request carries a token that allows the call.
+fn check_token(switchboard: &Switchboard, call: &Call, parts: &Parts) -> Result<(), Failure> {
+    let header = parts
+        .headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let now = jiff::Timestamp::now();
+    let (policies, names) = (&switchboard.policies, switchboard.names());
+    auth::authorize(policies, names, header, call.permission(), now).map_err(|denied| {
+        tracing::info!(?call, reason = %denied, "refused a call");
+        let error = HubError::new(ErrorCode::IotHubUnauthorizedAccess, "Unauthorized");
+        Failure::new(error, ErrorStyle::Nested)
+    })
+}
+
+/// Counts the operation, and lets faults hold it up or answer it.
+async fn pass_faults(
+    switchboard: &Switchboard,
+    operation: Operation,
+    style: ErrorStyle,
+) -> Result<(), Failure> {
+    let (delay, answer) = switchboard.change(|state, now| {
+        state.meters.of(operation).count_one(now.instant);
+        (
+            state.faults.delay(operation),
+            state.faults.answer(operation),
+        )
+    });
+    tokio::time::sleep(delay).await;
+    match answer {
+        None => Ok(()),
+        Some(answer) => Err(Failure::injected(answer, style)),
+    }
+}

@@ -1,0 +1,299 @@
+//! Joins the hub's state to the connections and callers that wait on it.
+//!
+//! One mutex holds everything; it is never held across an await. Whoever changes something does so
+//! in [`Switchboard::change`], which carries out the resulting effects before it lets go of the
+//! lock (so effects keep their order) and then wakes whoever waits for a state.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use iot_hub::identity::{DeviceId, HubHost};
+use iot_hub::topic::HubTopic;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::auth::HubNames;
+use crate::config::EmulatorConfig;
+use crate::counters::Meters;
+use crate::faults::{FaultId, Plan};
+pub(crate) use crate::hub::CloseReason;
+use crate::hub::{CallId, Effect, EntityId, Hub, LinkId, MethodAnswer};
+use crate::policies::Policies;
+
+/// How many messages may wait for one device. A client that lets more pile up does not read, and
+/// loses its connection.
+const LINK_QUEUE: usize = 256;
+
+/// The hub, its connections and its waiting callers.
+#[derive(Debug)]
+pub(crate) struct Switchboard {
+    pub(crate) config: EmulatorConfig,
+    pub(crate) policies: Policies,
+    /// The names under which clients may address the hub.
+    names: Vec<HubHost>,
+    state: Mutex<State>,
+    /// Ticks on every change.
+    changed: watch::Sender<()>,
+    paused: watch::Sender<bool>,
+}
+
+/// What the mutex holds.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) hub: Hub,
+    pub(crate) faults: Plan,
+    pub(crate) meters: Meters,
+    links: HashMap<LinkId, LinkSender>,
+    callers: HashMap<CallId, oneshot::Sender<MethodAnswer>>,
+    withheld: Vec<Withheld>,
+}
+
+#[derive(Debug)]
+struct LinkSender {
+    messages: mpsc::Sender<ToDevice>,
+    close: Option<oneshot::Sender<CloseReason>>,
+}
+
+/// What a connection is to send.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ToDevice {
+    Publish { topic: HubTopic, payload: Bytes },
+    Ack { packet_id: u16 },
+}
+
+/// A message that a fault keeps back.
+#[derive(Debug)]
+struct Withheld {
+    fault: FaultId,
+    link: LinkId,
+    message: ToDevice,
+}
+
+/// The receiving ends that a connection's task holds.
+#[derive(Debug)]
+pub(crate) struct LinkReceiver {
+    pub(crate) messages: mpsc::Receiver<ToDevice>,
+    pub(crate) close: oneshot::Receiver<CloseReason>,
+}
+
+/// The time of a change, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) wall: Timestamp,
+    pub(crate) instant: Instant,
+}
+
+impl Switchboard {
+    pub(crate) fn new(config: EmulatorConfig, policies: Policies, names: Vec<HubHost>) -> Self {
+        Self {
+            config,
+            policies,
+            names,
+            state: Mutex::default(),
+            changed: watch::Sender::new(()),
+            paused: watch::Sender::new(false),
+        }
+    }
+
+    /// The names under which clients may address the hub.
+    pub(crate) fn names(&self) -> HubNames<'_> {
+        HubNames { hosts: &self.names }
+    }
+
+    /// Reads the state.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.lock())
+    }
+
+    /// Changes the state. The change carries out its effects with [`State::carry_out`].
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State, Now) -> T) -> T {
+        let now = Now {
+            wall: Timestamp::now(),
+            instant: Instant::now(),
+        };
+        let result = change(&mut self.lock(), now);
+        self.changed.send_replace(());
+        result
+    }
+
+    /// Waits until the state is as wanted; looks again after every change, so nothing is missed.
+    pub(crate) async fn wait_until(&self, wanted: impl Fn(&State) -> bool) {
+        self.wait_for(|state| wanted(state).then_some(())).await;
+    }
+
+    /// Waits until `look` finds something.
+    pub(crate) async fn wait_for<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            if let Some(found) = self.read(&look) {
+                return found;
+            }
+            // The sender lives in `self`, so this cannot fail while we wait.
+            let _ = changed.changed().await;
+        }
+    }
+
+    /// Closes a device's connection. Returns whether there was one.
+    pub(crate) fn close_device(&self, device: &DeviceId, reason: CloseReason) -> bool {
+        let id = EntityId::from(device.clone());
+        self.change(|state, now| {
+            let effects = state.hub.close(&id, reason, now.wall);
+            let closed = !effects.is_empty();
+            state.carry_out(effects);
+            closed
+        })
+    }
+
+    /// Closes every connection.
+    pub(crate) fn close_all(&self, reason: CloseReason) {
+        self.change(|state, now| {
+            let links: Vec<LinkId> = state.hub.links().collect();
+            for link in links {
+                state.carry_out([Effect::Close { link, reason }]);
+                let effects = state.hub.disconnect(link, now.wall);
+                state.carry_out(effects);
+            }
+        });
+    }
+
+    /// Makes the hub unreachable or reachable.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.send_replace(paused);
+        if paused {
+            self.close_all(CloseReason::Fault);
+        }
+    }
+
+    /// Follows whether the hub is unreachable.
+    pub(crate) fn paused(&self) -> watch::Receiver<bool> {
+        self.paused.subscribe()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held has already failed its own request; the others go on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Registers the connection behind `link`.
+    pub(crate) fn add_link(&mut self, link: LinkId) -> LinkReceiver {
+        let (messages, message_receiver) = mpsc::channel(LINK_QUEUE);
+        let (close, close_receiver) = oneshot::channel();
+        self.links.insert(
+            link,
+            LinkSender {
+                messages,
+                close: Some(close),
+            },
+        );
+        LinkReceiver {
+            messages: message_receiver,
+            close: close_receiver,
+        }
+    }
+
+    /// Forgets the connection behind `link`, with what waits for it.
+    pub(crate) fn remove_link(&mut self, link: LinkId) {
+        self.links.remove(&link);
+        self.withheld.retain(|withheld| withheld.link != link);
+    }
+
+    /// Registers a caller that waits for the answer to `call`.
+    pub(crate) fn add_caller(&mut self, call: CallId) -> oneshot::Receiver<MethodAnswer> {
+        let (sender, receiver) = oneshot::channel();
+        self.callers.insert(call, sender);
+        receiver
+    }
+
+    /// Forgets a caller that waits no longer.
+    pub(crate) fn remove_caller(&mut self, call: CallId) {
+        self.callers.remove(&call);
+        self.hub.end_call(call);
+    }
+
+    /// Carries out effects in their order.
+    pub(crate) fn carry_out(&mut self, effects: impl IntoIterator<Item = Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Publish {
+                    link,
+                    topic,
+                    payload,
+                } => {
+                    self.send(link, ToDevice::Publish { topic, payload });
+                }
+                Effect::Close { link, reason } => self.close(link, reason),
+                Effect::Answer { call, answer } => {
+                    if let Some(caller) = self.callers.remove(&call) {
+                        // The caller may have stopped waiting this very moment.
+                        let _ = caller.send(answer);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends to a device, unless a fault keeps the message back.
+    fn send(&mut self, link: LinkId, message: ToDevice) {
+        let withheld_by =
+            self.hub
+                .owner(link)
+                .map(|id| &id.device)
+                .and_then(|device| match &message {
+                    ToDevice::Ack { .. } => self.faults.withhold_ack(device),
+                    ToDevice::Publish {
+                        topic: HubTopic::TwinResponse { .. },
+                        ..
+                    } => self.faults.withhold_twin_answer(device),
+                    ToDevice::Publish { .. } => None,
+                });
+        match withheld_by {
+            Some(fault) => self.withheld.push(Withheld {
+                fault,
+                link,
+                message,
+            }),
+            None => self.send_now(link, message),
+        }
+    }
+
+    /// Acknowledges a device's QoS 1 message.
+    pub(crate) fn acknowledge(&mut self, link: LinkId, packet_id: u16) {
+        self.send(link, ToDevice::Ack { packet_id });
+    }
+
+    /// Sends what only removed faults kept back.
+    pub(crate) fn release_withheld(&mut self) {
+        let (kept, released): (Vec<_>, Vec<_>) = std::mem::take(&mut self.withheld)
+            .into_iter()
+            .partition(|withheld| self.faults.contains(withheld.fault));
+        self.withheld = kept;
+        for Withheld { link, message, .. } in released {
+            self.send_now(link, message);
+        }
+    }
+
+    fn send_now(&mut self, link: LinkId, message: ToDevice) {
+        let Some(sender) = self.links.get(&link) else {
+            return;
+        };
+        if let Err(mpsc::error::TrySendError::Full(_)) = sender.messages.try_send(message) {
+            self.close(link, CloseReason::TooSlow);
+        }
+    }
+
+    fn close(&mut self, link: LinkId, reason: CloseReason) {
+        if let Some(close) = self
+            .links
+            .get_mut(&link)
+            .and_then(|sender| sender.close.take())
+        {
+            // The connection may have ended by itself this very moment.
+            let _ = close.send(reason);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Faults on demand do what they say, and end when they are told to.
+
+use std::time::Duration;
+
+use hub_emulator::{ConnectRefusal, Emulator, EmulatorConfig, Fault, Operation, Times};
+use rumqttc::mqttbytes::v4::{ConnectReturnCode, Packet, PubAck};
+use serde_json::{Value, json};
+
+use crate::device::{Credentials, Device, METHODS, TWIN_ANSWERS};
+use crate::service::Service;
+
+async fn emulator() -> Emulator {
+    Emulator::start(EmulatorConfig::default()).await.unwrap()
+}
+
+async fn ready_device(emulator: &Emulator) -> Device {
+    let mut device = Device::connect(emulator, "d1").await;
+    device.subscribe(METHODS).await;
+    device.subscribe(TWIN_ANSWERS).await;
+    device
+}
+
+#[tokio::test]
+async fn the_next_reads_are_throttled_and_then_it_works_again() {
+    let emulator = emulator().await;
+    let _ = emulator.device("d1");
+    let service = Service::owner(&emulator);
+    let throttle = Fault::Answer {
+        operation: Some(Operation::ServiceTwinRead),
+        status: 429,
+        retry_after: Some(Duration::from_secs(7)),
+    };
+    let fault = emulator.faults().inject(throttle, Times::Next(2));
+    for _ in 0..2 {
+        let answer = service.get("/twins/d1").await;
+        assert_eq!(answer.header("retry-after"), Some("7"));
+        let (status, name, _) = answer.named_error();
+        assert_eq!((status, name.as_str()), (429, "ThrottlingException"));
+    }
+    assert_eq!(service.get("/twins/d1").await.status, 200);
+    assert_eq!(emulator.faults().fired_so_far(fault), 2);
+    // A refused read still costs one.
+    assert_eq!(emulator.counters().service_twin_reads.total, 3);
+}
+
+#[tokio::test]
+async fn a_devices_twin_requests_can_be_refused_too() {
+    let emulator = emulator().await;
+    let mut device = ready_device(&emulator).await;
+    let fault = |operation, status| Fault::Answer {
+        operation: Some(operation),
+        status,
+        retry_after: None,
+    };
+    emulator
+        .faults()
+        .inject(fault(Operation::DeviceTwinUpdate, 500), Times::Next(1));
+    let (status, _, error) = device.report(r#"{"a":1}"#).await;
+    assert_eq!((status, &error["errorCode"]), (500, &json!(500_001)));
+    assert_eq!(device.twin().await["reported"], json!({"$version": 1}));
+    assert_eq!(device.report(r#"{"a":1}"#).await.0, 204);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_504101_although_the_device_acted() {
+    let config = EmulatorConfig {
+        response_timeout_cap: Some(Duration::from_millis(300)),
+        ..EmulatorConfig::default()
+    };
+    let emulator = Emulator::start(config).await.unwrap();
+    let service = Service::owner(&emulator);
+    let mut device = ready_device(&emulator).await;
+    let lost = emulator
+        .faults()
+        .inject(Fault::LoseMethodAnswer { device: None }, Times::Next(1));
+
+    let (answer, ()) = tokio::join!(service.invoke("d1", "m", Value::Null), async {
+        let (_, rid, _) = device.method().await;
+        device.answer(&rid, 200, "").await;
+        emulator.faults().fired(lost, 1).await;
+    });
+    assert_eq!(answer.nested_error().2["errorCode"], 504_101);
+
+    let (answer, ()) = tokio::join!(service.invoke("d1", "m", Value::Null), async {
+        let (_, rid, _) = device.method().await;
+        device.answer(&rid, 200, "").await;
+    });
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn a_redelivered_method_comes_twice_and_the_first_answer_counts() {
+    let emulator = emulator().await;
+    let service = Service::owner(&emulator);
+    let mut device = ready_device(&emulator).await;
+    emulator
+        .faults()
+        .inject(Fault::RedeliverMethod { device: None }, Times::Next(1));
+
+    let (answer, ()) = tokio::join!(service.invoke("d1", "reboot", json!({"id": 1})), async {
+        let first = device.method().await;
+        let second = device.method().await;
+        assert_ne!(first.1, second.1);
+        assert_eq!((&first.0, &first.2), (&second.0, &second.2));
+        device.answer(&second.1, 200, "2").await;
+        device.answer(&first.1, 200, "1").await;
+    });
+    assert_eq!(answer.json()["payload"], 2);
+}
+
+#[tokio::test]
+async fn withheld_answers_arrive_when_released() {
+    let emulator = emulator().await;
+    let mut device = ready_device(&emulator).await;
+    let id: iot_hub::identity::DeviceId = "d1".parse().unwrap();
+    let faults = emulator.faults();
+    let acks = faults.inject(Fault::WithholdAcks { device: id.clone() }, Times::Always);
+    let answers = faults.inject(Fault::WithholdTwinAnswers { device: id }, Times::Always);
+
+    let topic = "$iothub/twin/PATCH/properties/reported/?$rid=r";
+    let packet_id = device.publish_qos1(topic, r#"{"a":1}"#).await;
+    faults.fired(answers, 1).await;
+    assert_eq!(faults.fired_so_far(acks), 1);
+    // The hub has it; the device hears nothing of it, but lives.
+    assert_eq!(emulator.twin("d1")["properties"]["reported"]["a"], 1);
+    device.send(Packet::PingReq).await;
+    assert_eq!(device.next().await, Some(Packet::PingResp));
+
+    faults.remove(answers);
+    let (topic, _) = device.message().await;
+    assert_eq!(topic.to_string(), "$iothub/twin/res/204/?$rid=r&$version=2");
+    faults.clear();
+    assert_eq!(
+        device.next().await,
+        Some(Packet::PubAck(PubAck::new(packet_id)))
+    );
+}
+
+#[tokio::test]
+async fn connects_are_refused_as_asked() {
+    let emulator = emulator().await;
+    let credentials = Credentials::new(&emulator.device("d1"));
+    for (refusal, code) in [
+        (
+            ConnectRefusal::ServerUnavailable,
+            ConnectReturnCode::ServiceUnavailable,
+        ),
+        (
+            ConnectRefusal::NotAuthorized,
+            ConnectReturnCode::NotAuthorized,
+        ),
+    ] {
+        let device = Some("d1".parse().unwrap());
+        emulator
+            .faults()
+            .inject(Fault::RefuseConnect { device, refusal }, Times::Next(1));
+        let refused = Device::connect_with(&emulator, &credentials).await.err();
+        assert_eq!(refused, Some(code));
+    }
+    assert!(Device::connect_with(&emulator, &credentials).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_cut_device_is_gone_and_may_come_back() {
+    let emulator = emulator().await;
+    let device = ready_device(&emulator).await;
+    assert!(emulator.faults().cut("d1"));
+    device.closed().await;
+    assert!(!emulator.faults().cut("d1") && !emulator.faults().cut("nobody"));
+    assert!(Device::connect(&emulator, "d1").await.session_present);
+}
+
+#[tokio::test]
+async fn a_hub_that_forgets_sessions_says_so_on_the_next_connect() {
+    let emulator = emulator().await;
+    let service = Service::owner(&emulator);
+    let _device = ready_device(&emulator).await;
+    emulator.faults().forget_sessions();
+    let device = Device::connect(&emulator, "d1").await;
+    assert!(!device.session_present);
+    assert_eq!(service.invoke("d1", "m", Value::Null).await.status, 404);
+}
+
+#[tokio::test]
+async fn an_unreachable_hub_cuts_everyone_off_until_it_resumes() {
+    let emulator = emulator().await;
+    let service = Service::owner(&emulator);
+    let device = ready_device(&emulator).await;
+    assert_eq!(service.get("/devices").await.status, 200);
+
+    emulator.faults().pause();
+    device.closed().await;
+    let request = service.bare(reqwest::Method::GET, "/devices?api-version=2021-04-12");
+    assert!(Service::answer(request).await.is_err());
+
+    emulator.faults().resume();
+    assert_eq!(service.get("/devices").await.status, 200);
+    assert!(Device::connect(&emulator, "d1").await.session_present);
+}
+
+#[tokio::test]
+async fn a_delay_holds_up_what_it_names() {
+    let emulator = emulator().await;
+    let _ = emulator.device("d1");
+    let service = Service::owner(&emulator);
+    let by = Duration::from_millis(200);
+    let delay = Fault::Delay {
+        operation: Some(Operation::ServiceTwinRead),
+        by,
+    };
+    emulator.faults().inject(delay, Times::Next(1));
+    let start = std::time::Instant::now();
+    assert_eq!(service.get("/twins/d1").await.status, 200);
+    assert!(start.elapsed() >= by);
+}

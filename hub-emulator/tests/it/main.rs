@@ -1,0 +1,18 @@
+//! The emulator from outside: TLS, MQTT and HTTPS over loopback.
+
+#[cfg(test)]
+mod device;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod methods;
+#[cfg(test)]
+mod mqtt;
+#[cfg(test)]
+mod rest;
+#[cfg(test)]
+mod service;
+#[cfg(test)]
+mod tool;
+#[cfg(test)]
+mod twins;

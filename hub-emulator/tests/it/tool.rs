@@ -1,0 +1,138 @@
+//! The program: its ready file, its certificate, its end.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hub_emulator::{Emulator, EmulatorConfig, StartError};
+use serde_json::Value;
+
+use crate::device::DEADLINE;
+
+/// Ends the program when a test fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(arguments: &[&str]) -> Running {
+    let program = Command::new(env!("CARGO_BIN_EXE_hub-emulator"))
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    Running(program.unwrap())
+}
+
+/// The file appears whole, so its existence is all there is to wait for.
+fn read_when_there(path: &Path) -> Value {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match std::fs::read(path) {
+            Ok(text) => return serde_json::from_slice(&text).unwrap(),
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
+    }
+}
+
+#[test]
+fn the_ready_file_says_how_to_connect_and_a_signal_ends_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (ready_file, ca_file) = (path("ready.json"), path("ca.pem"));
+    let mut running = start(&[
+        "--https-port",
+        "0",
+        "--mqtt-port",
+        "0",
+        "--devices",
+        "2",
+        "--device",
+        "lamp",
+        "--ready-file",
+        ready_file.to_str().unwrap(),
+        "--ca-file",
+        ca_file.to_str().unwrap(),
+    ]);
+    let ready = read_when_there(&ready_file);
+    assert_eq!(ready["hostName"], "localhost");
+    assert_eq!(ready["caFile"], ca_file.to_str().unwrap());
+    assert!(
+        std::fs::read_to_string(&ca_file)
+            .unwrap()
+            .contains("BEGIN CERTIFICATE")
+    );
+    for name in ["ownerConnectionString", "serviceConnectionString"] {
+        assert!(
+            ready[name]
+                .as_str()
+                .unwrap()
+                .starts_with("HostName=localhost;"),
+            "{name}"
+        );
+    }
+    let devices: Vec<_> = ready["devices"].as_object().unwrap().keys().collect();
+    assert_eq!(devices, ["device-1", "device-2", "lamp"]);
+    for name in ["httpsPort", "mqttPort"] {
+        let port = u16::try_from(ready[name].as_u64().unwrap()).unwrap();
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+
+    let pid = running.0.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(running.0.wait().unwrap().success());
+}
+
+#[test]
+fn a_taken_port_is_an_error_that_names_the_flag() {
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let running = start(&["--https-port", "0", "--mqtt-port", &port]);
+    let mut running = std::mem::ManuallyDrop::new(running);
+    let status = running.0.wait().unwrap();
+    let mut stderr = String::new();
+    std::io::Read::read_to_string(running.0.stderr.as_mut().unwrap(), &mut stderr).unwrap();
+    assert!(!status.success());
+    assert!(
+        stderr.contains("--mqtt-port") && stderr.contains(&port),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
+async fn it_starts_in_well_under_a_second() {
+    let start = Instant::now();
+    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
+    emulator.shutdown().await;
+}
+
+#[tokio::test]
+async fn after_shutdown_both_ports_are_free() {
+    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
+    let (https_port, mqtt_port) = (emulator.https_port(), emulator.mqtt_port());
+    let again = EmulatorConfig {
+        https_port,
+        mqtt_port,
+        ..EmulatorConfig::default()
+    };
+    let refused = Emulator::start(again.clone()).await;
+    assert!(matches!(refused, Err(StartError::Listen { .. })));
+    emulator.shutdown().await;
+    Emulator::start(again).await.unwrap();
+}
