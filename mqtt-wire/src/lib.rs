@@ -1,41 +1,43 @@
-//! MQTT 3.1.1 packets, strictly checked.
+//! MQTT 3.1.1 packets for the server's side of a connection, strictly checked.
+//!
+//! ```text
+//! bytes ─► [ header ] ─► [ connect, topics, ids ] ─► Packet ─► server
+//!           type, flags,    what the packets'                    │
+//!           size, QoS 2     reader lets pass                     │
+//! bytes ◄───────────────── [ publish, others ] ◄──── Packet ◄────┘
+//! ```
+//!
+//! # Where to look
+//!
+//! - [`ServerCodec`]: reads what a client sends and writes what a server sends, for `tokio_util`'s `Framed`.
+//! - [`Filter`]: a subscription, and which topics it matches.
+//! - [`Error`]: why a connection has to be closed.
+//!
+//! # Invariants
+//!
+//! - No bytes make the codec panic, and none make it hold much more memory than was received.
+//! - A packet that comes out is one that the standard allows a client to send to a server without QoS 2; what does not
+//!   come out is an error, after which the connection is to be closed.
+//! - The packets' types are those of `rumqttc`; no other crate needs to name it to be a server.
 
-use bytes::BytesMut;
-use rumqttc::mqttbytes::v4::Codec;
-pub use rumqttc::mqttbytes::v4::{
-    ConnAck, Connect, ConnectReturnCode, LastWill, Login, Packet, PubAck, Publish, SubAck,
-    Subscribe, SubscribeFilter, SubscribeReasonCode, UnsubAck, Unsubscribe,
+mod codec;
+mod connect;
+mod error;
+mod filter;
+mod header;
+mod publish;
+mod text;
+
+pub use rumqttc::mqttbytes::{
+    QoS,
+    v4::{
+        ConnAck, Connect, ConnectReturnCode, LastWill, Login, Packet, PubAck, Publish, SubAck,
+        Subscribe, SubscribeFilter, SubscribeReasonCode, UnsubAck, Unsubscribe,
+    },
 };
-pub use rumqttc::mqttbytes::{Error, QoS};
-use tokio_util::codec::{Decoder, Encoder};
 
-/// Reads and writes packets at the server's end of a connection.
-#[derive(Debug)]
-pub struct ServerCodec(Codec);
-
-impl ServerCodec {
-    /// A codec that refuses packets of more than so many bytes, in both directions.
-    pub fn new(max_packet: usize) -> Self {
-        Self(Codec {
-            max_incoming_size: max_packet,
-            max_outgoing_size: max_packet,
-        })
-    }
-}
-
-impl Decoder for ServerCodec {
-    type Item = Packet;
-    type Error = Error;
-
-    fn decode(&mut self, bytes: &mut BytesMut) -> Result<Option<Packet>, Error> {
-        self.0.decode(bytes)
-    }
-}
-
-impl Encoder<Packet> for ServerCodec {
-    type Error = Error;
-
-    fn encode(&mut self, packet: Packet, bytes: &mut BytesMut) -> Result<(), Error> {
-        self.0.encode(packet, bytes)
-    }
-}
+pub use self::{
+    codec::ServerCodec,
+    error::Error,
+    filter::{Filter, FilterError},
+};
