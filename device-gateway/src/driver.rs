@@ -10,6 +10,8 @@
 //!              └──── journal ───────┘   the baseline may be months and one power cut old
 //! ```
 
+pub mod command;
+
 use std::{collections::BTreeMap, fmt, future, time::Duration};
 
 use futures_util::future::BoxFuture;
