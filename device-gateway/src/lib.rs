@@ -5,6 +5,7 @@
 //! - [`engine`]: the gateway's half of an attempt, and [`evidence`]: what an observation proves.
 //! - [`journal`]: what must survive power loss.
 //! - [`driver`]: how one kind of local device is reached.
+//! - [`local_mqtt`]: the MQTT endpoint for devices on the local network.
 //! - [`config`]: the settings.
 
 pub mod config;
@@ -12,3 +13,4 @@ pub mod driver;
 pub mod engine;
 pub mod evidence;
 pub mod journal;
+pub mod local_mqtt;

@@ -1,0 +1,246 @@
+//! What a device on the local endpoint has shown of itself. Pure: events in, a picture out.
+//!
+//! Only the present connection counts. What an earlier one said may be as old as that connection,
+//! so a device that is connected and has not yet sent its birth is in an unknown boot, whatever it
+//! sent before.
+//!
+//! ```text
+//!                    birth                 health
+//!   Connected ─────────────────► born ───────────────► healthy or not
+//!       ▲  │ `offline`, Disconnected: all of it is forgotten, but for the count of absences
+//!       └──┘
+//! ```
+
+use std::time::{Duration, Instant};
+
+use iot_hub::reboot::RequestId;
+use serde::{Deserialize, de::Error as _};
+
+use crate::driver::Health;
+
+/// The longest boot id that is taken.
+const BOOT_ID_CHARS: usize = 128;
+
+/// The longest message of a device that is passed on.
+const MESSAGE_CHARS: usize = 256;
+
+/// What a device has shown of itself.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    connected: bool,
+    /// It said that it is leaving, and its connection still stands.
+    leaving: bool,
+    boot: Option<Boot>,
+    health: Option<Health>,
+    absences: u64,
+    /// How often it had been absent when the command was given.
+    absences_before: u64,
+    awaited: Option<RequestId>,
+    answer: Option<Answer>,
+}
+
+/// The boot that a device is in, in its own words on the present connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Boot {
+    pub(super) id: String,
+    pub(super) cause: Option<RequestId>,
+    /// How long it had lasted, and when that was said.
+    uptime: Option<(Duration, Instant)>,
+    pub(super) reset_reason: Option<String>,
+}
+
+/// The answer to a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    Accepted,
+    Refused(String),
+    /// The device went away without one.
+    Gone,
+}
+
+impl View {
+    /// Its connection stands.
+    pub(super) fn connect(&mut self) {
+        self.connected = true;
+        self.leaving = false;
+        self.forget();
+    }
+
+    /// Its connection ended.
+    pub(super) fn disconnect(&mut self) {
+        let was_present = self.is_present();
+        self.connected = false;
+        self.leave(was_present);
+    }
+
+    /// It sent a message on the topic of that name below its own. An error says why it was
+    /// ignored.
+    pub(super) fn message(
+        &mut self,
+        name: &str,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<(), serde_json::Error> {
+        match name {
+            "birth" => {
+                let birth: Birth = serde_json::from_slice(payload)?;
+                self.leaving = false;
+                self.health = None;
+                self.boot = None;
+                self.boot = Some(birth.boot(now)?);
+            }
+            "status" if payload == b"offline" => self.leave(self.is_present()),
+            "status" => self.leaving = false,
+            "health" => {
+                let health: HealthMessage = serde_json::from_slice(payload)?;
+                // Before the birth it may be a leftover of the boot before.
+                if self.boot.is_some() {
+                    self.health = Some(health.health());
+                }
+            }
+            "ack" => {
+                let ack: Ack = serde_json::from_slice(payload)?;
+                if self.awaited.is_some() && ack.id.parse().ok() == self.awaited {
+                    self.answer = Some(ack.answer());
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A command is about to be given.
+    pub(super) fn await_answer(&mut self, id: RequestId) {
+        self.awaited = Some(id);
+        self.answer = None;
+        self.absences_before = self.absences;
+    }
+
+    /// The answer to that command, once there is one.
+    pub(super) fn answer(&self) -> Option<&Answer> {
+        self.answer.as_ref()
+    }
+
+    /// It is connected, and did not say that it is leaving.
+    pub(super) fn is_present(&self) -> bool {
+        self.connected && !self.leaving
+    }
+
+    /// It was seen absent since the last command, or since this process began.
+    pub(super) fn was_absent(&self) -> bool {
+        self.absences > self.absences_before
+    }
+
+    /// The boot it is in, if it said so on this connection.
+    pub(super) fn boot(&self) -> Option<&Boot> {
+        self.boot.as_ref()
+    }
+
+    /// What it last said of its health since its birth.
+    pub(super) fn health(&self) -> Health {
+        self.health.clone().unwrap_or(Health::Unknown)
+    }
+
+    fn leave(&mut self, was_present: bool) {
+        self.absences += u64::from(was_present);
+        self.leaving = self.connected;
+        self.forget();
+        if self.awaited.is_some() && self.answer.is_none() {
+            self.answer = Some(Answer::Gone);
+        }
+    }
+
+    fn forget(&mut self) {
+        self.boot = None;
+        self.health = None;
+    }
+}
+
+impl Boot {
+    /// How long it has lasted by now.
+    pub(super) fn uptime(&self, now: Instant) -> Option<Duration> {
+        let (said, at) = self.uptime?;
+        Some(said.saturating_add(now.saturating_duration_since(at)))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Birth {
+    boot_id: String,
+    #[serde(default)]
+    uptime_sec: Option<f64>,
+    #[serde(default)]
+    cause_id: Option<String>,
+    #[serde(default)]
+    reset_reason: Option<String>,
+}
+
+impl Birth {
+    /// The boot that this birth is of.
+    fn boot(self, now: Instant) -> Result<Boot, serde_json::Error> {
+        let chars = self.boot_id.chars().count();
+        if chars == 0 || chars > BOOT_ID_CHARS || self.boot_id.contains(char::is_control) {
+            return Err(serde_json::Error::custom(
+                "bootId has to be 1 to 128 printable characters",
+            ));
+        }
+        Ok(Boot {
+            cause: self.cause_id.and_then(|id| id.parse().ok()),
+            uptime: self
+                .uptime_sec
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                .map(|uptime| (uptime, now)),
+            reset_reason: self.reset_reason.map(clip),
+            id: self.boot_id,
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct HealthMessage {
+    healthy: bool,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+impl HealthMessage {
+    fn health(self) -> Health {
+        if self.healthy {
+            Health::Healthy
+        } else {
+            Health::Unhealthy(clip(self.message.unwrap_or_default()))
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Ack {
+    id: String,
+    accepted: bool,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+impl Ack {
+    fn answer(self) -> Answer {
+        if self.accepted {
+            Answer::Accepted
+        } else {
+            Answer::Refused(clip(self.message.unwrap_or_default()))
+        }
+    }
+}
+
+/// Makes a device's words fit for a log and a report.
+fn clip(words: String) -> String {
+    words
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MESSAGE_CHARS)
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "view/tests.rs"]
+mod tests;

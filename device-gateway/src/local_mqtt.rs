@@ -1,0 +1,215 @@
+//! The MQTT endpoint for devices on the local network.
+//!
+//! It is not a broker. Every device has an account and a corner of its own, the topics below
+//! `dm/{its id}/`, and nobody in that corner but itself and the gateway. So no device can see,
+//! speak for, slow down or fill up another.
+//!
+//! ```text
+//!   device ══ TCP, MQTT 3.1.1 ══► connection ──► session ──► events ──► driver
+//!                                     ▲             ▲                      │
+//!                                     └── wake ─────┴────── publish ◄──────┘
+//! ```
+//!
+//! - [`LocalMqtt`] listens; [`LocalDevice`] is what a driver gets of it.
+//! - `session`: the protocol's rules for one connection, as a pure state machine.
+//! - `connection`: sign-in, deadlines, take-over, and the socket.
+//!
+//! Everything that a device can make grow has a bound, and a device that breaks a rule loses its
+//! connection and nothing else.
+
+mod account;
+mod connection;
+mod session;
+
+use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use account::Account;
+use bytes::Bytes;
+use secrecy::SecretString;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, mpsc},
+    time,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The most connections that have not signed in. A device that signed in holds none of these, and
+/// has one connection at most.
+const STRANGERS: usize = 32;
+
+/// How long to wait when no connection can be accepted, as when there are no file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest device id: as long as a hub allows.
+const DEVICE_ID_CHARS: usize = 128;
+
+/// The endpoint, bound and not yet serving.
+#[derive(Debug)]
+pub struct LocalMqtt {
+    listener: TcpListener,
+    address: SocketAddr,
+    accounts: Arc<HashMap<String, Arc<Account>>>,
+}
+
+/// Why the endpoint cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalMqttError {
+    /// The address cannot be listened on.
+    #[error("listen on {address}")]
+    Bind {
+        /// The address as configured.
+        address: SocketAddr,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A device id that cannot be a part of a topic.
+    #[error("device id {0:?} cannot be used on MQTT: it has to be free of '/', '+' and '#'")]
+    DeviceId(String),
+}
+
+impl LocalMqtt {
+    /// Listens for those devices, each with its password. Nothing is accepted before
+    /// [`LocalMqtt::serve`], so that drivers can subscribe first.
+    pub async fn bind(
+        address: SocketAddr,
+        devices: impl IntoIterator<Item = (String, SecretString)>,
+    ) -> Result<Self, LocalMqttError> {
+        let accounts = devices
+            .into_iter()
+            .map(|(device, password)| {
+                if device.is_empty()
+                    || device.chars().count() > DEVICE_ID_CHARS
+                    || device.contains(['/', '+', '#', '\0'])
+                {
+                    return Err(LocalMqttError::DeviceId(device));
+                }
+                Ok((device.clone(), Arc::new(Account::new(&device, password))))
+            })
+            .collect::<Result<_, _>>()?;
+        let bound = async {
+            let listener = TcpListener::bind(address).await?;
+            Ok((listener.local_addr()?, listener))
+        };
+        let (address, listener) = bound
+            .await
+            .map_err(|source| LocalMqttError::Bind { address, source })?;
+        Ok(Self {
+            listener,
+            address,
+            accounts: Arc::new(accounts),
+        })
+    }
+
+    /// The address it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The gateway's end of one device.
+    pub fn device(&self, device: &str) -> Option<LocalDevice> {
+        let account = self.accounts.get(device)?;
+        Some(LocalDevice {
+            account: account.clone(),
+        })
+    }
+
+    /// Serves until told to stop; then every connection is closed.
+    pub async fn serve(self, shutdown: CancellationToken) {
+        let strangers = Arc::new(Semaphore::new(STRANGERS));
+        let connections = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = shutdown.cancelled() => break,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a local device");
+                    time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(stranger) = strangers.clone().try_acquire_owned() else {
+                tracing::warn!(%peer, "hung up: too many connections have not signed in");
+                continue;
+            };
+            // Messages are small and their order matters more than their packing.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+            }
+            let served = connection::serve(stream, self.accounts.clone(), stranger);
+            let shutdown = shutdown.clone();
+            connections.spawn(async move {
+                let ended = tokio::select! {
+                    ended = served => ended,
+                    () = shutdown.cancelled() => return,
+                };
+                if let Err(error) = ended {
+                    tracing::info!(%peer, %error, "closed a local device's connection");
+                }
+            });
+        }
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+/// What a device did, in the order it did it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// It signed in.
+    Connected,
+    /// Its connection ended, for whatever reason.
+    Disconnected,
+    /// It sent a message, or left one as its last will. It is news at this moment: what a device
+    /// retained on an earlier connection is never told again.
+    Message {
+        /// The topic, without the device's prefix.
+        name: String,
+        /// The payload, of which nothing is known.
+        payload: Bytes,
+    },
+}
+
+/// The gateway's end of one device.
+#[derive(Debug, Clone)]
+pub struct LocalDevice {
+    account: Arc<Account>,
+}
+
+/// Why a message was not sent to a device. In each case it certainly did not leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// It is not there.
+    #[error("it is not connected")]
+    NotConnected,
+    /// It would not get the message.
+    #[error("it has not subscribed to the message's topic")]
+    NotSubscribed,
+    /// It does not read.
+    #[error("it does not read what it is sent")]
+    Busy,
+}
+
+impl LocalDevice {
+    /// Everything the device does from now on. A receiver that is not read stops the device, as
+    /// TCP would; one that is dropped does not.
+    pub fn subscribe(&self) -> mpsc::Receiver<Event> {
+        self.account.subscribe()
+    }
+
+    /// Sends the device a message on the topic of that name below its own, once; with QoS 1 if
+    /// that is what it subscribed with. There is no word of its arrival.
+    pub fn publish(&self, name: &str, payload: impl Into<Bytes>) -> Result<(), PublishError> {
+        self.account.publish(name, &payload.into())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod test_device;
+
+#[cfg(test)]
+#[path = "local_mqtt/tests.rs"]
+mod tests;

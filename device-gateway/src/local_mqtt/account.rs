@@ -1,0 +1,149 @@
+//! One device's corner of the endpoint: what outlives its connections, and the one it has.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use mqtt_wire::{LastWill, Packet};
+use secrecy::{ExposeSecret as _, SecretString};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::{Mutex as Seat, MutexGuard as SeatGuard, Notify, mpsc, watch};
+
+use super::{
+    Event, PublishError,
+    session::{Next, Retained, Session, Violation},
+};
+
+/// The most events that wait for a driver. It only has to look at each, so a handful would do.
+const EVENTS: usize = 64;
+
+/// One device's corner.
+#[derive(Debug)]
+pub(super) struct Account {
+    device: String,
+    /// What its topics begin with.
+    prefix: String,
+    password: SecretString,
+    corner: Mutex<Corner>,
+    /// Held by the connection that the device has.
+    seat: Seat<()>,
+    /// Rises with every connection that signs in; an older one then has to leave.
+    newest: watch::Sender<u64>,
+    /// There is something to be written.
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Corner {
+    session: Option<Session>,
+    retained: Retained,
+    subscribers: Vec<mpsc::Sender<Event>>,
+}
+
+impl Account {
+    pub(super) fn new(device: &str, password: SecretString) -> Self {
+        Self {
+            device: device.to_owned(),
+            prefix: format!("dm/{device}/"),
+            password,
+            corner: Mutex::default(),
+            seat: Seat::default(),
+            newest: watch::Sender::new(0),
+            wake: Notify::new(),
+        }
+    }
+
+    pub(super) fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Compares in a time that tells nothing of the password but its length.
+    pub(super) fn is_password(&self, given: &[u8]) -> bool {
+        let expected = self.password.expose_secret().as_bytes();
+        expected.ct_eq(given).into()
+    }
+
+    pub(super) fn subscribe(&self) -> mpsc::Receiver<Event> {
+        let (sender, receiver) = mpsc::channel(EVENTS);
+        self.corner().subscribers.push(sender);
+        receiver
+    }
+
+    pub(super) fn publish(&self, name: &str, payload: &Bytes) -> Result<(), PublishError> {
+        let topic = format!("{}{name}", self.prefix);
+        let mut corner = self.corner();
+        let session = corner.session.as_mut().ok_or(PublishError::NotConnected)?;
+        if !session.is_subscribed(&topic) {
+            return Err(PublishError::NotSubscribed);
+        }
+        session
+            .deliver(&topic, payload)
+            .map_err(|_| PublishError::Busy)?;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Makes the device's other connection leave, waits until it has, and takes its place. The
+    /// value says whether a newer one wants this place.
+    pub(super) async fn take_seat(&self) -> (SeatGuard<'_, ()>, watch::Receiver<u64>) {
+        let mut newest = self.newest.subscribe();
+        self.newest.send_modify(|number| *number += 1);
+        newest.borrow_and_update();
+        (self.seat.lock().await, newest)
+    }
+
+    /// Begins a connection.
+    pub(super) fn open(&self, will: Option<LastWill>) -> Result<(), Violation> {
+        let session = Session::new(&self.prefix, will)?;
+        self.corner().session = Some(session);
+        Ok(())
+    }
+
+    /// Ends the connection, and tells of the last will and of the end.
+    pub(super) async fn close(&self) {
+        let will = {
+            let mut corner = self.corner();
+            let corner = &mut *corner;
+            let session = corner.session.take();
+            session.and_then(|session| session.end(&mut corner.retained))
+        };
+        for event in will.into_iter().chain([Event::Disconnected]) {
+            self.tell(event).await;
+        }
+    }
+
+    pub(super) fn on_packet(&self, packet: Packet) -> Result<Next, Violation> {
+        let mut corner = self.corner();
+        let corner = &mut *corner;
+        match &mut corner.session {
+            Some(session) => session.on_packet(packet, &mut corner.retained),
+            None => Ok(Next::Disconnect),
+        }
+    }
+
+    pub(super) fn next_packet(&self) -> Option<Packet> {
+        self.corner().session.as_mut()?.next_packet()
+    }
+
+    /// Waits until there may be something to be written.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Tells every subscriber, as fast as the slowest of them reads.
+    pub(super) async fn tell(&self, event: Event) {
+        let subscribers = {
+            let mut corner = self.corner();
+            corner.subscribers.retain(|sender| !sender.is_closed());
+            corner.subscribers.clone()
+        };
+        for subscriber in subscribers {
+            // One that went away meanwhile is dropped next time.
+            let _ = subscriber.send(event.clone()).await;
+        }
+    }
+
+    fn corner(&self) -> MutexGuard<'_, Corner> {
+        // No holder of the lock can leave the corner half changed.
+        self.corner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
