@@ -1,8 +1,6 @@
 //! A running emulator, and what a test may ask of it.
 
-use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,21 +8,21 @@ use iot_hub::identity::{
     ConnectionString, DeviceAuth, DeviceConnection, DeviceId, HubHost, ServiceConnection,
 };
 use iot_hub::sas::SharedKey;
-use iot_hub::twin::Twin;
 use jiff::Timestamp;
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::config::EmulatorConfig;
-use crate::counters::{Counters, Meters};
+use crate::error::{FrontDoor, StartError};
 use crate::faults::Faults;
-use crate::hub::{CloseReason, EntityId, Identity, IdentityRequest, Telemetry};
+use crate::files::write_atomically;
+use crate::hub::{CloseReason, EntityId, Identity, IdentityRequest};
+use crate::names::{accepted_names, certificate_names};
 use crate::policies::Policies;
-use crate::switchboard::{State, Switchboard};
-use crate::tls::{Authority, TlsError};
+use crate::switchboard::Switchboard;
+use crate::tls::Authority;
 use crate::{mqtt, rest};
 
 /// How long [`Emulator::shutdown`] lets connections end by themselves.
@@ -32,59 +30,13 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// An IoT Hub on this machine. It ends when it is dropped, or better with [`Emulator::shutdown`].
 pub struct Emulator {
-    switchboard: Arc<Switchboard>,
+    pub(crate) switchboard: Arc<Switchboard>,
     https_address: SocketAddr,
     mqtt_address: SocketAddr,
     ca_pem: String,
     tasks: TaskTracker,
     /// Ends the tasks when the emulator is dropped.
     shutdown: DropGuard,
-}
-
-/// Why an emulator did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A port could not be had.
-    #[error("listen on {address} for {what}")]
-    Listen {
-        /// Which address.
-        address: SocketAddr,
-        /// Which front door.
-        what: FrontDoor,
-        /// What the operating system said.
-        #[source]
-        source: io::Error,
-    },
-    /// Certificates.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The authority's certificate could not be handed out.
-    #[error("write the certificate authority to {}", path.display())]
-    CaFile {
-        /// Where to.
-        path: PathBuf,
-        /// What the operating system said.
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// Where clients come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrontDoor {
-    /// The service's REST API.
-    Https,
-    /// Devices over MQTT.
-    Mqtt,
-}
-
-impl std::fmt::Display for FrontDoor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Https => "HTTPS",
-            Self::Mqtt => "MQTT",
-        })
-    }
 }
 
 impl Emulator {
@@ -110,7 +62,7 @@ impl Emulator {
         };
         let ca_pem = authority.certificate_pem().to_owned();
         if let Some(path) = &config.ca_file {
-            std::fs::write(path, &ca_pem).map_err(|source| StartError::CaFile {
+            write_atomically(path, ca_pem.as_bytes()).map_err(|source| StartError::CaFile {
                 path: path.clone(),
                 source,
             })?;
@@ -228,75 +180,6 @@ impl Emulator {
         Some(ConnectionString::Device(connection).to_string())
     }
 
-    /// A device's twin as the REST API would show it, or null when there is no such device. Not
-    /// counted as a read.
-    #[must_use]
-    pub fn twin(&self, device: &str) -> Value {
-        self.switchboard
-            .read(|state| twin_value(state, device))
-            .unwrap_or_default()
-    }
-
-    /// Waits until a device's twin is as wanted, and returns it. Looks after every change, so no
-    /// state in between is missed. A device that does not exist yet is waited for.
-    pub async fn watch_twin(&self, device: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        self.switchboard
-            .wait_for(|state| twin_value(state, device).filter(&wanted))
-            .await
-    }
-
-    /// Whether a device is connected now.
-    #[must_use]
-    pub fn is_connected(&self, device: &str) -> bool {
-        self.switchboard.read(|state| is_connected(state, device))
-    }
-
-    /// Waits until a device is connected.
-    pub async fn connected(&self, device: &str) {
-        self.switchboard
-            .wait_until(|state| is_connected(state, device))
-            .await;
-    }
-
-    /// Waits until a device is not connected.
-    pub async fn disconnected(&self, device: &str) {
-        self.switchboard
-            .wait_until(|state| !is_connected(state, device))
-            .await;
-    }
-
-    /// Waits until a device is connected and subscribed to methods: a call would reach it now.
-    pub async fn callable(&self, device: &str) {
-        let callable =
-            |state: &State| device_entity(device).is_some_and(|id| state.hub.callable(&id).is_ok());
-        self.switchboard.wait_until(callable).await;
-    }
-
-    /// The newest messages that devices sent to the cloud, oldest first; at most 1000.
-    #[must_use]
-    pub fn telemetry(&self) -> Vec<Telemetry> {
-        self.switchboard.read(|state| state.hub.telemetry())
-    }
-
-    /// What clients cost so far.
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        self.switchboard.read(|state| state.meters.read())
-    }
-
-    /// Sets every counter to zero.
-    pub fn reset_counters(&self) {
-        self.switchboard
-            .change(|state, _| state.meters = Meters::default());
-    }
-
-    /// Waits until the counters are as wanted.
-    pub async fn counted(&self, wanted: impl Fn(&Counters) -> bool) -> Counters {
-        self.switchboard
-            .wait_for(|state| Some(state.meters.read()).filter(&wanted))
-            .await
-    }
-
     /// Faults on demand.
     #[must_use]
     pub fn faults(&self) -> Faults {
@@ -326,22 +209,6 @@ impl std::fmt::Debug for Emulator {
     }
 }
 
-fn device_entity(device: &str) -> Option<EntityId> {
-    device.parse::<DeviceId>().ok().map(EntityId::from)
-}
-
-fn twin_value(state: &State, device: &str) -> Option<Value> {
-    state
-        .hub
-        .twin(&device_entity(device)?)
-        .ok()
-        .map(Twin::to_value)
-}
-
-fn is_connected(state: &State, device: &str) -> bool {
-    device_entity(device).is_some_and(|id| state.hub.link_of(&id).is_some())
-}
-
 /// Makes a key as the hub does: 32 random bytes.
 pub(crate) fn new_key() -> SharedKey {
     let bytes: [u8; 32] = rand::random();
@@ -361,30 +228,4 @@ async fn listen(
             what,
             source,
         })
-}
-
-/// The names under which tokens may address the hub: some clients write the port too.
-fn accepted_names(config: &EmulatorConfig, ports: [u16; 2]) -> Vec<HubHost> {
-    let mut names = vec![config.host_name.clone()];
-    for name in certificate_names(config) {
-        names.extend(name.parse().ok());
-        names.extend(
-            ports
-                .iter()
-                .filter_map(|port| format!("{name}:{port}").parse().ok()),
-        );
-    }
-    names
-}
-
-/// The names that the certificate is for.
-fn certificate_names(config: &EmulatorConfig) -> Vec<String> {
-    let mut names = vec![config.host_name.address().to_owned()];
-    let listen = config.listen.to_string();
-    for name in ["localhost", "127.0.0.1", "::1", listen.as_str()] {
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
-        }
-    }
-    names
 }

@@ -26,7 +26,8 @@
 
 pub use self::config::EmulatorConfig;
 pub use self::counters::{Count, Counters};
-pub use self::emulator::{Emulator, FrontDoor, StartError};
+pub use self::emulator::Emulator;
+pub use self::error::{FrontDoor, StartError};
 pub use self::faults::{ConnectRefusal, Fault, FaultId, Faults, Operation, Times};
 pub use self::hub::Telemetry;
 pub use self::ready::Ready;
@@ -37,9 +38,13 @@ mod config;
 mod counters;
 mod door;
 mod emulator;
+mod error;
 mod faults;
+mod files;
 mod hub;
 mod mqtt;
+mod names;
+mod observe;
 mod policies;
 mod ready;
 mod rest;

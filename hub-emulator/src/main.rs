@@ -1,9 +1,9 @@
 //! The emulator for a person at a terminal, or a program that waits for its ready file.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -63,6 +63,7 @@ async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .init();
     match run(Arguments::parse()).await {
@@ -78,20 +79,17 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
 
-    let ca_file = match (&arguments.ca_file, &arguments.ca_dir) {
-        (Some(file), _) => file.clone(),
-        (None, Some(folder)) => folder.join("ca.pem"),
-        (None, None) => {
-            std::env::temp_dir().join(format!("hub-emulator-{}.pem", std::process::id()))
-        }
-    };
+    let ca_file = CaFile::choose(&arguments).context("find a place for the certificate")?;
+    if let Some(path) = &arguments.ready_file {
+        withdraw(path)?;
+    }
     let config = EmulatorConfig {
         host_name: arguments.host.clone(),
         listen: arguments.listen,
         https_port: arguments.https_port,
         mqtt_port: arguments.mqtt_port,
         ca_dir: arguments.ca_dir.clone(),
-        ca_file: Some(ca_file.clone()),
+        ca_file: Some(ca_file.path.clone()),
         ..EmulatorConfig::default()
     };
     let emulator = Emulator::start(config).await.map_err(explain)?;
@@ -100,7 +98,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         host_name: emulator.host_name().to_string(),
         https_port: emulator.https_port(),
         mqtt_port: emulator.mqtt_port(),
-        ca_file: Some(ca_file),
+        ca_file: Some(ca_file.path.clone()),
         owner_connection_string: emulator.owner_connection_string(),
         service_connection_string: emulator.service_connection_string(),
         devices: register(&emulator, &arguments)?,
@@ -118,6 +116,50 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     emulator.shutdown().await;
     Ok(())
+}
+
+/// The authority's certificate, where clients find it.
+struct CaFile {
+    path: PathBuf,
+    /// Nobody asked for it to be there, so it goes with us.
+    temporary: bool,
+}
+
+impl CaFile {
+    fn choose(arguments: &Arguments) -> io::Result<Self> {
+        let (path, temporary) = match (&arguments.ca_file, &arguments.ca_dir) {
+            (Some(file), _) => (file.clone(), false),
+            (None, Some(folder)) => (folder.join("ca.pem"), false),
+            (None, None) => {
+                let name = format!("hub-emulator-{}.pem", std::process::id());
+                (std::env::temp_dir().join(name), true)
+            }
+        };
+        // Others read it from elsewhere.
+        Ok(Self {
+            path: std::path::absolute(path)?,
+            temporary,
+        })
+    }
+}
+
+impl Drop for CaFile {
+    fn drop(&mut self) {
+        if self.temporary {
+            // It may never have been written.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes the ready file of an earlier run: it would send clients to a hub that is gone.
+fn withdraw(ready_file: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(ready_file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove the old {}", ready_file.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Registers the devices that were asked for, or one when none was.

@@ -23,6 +23,7 @@ use crate::switchboard::Switchboard;
 
 mod admission;
 mod connection;
+mod publish;
 
 /// The largest packet: a message of 256 KiB with its topic, which counts towards them, and some
 /// bytes around it.

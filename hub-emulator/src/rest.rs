@@ -115,6 +115,7 @@ async fn perform(
     let headers = &parts.headers;
     match call {
         Call::ListDevices => registry::list(switchboard, parameters.get("top")),
+        Call::ListModules(id) => registry::list_modules(switchboard, id),
         Call::GetIdentity(id) => registry::get(switchboard, id),
         Call::PutIdentity(id) => registry::put(switchboard, id, headers, &body),
         Call::DeleteIdentity(id) => registry::delete(switchboard, id, headers),

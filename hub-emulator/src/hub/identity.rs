@@ -23,6 +23,8 @@ pub(crate) struct Identity {
     pub(super) iot_edge: bool,
     device_scope: Option<String>,
     parent_scopes: Vec<String>,
+    /// Who looks after a module.
+    managed_by: Option<String>,
 }
 
 /// Whether a device may connect.
@@ -73,6 +75,7 @@ impl Identity {
             iot_edge: request.capabilities.unwrap_or_default().iot_edge,
             device_scope: request.device_scope,
             parent_scopes: request.parent_scopes.unwrap_or_default(),
+            managed_by: request.managed_by,
         }
     }
 
@@ -95,6 +98,7 @@ impl Identity {
         self.iot_edge = request.capabilities.unwrap_or_default().iot_edge;
         self.device_scope = request.device_scope;
         self.parent_scopes = request.parent_scopes.unwrap_or_default();
+        self.managed_by = request.managed_by;
         self.version += 1;
     }
 
@@ -110,7 +114,7 @@ impl Identity {
 
     /// The identity's own etag: the real hub's is the base64 form of decimal digits.
     pub(crate) fn etag(&self) -> String {
-        STANDARD.encode(format!("{:09}", self.generation * 1_000 + self.version))
+        STANDARD.encode(format!("{}{:06}", self.generation, self.version))
     }
 
     /// The fields that are the same for a device and a module, as the API prints them.
@@ -131,6 +135,7 @@ impl Identity {
             "capabilities": {"iotEdge": self.iot_edge},
             "deviceScope": self.device_scope,
             "parentScopes": self.parent_scopes,
+            "managedBy": self.managed_by,
         })
     }
 }
@@ -189,6 +194,7 @@ pub(crate) struct IdentityRequest {
     capabilities: Option<Capabilities>,
     device_scope: Option<String>,
     parent_scopes: Option<Vec<String>>,
+    managed_by: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

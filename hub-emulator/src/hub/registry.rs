@@ -11,18 +11,25 @@ use super::session::Session;
 use super::{CloseReason, Effect, Entity, EntityId, Hub, Identity, IdentityRequest, Status};
 
 impl Hub {
-    /// Registers a device or module. `Err` with 409001 when it exists.
+    /// Registers a device, or a module of a registered device.
     pub(crate) fn create(
         &mut self,
         id: EntityId,
         mut identity: Identity,
         now: Timestamp,
     ) -> Result<(), HubError> {
+        let is_module = id.module.is_some();
+        if is_module {
+            self.entity(&EntityId::from(id.device.clone()))?;
+        }
         if self.entities.contains_key(&id) {
-            return Err(HubError::new(
-                ErrorCode::DeviceAlreadyExists,
-                format!("A device with ID '{id}' is already registered."),
-            ));
+            return Err(if is_module {
+                let text = format!("A module with ID '{id}' is already registered.");
+                HubError::new(ErrorCode::ModuleAlreadyExistsOnDevice, text)
+            } else {
+                let text = format!("A device with ID '{id}' is already registered.");
+                HubError::new(ErrorCode::DeviceAlreadyExists, text)
+            });
         }
         self.last_generation += 1;
         identity.generation = self.last_generation;
@@ -90,6 +97,17 @@ impl Hub {
             .take(top)
             .map(|(id, entity)| identity_value(id, entity))
             .collect()
+    }
+
+    /// The modules of a device, by id.
+    pub(crate) fn list_modules(&self, device: &EntityId) -> Result<Vec<Value>, HubError> {
+        self.entity(device)?;
+        Ok(self
+            .entities
+            .iter()
+            .filter(|(id, _)| id.module.is_some() && id.device == device.device)
+            .map(|(id, entity)| identity_value(id, entity))
+            .collect())
     }
 
     /// What `/statistics/devices` answers.

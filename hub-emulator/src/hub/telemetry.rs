@@ -1,11 +1,11 @@
 //! Messages from devices, kept for tests to read.
 
 use bytes::Bytes;
-use iot_hub::identity::DeviceId;
+use iot_hub::identity::{DeviceId, ModuleId};
 use iot_hub::topic::PropertyBag;
 use jiff::Timestamp;
 
-use super::{Hub, LinkId};
+use super::{EntityId, Hub};
 
 /// More than a test reads; beyond it the oldest message goes.
 const LOG_LENGTH: usize = 1_000;
@@ -15,6 +15,8 @@ const LOG_LENGTH: usize = 1_000;
 pub struct Telemetry {
     /// Who sent it.
     pub device: DeviceId,
+    /// The device's module that sent it, if it was one.
+    pub module: Option<ModuleId>,
     /// The properties, decoded from the topic.
     pub properties: PropertyBag,
     /// The body.
@@ -27,20 +29,22 @@ impl Hub {
     /// Takes a message; the log forgets its oldest when it is full.
     pub(crate) fn take_telemetry(
         &mut self,
-        link: LinkId,
+        id: &EntityId,
         properties: PropertyBag,
         payload: Bytes,
         enqueued: Timestamp,
     ) {
-        let Some(id) = self.links.get(&link) else {
+        let Some(entity) = self.entities.get_mut(id) else {
             return;
         };
-        let device = id.device.clone();
+        entity.twin.last_activity = Some(enqueued);
+        let EntityId { device, module } = id.clone();
         if self.telemetry.len() == LOG_LENGTH {
             self.telemetry.pop_front();
         }
         self.telemetry.push_back(Telemetry {
             device,
+            module,
             properties,
             payload,
             enqueued,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use iot_hub::identity::MqttUser;
 use jiff::Timestamp;
-use mqtt_wire::{Connect, ConnectReturnCode};
+use mqtt_wire::{Connect, ConnectReturnCode, LastWill};
 
 use crate::auth;
 use crate::faults::ConnectRefusal;
@@ -36,6 +36,7 @@ pub(super) struct Admitted {
     pub(super) link: Link,
     pub(super) receiver: LinkReceiver,
     pub(super) session_present: bool,
+    pub(super) will: Option<LastWill>,
     pub(super) keep_alive: Duration,
     pub(super) token_ends: Timestamp,
 }
@@ -122,6 +123,7 @@ fn check(
         },
         receiver,
         session_present: connected.session_present,
+        will: connect.last_will.clone(),
         keep_alive: Duration::from_secs(connect.keep_alive.into()),
         token_ends,
     })

@@ -3,23 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
-use iot_hub::error::HubError;
-use iot_hub::topic::{DeviceTopic, PropertyBag, RequestId, TopicError};
+use iot_hub::topic::TopicError;
 use jiff::Timestamp;
 use mqtt_wire::{
-    ConnAck, ConnectReturnCode, Error as PacketError, Packet, PubAck, Publish, QoS, SubAck,
-    Subscribe, SubscribeFilter, SubscribeReasonCode, UnsubAck, Unsubscribe,
+    ConnAck, ConnectReturnCode, Error as PacketError, LastWill, Packet, PubAck, Publish, QoS,
+    SubAck, Subscribe, SubscribeFilter, SubscribeReasonCode, UnsubAck, Unsubscribe,
 };
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Packets;
 use super::admission::{Admitted, Link};
-use crate::faults::Operation;
-use crate::hub::{CloseReason, Effect, EntityId, Grant, LinkId};
-use crate::rest::new_tracking;
-use crate::switchboard::{LinkReceiver, Now, State, Switchboard, ToDevice};
+use crate::hub::{CloseReason, EntityId, Grant};
+use crate::switchboard::{LinkReceiver, Switchboard, ToDevice};
 
 /// The hub lets nobody be silent for longer, whatever keep-alive was asked for.
 const MAX_SILENCE: Duration = Duration::from_secs(1767);
@@ -28,18 +24,19 @@ pub(super) const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
 pub(super) struct Connection {
     packets: Packets,
-    switchboard: Arc<Switchboard>,
-    id: EntityId,
-    link: Link,
+    pub(super) switchboard: Arc<Switchboard>,
+    pub(super) id: EntityId,
+    pub(super) link: Link,
     receiver: LinkReceiver,
     session_present: bool,
+    will: Option<LastWill>,
     max_silence: Duration,
     token_ends: Instant,
 }
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-enum End {
+pub(super) enum End {
     #[error("the device said goodbye")]
     Disconnect,
     #[error("the device closed the connection")]
@@ -67,6 +64,7 @@ impl Connection {
             link,
             receiver,
             session_present,
+            will,
             keep_alive,
             token_ends,
         } = admitted;
@@ -88,6 +86,7 @@ impl Connection {
             link,
             receiver,
             session_present,
+            will,
             max_silence,
             token_ends,
         }
@@ -98,6 +97,9 @@ impl Connection {
             Ok(never) => match never {},
             Err(end) => end,
         };
+        if let (false, Some(will)) = (matches!(end, End::Disconnect), self.will.take()) {
+            self.last_will(will);
+        }
         tracing::info!(device = %self.id, reason = %end, "disconnected");
     }
 
@@ -176,140 +178,11 @@ impl Connection {
             .await
     }
 
-    async fn publish(&mut self, publish: Publish) -> Result<(), End> {
-        let packet_id = match publish.qos {
-            QoS::AtMostOnce => None,
-            QoS::AtLeastOnce => Some(publish.pkid),
-            QoS::ExactlyOnce => return Err(End::Protocol("a message of QoS 2")),
-        };
-        let topic = match publish.topic.parse::<DeviceTopic>() {
-            Ok(topic) => Some(topic),
-            // The answer to a method under a status that is no number reaches nobody.
-            Err(TopicError::Status) => None,
-            Err(error) => {
-                return Err(End::Topic {
-                    topic: publish.topic,
-                    error,
-                });
-            }
-        };
-        match topic {
-            None => self.acknowledge(packet_id),
-            Some(DeviceTopic::Telemetry {
-                device,
-                module,
-                properties,
-            }) => {
-                if (EntityId { device, module }) != self.id {
-                    return Err(End::ForeignTopic(publish.topic));
-                }
-                self.telemetry(packet_id, properties, publish.retain, publish.payload);
-            }
-            Some(DeviceTopic::MethodResponse { status, rid }) => {
-                let link = self.link.id;
-                self.switchboard.change(|state, _| {
-                    acknowledge(state, link, packet_id);
-                    let lost = state.hub.is_awaited(link, &rid)
-                        && state.faults.lose_method_answer(&self.id.device);
-                    if !lost {
-                        let effect = state.hub.method_answer(link, &rid, status, publish.payload);
-                        state.carry_out(effect);
-                    }
-                });
-            }
-            Some(DeviceTopic::TwinGet { rid }) => {
-                let link = self.link.id;
-                let answer = |state: &mut State, _| Ok(state.hub.device_reads_twin(link, &rid));
-                self.twin_request(Operation::DeviceTwinRead, packet_id, &rid, answer)
-                    .await;
-            }
-            Some(DeviceTopic::TwinReported { rid, version }) => {
-                let (link, patch) = (self.link.id, publish.payload);
-                let answer = |state: &mut State, now: Now| {
-                    state
-                        .hub
-                        .device_patches_twin(link, &rid, version, &patch, now.wall)
-                };
-                self.twin_request(Operation::DeviceTwinUpdate, packet_id, &rid, answer)
-                    .await;
-            }
-        }
-        Ok(())
-    }
-
-    fn telemetry(
-        &self,
-        packet_id: Option<u16>,
-        mut properties: PropertyBag,
-        retain: bool,
-        payload: Bytes,
-    ) {
-        if retain {
-            // Nothing is retained; the reader of the message is told that it was asked for.
-            properties
-                .push("mqtt-retain", Some("true".to_owned()))
-                .expect("the name is not empty");
-        }
-        self.switchboard.change(|state, now| {
-            state.meters.telemetry.count_one(now.instant);
-            state
-                .hub
-                .take_telemetry(self.link.id, properties, payload, now.wall);
-            acknowledge(state, self.link.id, packet_id);
-        });
-    }
-
-    /// Counts a twin request, lets faults at it, and answers it with what `handle` says. There is
-    /// always an answer: SDKs wait for one for ever.
-    async fn twin_request(
-        &self,
-        operation: Operation,
-        packet_id: Option<u16>,
-        rid: &RequestId,
-        handle: impl FnOnce(&mut State, Now) -> Result<Option<Effect>, HubError>,
-    ) {
-        let (delay, injected) = self.switchboard.change(|state, now| {
-            state.meters.of(operation).count_one(now.instant);
-            (
-                state.faults.delay(operation),
-                state.faults.answer(operation),
-            )
-        });
-        tokio::time::sleep(delay).await;
-        self.switchboard.change(|state, now| {
-            let link = self.link.id;
-            let handled = match injected {
-                None => handle(state, now),
-                Some(answer) => Err(answer.to_error()),
-            };
-            let effect = handled.unwrap_or_else(|error| {
-                tracing::info!(device = %self.id, %error, "refused a twin request");
-                let body = error.mqtt_body(&new_tracking()).to_string();
-                state
-                    .hub
-                    .refuse_twin_request(link, rid, error.status, body.into())
-            });
-            acknowledge(state, link, packet_id);
-            state.carry_out(effect);
-        });
-    }
-
-    fn acknowledge(&self, packet_id: Option<u16>) {
-        self.switchboard
-            .change(|state, _| acknowledge(state, self.link.id, packet_id));
-    }
-
     async fn send(&mut self, packet: Packet) -> Result<(), End> {
         match timeout(WRITE_LIMIT, self.packets.send(packet)).await {
             Ok(sent) => Ok(sent?),
             Err(_) => Err(End::Stuck),
         }
-    }
-}
-
-fn acknowledge(state: &mut State, link: LinkId, packet_id: Option<u16>) {
-    if let Some(packet_id) = packet_id {
-        state.acknowledge(link, packet_id);
     }
 }
 

@@ -13,6 +13,7 @@ use crate::policies::Permission;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     ListDevices,
+    ListModules(EntityId),
     GetIdentity(EntityId),
     PutIdentity(EntityId),
     DeleteIdentity(EntityId),
@@ -46,6 +47,10 @@ impl Call {
         let found = match segments.as_slice() {
             ["devices"] => pick(method, [(Method::GET, Self::ListDevices)]),
             ["devices", device] => identity(method, entity(device, None)?),
+            ["devices", device, "modules"] => pick(
+                method,
+                [(Method::GET, Self::ListModules(entity(device, None)?))],
+            ),
             ["devices", device, "modules", module] => {
                 identity(method, entity(device, Some(module))?)
             }
@@ -87,6 +92,7 @@ impl Call {
     pub(crate) fn permission(&self) -> Permission {
         match self {
             Self::ListDevices
+            | Self::ListModules(_)
             | Self::GetIdentity(_)
             | Self::DeviceStatistics
             | Self::ServiceStatistics => Permission::RegistryRead,
@@ -102,6 +108,7 @@ impl Call {
     pub(crate) fn operation(&self) -> Operation {
         match self {
             Self::ListDevices
+            | Self::ListModules(_)
             | Self::GetIdentity(_)
             | Self::PutIdentity(_)
             | Self::DeleteIdentity(_)
@@ -118,6 +125,7 @@ impl Call {
         match self {
             Self::InvokeMethod(_) => ErrorStyle::Nested,
             Self::ListDevices
+            | Self::ListModules(_)
             | Self::GetIdentity(_)
             | Self::PutIdentity(_)
             | Self::DeleteIdentity(_)
@@ -203,6 +211,11 @@ mod tests {
     fn reads_the_paths_that_sdks_send() {
         check(Method::GET, "/devices", &Call::ListDevices);
         check(Method::GET, "/devices/", &Call::ListDevices);
+        check(
+            Method::GET,
+            "/devices/d1/modules",
+            &Call::ListModules(device("d1")),
+        );
         check(Method::PUT, "/devices/d1", &Call::PutIdentity(device("d1")));
         check(
             Method::GET,

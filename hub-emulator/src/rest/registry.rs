@@ -26,6 +26,11 @@ pub(super) fn list(switchboard: &Switchboard, top: Option<&str>) -> Result<Reply
     Ok(Reply::json(&Value::Array(devices)))
 }
 
+pub(super) fn list_modules(switchboard: &Switchboard, id: &EntityId) -> Result<Reply, HubError> {
+    let modules = switchboard.read(|state| state.hub.list_modules(id))?;
+    Ok(Reply::json(&Value::Array(modules)))
+}
+
 pub(super) fn get(switchboard: &Switchboard, id: &EntityId) -> Result<Reply, HubError> {
     let value = switchboard.read(|state| state.hub.identity_value(id))?;
     Ok(Reply::json(&value).with_etag(&value))

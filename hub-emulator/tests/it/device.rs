@@ -11,7 +11,8 @@ use iot_hub::topic::HubTopic;
 use jiff::{SignedDuration, Timestamp};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{
-    Codec, Connect, ConnectReturnCode, Packet, PubAck, Publish, Subscribe, SubscribeReasonCode,
+    Codec, Connect, ConnectReturnCode, LastWill, Packet, PubAck, Publish, Subscribe,
+    SubscribeReasonCode,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -37,6 +38,7 @@ pub(crate) struct Credentials {
     pub(crate) password: String,
     pub(crate) clean_session: bool,
     pub(crate) keep_alive: u16,
+    pub(crate) will: Option<LastWill>,
 }
 
 impl Credentials {
@@ -64,6 +66,7 @@ impl Credentials {
             password: token.to_string(),
             clean_session: false,
             keep_alive: 60,
+            will: None,
         }
     }
 
@@ -132,6 +135,7 @@ impl Device {
         connect.set_login(&credentials.username, &credentials.password);
         connect.clean_session = credentials.clean_session;
         connect.keep_alive = credentials.keep_alive;
+        connect.last_will.clone_from(&credentials.will);
         packets.send(Packet::Connect(connect)).await.unwrap();
         let mut device = Self {
             packets,

@@ -7,6 +7,8 @@ mod faults;
 #[cfg(test)]
 mod methods;
 #[cfg(test)]
+mod modules;
+#[cfg(test)]
 mod mqtt;
 #[cfg(test)]
 mod rest;

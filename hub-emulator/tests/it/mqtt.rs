@@ -8,7 +8,7 @@ use iot_hub::sas::{SasToken, SharedKey};
 use jiff::{SignedDuration, Timestamp};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{
-    Connect, ConnectReturnCode, Packet, SubscribeReasonCode, Unsubscribe,
+    Connect, ConnectReturnCode, LastWill, Packet, SubscribeReasonCode, Unsubscribe,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -252,6 +252,37 @@ async fn telemetry_is_acknowledged_and_kept_for_tests() {
     assert_eq!(telemetry[0].properties.get("alert"), Some("a&b"));
     assert_eq!(&telemetry[0].payload[..], br#"{"t":1}"#);
     assert_eq!(emulator.counters().telemetry.total, 1);
+}
+
+#[tokio::test]
+async fn a_last_will_is_delivered_unless_the_device_says_goodbye() {
+    let emulator = emulator().await;
+    let credentials = Credentials::new(&emulator.device("d1"));
+    let with_will = |topic: &str| {
+        let will = LastWill::new(topic, "gone", QoS::AtLeastOnce, false);
+        Credentials {
+            will: Some(will),
+            ..credentials.clone()
+        }
+    };
+    let own = with_will("devices/d1/messages/events/a=b");
+    let others = with_will("devices/d2/messages/events/");
+
+    let mut polite = Device::connect_with(&emulator, &own).await.unwrap();
+    polite.send(Packet::Disconnect).await;
+    polite.closed().await;
+    for credentials in [others, own] {
+        drop(Device::connect_with(&emulator, &credentials).await.unwrap());
+        emulator.disconnected("d1").await;
+    }
+    let telemetry = emulator.telemetry();
+    assert_eq!(telemetry.len(), 1);
+    assert_eq!(
+        telemetry[0].properties.get("iothub-MessageType"),
+        Some("Will")
+    );
+    assert_eq!(telemetry[0].properties.get("a"), Some("b"));
+    assert_eq!(&telemetry[0].payload[..], b"gone");
 }
 
 #[tokio::test]

@@ -95,19 +95,28 @@ fn the_ready_file_says_how_to_connect_and_a_signal_ends_the_program() {
 }
 
 #[test]
-fn a_taken_port_is_an_error_that_names_the_flag() {
+fn a_taken_port_is_an_error_that_names_the_flag_and_no_old_ready_file_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let ready_file = folder.path().join("ready.json");
+    std::fs::write(&ready_file, "{}").unwrap();
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let running = start(&["--https-port", "0", "--mqtt-port", &port]);
-    let mut running = std::mem::ManuallyDrop::new(running);
-    let status = running.0.wait().unwrap();
+    let mut running = start(&[
+        "--https-port",
+        "0",
+        "--mqtt-port",
+        &port,
+        "--ready-file",
+        ready_file.to_str().unwrap(),
+    ]);
     let mut stderr = String::new();
     std::io::Read::read_to_string(running.0.stderr.as_mut().unwrap(), &mut stderr).unwrap();
-    assert!(!status.success());
+    assert!(!running.0.wait().unwrap().success());
     assert!(
         stderr.contains("--mqtt-port") && stderr.contains(&port),
         "{stderr}"
     );
+    assert!(!ready_file.exists());
 }
 
 #[tokio::test]

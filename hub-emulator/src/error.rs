@@ -1,0 +1,53 @@
+//! Why an emulator does not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::tls::TlsError;
+
+/// Why an emulator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port could not be had.
+    #[error("listen on {address} for {what}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Which front door.
+        what: FrontDoor,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The authority's certificate could not be handed out.
+    #[error("write the certificate authority to {}", path.display())]
+    CaFile {
+        /// Where to.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Where clients come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrontDoor {
+    /// The service's REST API.
+    Https,
+    /// Devices over MQTT.
+    Mqtt,
+}
+
+impl std::fmt::Display for FrontDoor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Https => "HTTPS",
+            Self::Mqtt => "MQTT",
+        })
+    }
+}
