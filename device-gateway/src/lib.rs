@@ -3,7 +3,7 @@
 //! # Where to look
 //!
 //! - [`engine`]: the gateway's half of an attempt, and [`evidence`]: what an observation proves.
-//! - [`journal`]: what must survive power loss.
+//! - [`journal`]: what must survive power loss, [`outbox`]: what waits for the hub, and [`storage`]: the file of both.
 //! - [`driver`]: how one kind of local device is reached.
 //! - [`local_mqtt`]: the MQTT endpoint for devices on the local network.
 //! - [`config`]: the settings.
@@ -14,3 +14,5 @@ pub mod engine;
 pub mod evidence;
 pub mod journal;
 pub mod local_mqtt;
+pub mod outbox;
+pub mod storage;

@@ -3,6 +3,9 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
+use toml::Value;
+
+use super::table::{Reader, flag, text};
 
 /// How long a configured command may run.
 pub const DEFAULT_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -74,4 +77,71 @@ pub enum HostMethod {
     Schedule,
     /// At once.
     Reboot,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            dry_run: false,
+            method: HostMethod::default(),
+            bus_address: None,
+            boot_id_file: DEFAULT_BOOT_ID_FILE.into(),
+            uptime_file: DEFAULT_UPTIME_FILE.into(),
+        }
+    }
+}
+
+pub(super) fn read_local_mqtt(mut table: Reader) -> Option<LocalMqttConfig> {
+    let listen = table.require("listen", |value| {
+        let address = text(value)?.parse();
+        address.map_err(|_| "an address and port such as \"127.0.0.1:1883\"".to_owned())
+    });
+    Some(LocalMqttConfig { listen: listen? })
+}
+
+pub(super) fn read_command(mut table: Reader) -> Option<CommandConfig> {
+    let baseline = table.require("baseline", command_line);
+    let trigger = table.require("trigger", command_line);
+    let observe = table.require("observe", command_line);
+    let health = table.take("health", command_line);
+    let timeout = table.positive_duration("timeout", DEFAULT_COMMAND_TIMEOUT);
+    Some(CommandConfig {
+        baseline: baseline?,
+        trigger: trigger?,
+        observe: observe?,
+        health,
+        timeout,
+    })
+}
+
+pub(super) fn read_host(mut table: Reader) -> HostConfig {
+    let default = HostConfig::default();
+    let path =
+        |table: &mut Reader, key, default| table.take(key, text).map_or(default, PathBuf::from);
+    HostConfig {
+        dry_run: table.take("dry_run", flag).unwrap_or(default.dry_run),
+        method: table
+            .take("method", |value| match text(value)?.as_str() {
+                "schedule" => Ok(HostMethod::Schedule),
+                "reboot" => Ok(HostMethod::Reboot),
+                _ => Err("\"schedule\" or \"reboot\"".to_owned()),
+            })
+            .unwrap_or(default.method),
+        bus_address: table.take("bus_address", text),
+        boot_id_file: path(&mut table, "boot_id_file", default.boot_id_file),
+        uptime_file: path(&mut table, "uptime_file", default.uptime_file),
+    }
+}
+
+fn command_line(value: &Value) -> Result<CommandLine, String> {
+    let words = value
+        .as_array()
+        .and_then(|words| words.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
+    match words.as_deref() {
+        Some([program, arguments @ ..]) if !program.is_empty() => Ok(CommandLine {
+            program: (*program).to_owned(),
+            arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+        }),
+        Some(_) | None => Err("a program and its arguments, as [\"program\", \"argument\"]".into()),
+    }
 }

@@ -294,9 +294,8 @@ impl Engine {
             return;
         }
         let Some(live) = &self.live else { return };
-        if live.triggering.is_some() {
-            return;
-        }
+        // Only a rehearsal waits for its command here.
+        let rehearsing = live.triggering.is_some();
         if live.phase.elapsed(self.now) >= self.settings.prepare_limit {
             let seen = match &live.sign {
                 Some(Sign::Absent) | None => "the device cannot be reached",
@@ -307,7 +306,9 @@ impl Engine {
             let error = failure(FailureCode::PrepareTimeout, seen, true);
             return self.finish(State::Failed, Some(error), out);
         }
-        self.look_when_due(out);
+        if !rehearsing {
+            self.look_when_due(out);
+        }
     }
 
     fn advance_command(&mut self, out: &mut Out) {
@@ -438,16 +439,9 @@ impl Engine {
 
     /// Ends an attempt that has certainly not begun when it must have.
     fn expires(&mut self, out: &mut Out) -> bool {
-        let expired = self
-            .journal
-            .open
-            .as_ref()
-            .is_some_and(|attempt| attempt.start_by <= self.now.wall);
-        let rehearsing = self
-            .live
-            .as_ref()
-            .is_some_and(|live| live.triggering.is_some());
-        if expired && !rehearsing {
+        let start_by = self.journal.open.as_ref().map(|attempt| attempt.start_by);
+        let expired = start_by.is_some_and(|at| at <= self.now.wall);
+        if expired {
             let error = failure(
                 FailureCode::DeadlineExceeded,
                 "the deadline passed before the reboot could begin",
@@ -455,7 +449,7 @@ impl Engine {
             );
             self.finish(State::Expired, Some(error), out);
         }
-        expired && !rehearsing
+        expired
     }
 
     fn look_when_due(&mut self, out: &mut Out) {
@@ -779,8 +773,9 @@ impl Engine {
         // A moment of the wall clock, looked at anew from time to time, for that clock may jump.
         let wall = |at| self.now.mono + self.now.until(at).min(Duration::from_secs(60));
         let start_by = wall(attempt.start_by);
+        let rehearsing = attempt.report.state == State::Preparing && live.triggering.is_some();
         let deadline = attempt.call.deadline.map_or(Duration::MAX, wall);
-        let look = if live.observing.is_none() {
+        let look = if live.observing.is_none() && !rehearsing {
             live.next_look
         } else {
             Duration::MAX

@@ -284,20 +284,20 @@ impl Sim {
                 if !order.dry_run {
                     self.triggers.push(order.id);
                 }
-                Outcome::Triggered(match self.behavior {
-                    _ if order.dry_run => Ok(Triggered::Rehearsed),
-                    Behavior::Refuses => Err(DriverError::Refused("no".into())),
-                    _ => {
-                        self.told.get_or_insert(self.time);
-                        Ok(Triggered::Acknowledged)
-                    }
+                Outcome::Triggered(if order.dry_run {
+                    Ok(Triggered::Rehearsed)
+                } else if self.behavior == Behavior::Refuses {
+                    Err(DriverError::Refused("no".into()))
+                } else {
+                    self.told.get_or_insert(self.time);
+                    Ok(Triggered::Acknowledged)
                 })
             }
             DriverStep::Observe(_) => Outcome::Observed(Ok(self.observe())),
-            DriverStep::CheckHealth => Outcome::HealthChecked(Ok(match self.behavior {
-                Behavior::Unhealthy => Health::Unhealthy("the pump is stuck".into()),
-                _ => Health::Healthy,
-            })),
+            DriverStep::CheckHealth if self.behavior == Behavior::Unhealthy => {
+                Outcome::HealthChecked(Ok(Health::Unhealthy("the pump is stuck".into())))
+            }
+            DriverStep::CheckHealth => Outcome::HealthChecked(Ok(Health::Healthy)),
         };
         self.later(50, Input::Driven(ticket, outcome));
     }

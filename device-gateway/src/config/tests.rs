@@ -1,0 +1,181 @@
+//! Configuration texts, and what is read or said about them.
+
+use super::*;
+
+const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+fn device(id: &str) -> String {
+    format!(
+        "[[device]]\nid = \"{id}\"\n\
+         connection_string = \"HostName=h.example.net;DeviceId={id};SharedAccessKey={KEY}\"\n"
+    )
+}
+
+fn parse(text: &str) -> Result<Config, Vec<String>> {
+    Config::parse(text, Path::new("/etc/gateway.toml")).map_err(|error| match error {
+        ConfigError::Mistakes { mistakes, .. } => {
+            mistakes.iter().map(ToString::to_string).collect()
+        }
+        ConfigError::Read { .. } | ConfigError::Syntax { .. } => vec![error.to_string()],
+    })
+}
+
+/// One mistake, named by its key and by a part of what is said about it.
+#[track_caller]
+fn mistaken(text: &str, expected: &str, part: &str) {
+    let mistakes = parse(text).unwrap_err();
+    assert!(
+        mistakes
+            .iter()
+            .any(|mistake| mistake.starts_with(expected) && mistake.contains(part)),
+        "{mistakes:#?}"
+    );
+}
+
+#[test]
+fn the_least_that_is_needed() {
+    let text = format!("state_dir = \"state\"\n{}[device.host]\n", device("d1"));
+    let config = parse(&text).unwrap();
+    assert_eq!(config.state_dir, Path::new("/etc/state"));
+    assert_eq!(config.hub.mqtt_port, 8883);
+    assert_eq!(config.link, LinkTiming::default());
+    assert_eq!(config.devices[0].id.as_str(), "d1");
+    assert!(matches!(
+        &config.devices[0].driver,
+        DriverConfig::Host(host) if *host == HostConfig::default()
+    ));
+}
+
+#[test]
+fn everything_that_can_be_set() {
+    let text = format!(
+        r#"
+state_dir = "/var/lib/gateway"
+[gateway]
+id = "edge-1"
+[hub]
+mqtt_port = 18883
+ca_file = "ca.pem"
+[local_mqtt]
+listen = "127.0.0.1:0"
+[timing]
+answer_grace = "2s"
+ack_limit = "5s"
+token_life = "10m"
+{}required_evidence = "CAUSED"
+settle = "3s"
+go_down_limit = "1m"
+cooldown = "30s"
+[device.mqtt]
+password = "secret"
+{}[device.command]
+baseline = ["read", "--before"]
+trigger = ["go"]
+observe = ["read"]
+timeout = "5s"
+"#,
+        device("d1"),
+        device("d2"),
+    );
+    let config = parse(&text).unwrap();
+    assert_eq!(config.gateway_id, "edge-1");
+    assert_eq!(
+        config.hub.ca_file.as_deref(),
+        Some(Path::new("/etc/ca.pem"))
+    );
+    assert_eq!(config.link.token_life.as_secs(), 600);
+    let settings = &config.devices[0].settings;
+    assert_eq!(settings.answer_grace.as_secs(), 2);
+    assert_eq!(settings.settle.as_secs(), 3);
+    assert_eq!(
+        settings.required_grade,
+        Some(iot_hub::reboot::Grade::Caused)
+    );
+    assert!(matches!(
+        &config.devices[1].driver,
+        DriverConfig::Command(command) if command.baseline.arguments == ["--before"]
+    ));
+}
+
+#[test]
+fn every_mistake_is_found_at_once() {
+    let text = "
+        colour = 1
+        [hub]
+        mqtt_port = 70000
+        [local_mqtt]
+        listen = \"here\"
+        [timing]
+        ack_limit = 5
+        [[device]]
+        id = \"a b\"
+        connection_string = \"HostName=h;DeviceId=x\"
+        settle = \"soon\"
+        [device.host]
+        method = \"now\"
+    ";
+    let mistakes = parse(text).unwrap_err();
+    for key in [
+        "state_dir: is missing",
+        "hub.mqtt_port: 70000",
+        "local_mqtt.listen: \"here\"",
+        "timing.ack_limit: 5",
+        "device[0].id: \"a b\"",
+        "device[0].connection_string",
+        "device[0].settle: \"soon\"",
+        "device[0].host.method: \"now\"",
+        "colour: is unknown",
+    ] {
+        assert!(
+            mistakes.iter().any(|mistake| mistake.starts_with(key)),
+            "{key} {mistakes:#?}"
+        );
+    }
+    assert_eq!(mistakes.len(), 9, "{mistakes:#?}");
+}
+
+#[test]
+fn a_device_needs_one_driver_and_its_own_credentials() {
+    let base = format!("state_dir = \"s\"\n{}", device("d1"));
+    mistaken(&base, "device[0].mqtt", "none is wrong");
+    mistaken(
+        &format!("{base}[device.host]\n[device.mqtt]\npassword = \"x\""),
+        "device[0].mqtt",
+        "host",
+    );
+    mistaken(
+        &format!("{base}[device.mqtt]\n"),
+        "device[0].mqtt.password",
+        "exactly one",
+    );
+    mistaken(
+        &format!("{base}[device.mqtt]\npassword = \"x\"\n"),
+        "local_mqtt",
+        "device d1 needs it",
+    );
+    let swapped = base.replace("id = \"d1\"", "id = \"d2\"") + "[device.host]\n";
+    mistaken(&swapped, "device[0].id", "of d1");
+    let twice = format!("{base}[device.host]\n{}[device.host]\n", device("d1"));
+    mistaken(&twice, "device", "d1 is there twice");
+    mistaken(&twice, "device", "only one");
+    let service = base.replace(";DeviceId=d1", ";SharedAccessKeyName=owner") + "[device.host]\n";
+    mistaken(&service, "device[0].connection_string", "service's");
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let text = format!(
+        "state_dir = \"s\"\n{}[device.mqtt]\npassword = 12345\n",
+        device("d1")
+    );
+    let mistakes = parse(&text).unwrap_err().join("\n");
+    assert!(
+        !mistakes.contains("12345") && !mistakes.contains(KEY),
+        "{mistakes}"
+    );
+}
+
+#[test]
+fn broken_toml_is_an_error() {
+    mistaken("state_dir = ", "read /etc/gateway.toml as TOML", "");
+}
