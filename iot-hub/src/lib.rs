@@ -19,6 +19,7 @@
 //! - [`topic`]: every MQTT topic and subscription as a type, in both directions.
 //! - [`twin`]: the device twin: merge patch, limits, versions, metadata, the REST document.
 //! - [`method`]: a direct method's call and answer.
+//! - [`query`]: the twin query language: parse and evaluate.
 //! - [`error`]: the hub's error codes and the bodies that carry them, in both directions.
 //! - [`reboot`]: the contract of this project's own method and report.
 //! - [`etag`]: entity tags and the `If-Match` header.
@@ -34,6 +35,7 @@ pub mod etag;
 pub mod identity;
 pub mod method;
 mod percent;
+pub mod query;
 pub mod reboot;
 pub mod sas;
 mod time;
