@@ -11,6 +11,7 @@
 //! ```
 
 pub mod command;
+pub mod host;
 pub mod mqtt;
 
 use std::{collections::BTreeMap, fmt, future, time::Duration};

@@ -12,6 +12,7 @@ pub mod config;
 pub mod driver;
 pub mod engine;
 pub mod evidence;
+mod host;
 pub mod journal;
 pub mod local_mqtt;
 pub mod outbox;
