@@ -28,6 +28,8 @@ pub struct EmulatorConfig {
     /// An upper bound on every method call's response timeout, so that a test of a call without
     /// an answer need not wait for the 5 s that the API asks for at least. `None` is faithful.
     pub response_timeout_cap: Option<Duration>,
+    /// The largest page of a query's answer, and the page size when none is asked for.
+    pub query_page_size: usize,
 }
 
 impl EmulatorConfig {
@@ -35,6 +37,8 @@ impl EmulatorConfig {
     pub const DEFAULT_HOST_NAME: &'static str = "localhost";
     /// What the real hub is reported to allow: 5 or 10 minutes.
     pub const DEFAULT_TOKEN_GRACE: Duration = Duration::from_secs(600);
+    /// The page size of newer documentation; older text says 1000.
+    pub const DEFAULT_QUERY_PAGE_SIZE: usize = 100;
 }
 
 impl Default for EmulatorConfig {
@@ -50,6 +54,7 @@ impl Default for EmulatorConfig {
             ca_file: None,
             token_grace: Self::DEFAULT_TOKEN_GRACE,
             response_timeout_cap: None,
+            query_page_size: Self::DEFAULT_QUERY_PAGE_SIZE,
         }
     }
 }

@@ -31,6 +31,7 @@ use crate::switchboard::Switchboard;
 mod call;
 mod methods;
 mod parameters;
+mod query;
 mod registry;
 mod reply;
 mod twins;
@@ -125,6 +126,7 @@ async fn perform(
         Call::PatchTwin(id) => twins::patch(switchboard, id, headers, &body),
         Call::ReplaceTwin(id) => twins::replace(switchboard, id, headers, &body),
         Call::InvokeMethod(id) => methods::invoke(switchboard, id, body).await,
+        Call::Query => query::query(switchboard, headers, &body),
     }
     .map_err(fail)
 }

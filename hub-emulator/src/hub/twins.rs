@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use iot_hub::error::{ErrorCode, HubError};
 use iot_hub::etag::{IfMatch, etag};
+use iot_hub::query::Source;
 use iot_hub::topic::{Filter, HubTopic, RequestId};
 use iot_hub::twin::{self, Properties, Section, SectionKind, Twin};
 use jiff::Timestamp;
@@ -73,6 +74,23 @@ impl Hub {
     /// A twin.
     pub(crate) fn twin(&self, id: &EntityId) -> Result<&Twin, HubError> {
         Ok(&self.entity(id)?.twin)
+    }
+
+    /// The documents that a query looks at.
+    pub(crate) fn rows(&self, source: Source) -> Vec<Value> {
+        let twins = |modules: bool| {
+            let wanted = self
+                .entities
+                .iter()
+                .filter(move |(id, _)| id.module.is_some() == modules);
+            wanted.map(|(_, entity)| entity.twin.to_value()).collect()
+        };
+        match source {
+            Source::Devices => twins(false),
+            Source::Modules => twins(true),
+            // There are no jobs yet that could have left results.
+            Source::Jobs => Vec::new(),
+        }
     }
 
     /// Changes a twin for a service, all of it or nothing, and tells the device.

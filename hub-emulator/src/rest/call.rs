@@ -21,6 +21,7 @@ pub(crate) enum Call {
     PatchTwin(EntityId),
     ReplaceTwin(EntityId),
     InvokeMethod(EntityId),
+    Query,
     DeviceStatistics,
     ServiceStatistics,
 }
@@ -46,6 +47,7 @@ impl Call {
 
         let found = match segments.as_slice() {
             ["devices"] => pick(method, [(Method::GET, Self::ListDevices)]),
+            ["devices", "query"] if method == Method::POST => Some(Self::Query),
             ["devices", device] => identity(method, entity(device, None)?),
             ["devices", device, "modules"] => pick(
                 method,
@@ -100,7 +102,8 @@ impl Call {
             Self::GetTwin(_)
             | Self::PatchTwin(_)
             | Self::ReplaceTwin(_)
-            | Self::InvokeMethod(_) => Permission::ServiceConnect,
+            | Self::InvokeMethod(_)
+            | Self::Query => Permission::ServiceConnect,
         }
     }
 
@@ -117,6 +120,7 @@ impl Call {
             Self::GetTwin(_) => Operation::ServiceTwinRead,
             Self::PatchTwin(_) | Self::ReplaceTwin(_) => Operation::ServiceTwinUpdate,
             Self::InvokeMethod(_) => Operation::MethodCall,
+            Self::Query => Operation::Query,
         }
     }
 
@@ -132,6 +136,7 @@ impl Call {
             | Self::GetTwin(_)
             | Self::PatchTwin(_)
             | Self::ReplaceTwin(_)
+            | Self::Query
             | Self::DeviceStatistics
             | Self::ServiceStatistics => ErrorStyle::Name,
         }
@@ -217,6 +222,7 @@ mod tests {
             &Call::ListModules(device("d1")),
         );
         check(Method::PUT, "/devices/d1", &Call::PutIdentity(device("d1")));
+        check(Method::POST, "/devices/query", &Call::Query);
         check(
             Method::GET,
             "/devices/query",

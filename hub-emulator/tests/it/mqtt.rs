@@ -56,6 +56,11 @@ async fn only_a_token_of_the_devices_own_key_opens_the_door() {
         username: good.username.replace("d1", "d2"),
         ..good.clone()
     };
+    let neighbour = SasToken::sign("localhost/devices/d2", key, None, Timestamp::now() + hour);
+    let neighbours_scope = Credentials {
+        password: neighbour.to_string(),
+        ..good.clone()
+    };
     let other_client = Credentials {
         client_id: "D1".to_owned(),
         ..good.clone()
@@ -76,6 +81,7 @@ async fn only_a_token_of_the_devices_own_key_opens_the_door() {
         others_key,
         unknown,
         other_scope,
+        neighbours_scope,
         other_client,
         no_password,
         garbage,
@@ -86,7 +92,7 @@ async fn only_a_token_of_the_devices_own_key_opens_the_door() {
     let counters = emulator.counters();
     assert_eq!(
         (counters.connects.total, counters.connects_accepted.total),
-        (10, 2)
+        (11, 2)
     );
 }
 

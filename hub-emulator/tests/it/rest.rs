@@ -77,6 +77,7 @@ async fn a_bad_token_is_refused() {
 async fn a_policy_allows_what_it_says() {
     let emulator = emulator().await;
     let _ = emulator.device("d1");
+    let query = json!({"query": "SELECT * FROM devices"});
     for (policy, registry, write, twins) in [
         ("iothubowner", 200, 409, 200),
         ("service", 401, 401, 200),
@@ -102,6 +103,8 @@ async fn a_policy_allows_what_it_says() {
             "{policy}"
         );
         assert_eq!(service.get("/twins/d1").await.status, twins, "{policy}");
+        let answer = service.post("/devices/query", &query).await;
+        assert_eq!(answer.status, twins, "{policy}");
     }
 }
 
@@ -211,6 +214,110 @@ async fn devices_are_listed_and_counted() {
     assert_eq!(service.get("/statistics/devices").await.json(), counted);
     let connected = json!({"connectedDeviceCount": 1});
     assert_eq!(service.get("/statistics/service").await.json(), connected);
+}
+
+#[tokio::test]
+async fn a_query_comes_page_by_page() {
+    let emulator = emulator().await;
+    let service = Service::owner(&emulator);
+    for number in 0..5 {
+        let id = format!("d{number}");
+        let _ = emulator.device(&id);
+        let tags = json!({"tags": {"even": number % 2 == 0}});
+        service.patch(&format!("/twins/{id}"), &tags).await;
+    }
+    let query = json!({"query": "SELECT * FROM devices WHERE tags.even = true"});
+    let mut ids = Vec::new();
+    let mut pages = 0;
+    let mut continuation: Option<String> = None;
+    loop {
+        let mut headers = vec![("x-ms-max-item-count", "2")];
+        if let Some(token) = &continuation {
+            headers.push(("x-ms-continuation", token));
+        }
+        let page = service
+            .call(Method::POST, "/devices/query", Some(&query), &headers)
+            .await;
+        assert_eq!(page.status, 200, "{page:?}");
+        assert_eq!(page.header("x-ms-item-type"), Some("Twin"));
+        ids.extend(
+            page.json()
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|twin| twin["deviceId"].clone()),
+        );
+        pages += 1;
+        continuation = page.header("x-ms-continuation").map(str::to_owned);
+        if continuation.is_none() {
+            break;
+        }
+    }
+    assert_eq!(
+        (pages, ids),
+        (2, vec![json!("d0"), json!("d2"), json!("d4")])
+    );
+    assert_eq!(emulator.counters().queries.total, 2);
+}
+
+#[tokio::test]
+async fn a_bad_query_or_page_is_refused() {
+    let emulator = emulator().await;
+    let service = Service::owner(&emulator);
+    let good = json!({"query": "SELECT * FROM devices"});
+    let too_long = json!({"query": format!("SELECT * FROM devices{}", " ".repeat(8_192))});
+    for body in [json!({}), json!({"query": "SELECT"}), too_long] {
+        let (status, name, text) = service.post("/devices/query", &body).await.named_error();
+        assert_eq!((status, name.as_str()), (400, "ArgumentInvalid"));
+        assert!(text.starts_with("The query is invalid"), "{text}");
+    }
+    for header in [
+        ("x-ms-max-item-count", "0"),
+        ("x-ms-continuation", "made up"),
+    ] {
+        let answer = service
+            .call(Method::POST, "/devices/query", Some(&good), &[header])
+            .await;
+        assert_eq!(answer.named_error().0, 400, "{header:?}");
+    }
+}
+
+#[tokio::test]
+async fn columns_are_raw_items_and_a_large_page_is_cut_down() {
+    let config = EmulatorConfig {
+        query_page_size: 2,
+        ..EmulatorConfig::default()
+    };
+    let emulator = Emulator::start(config).await.unwrap();
+    for id in ["a", "b", "c"] {
+        let _ = emulator.device(id);
+    }
+    let service = Service::owner(&emulator);
+    let columns = json!({"query": "SELECT deviceId AS d FROM devices"});
+    let large = [("x-ms-max-item-count", "1000")];
+    let page = service
+        .call(Method::POST, "/devices/query", Some(&columns), &large)
+        .await;
+    assert_eq!(page.header("x-ms-item-type"), Some("Raw"));
+    assert_eq!(page.json(), json!([{"d": "a"}, {"d": "b"}]));
+    // A token is good for its own query alone.
+    let token = page.header("x-ms-continuation").unwrap();
+    let next = [("x-ms-continuation", token)];
+    let rest = service
+        .call(Method::POST, "/devices/query", Some(&columns), &next)
+        .await;
+    assert_eq!(rest.json(), json!([{"d": "c"}]));
+    let other = json!({"query": "SELECT * FROM devices"});
+    let answer = service
+        .call(Method::POST, "/devices/query", Some(&other), &next)
+        .await;
+    assert_eq!(answer.named_error().0, 400);
+
+    let modules = json!({"query": "SELECT * FROM devices.modules"});
+    assert_eq!(
+        service.post("/devices/query", &modules).await.json(),
+        json!([])
+    );
 }
 
 #[tokio::test]
