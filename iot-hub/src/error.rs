@@ -47,7 +47,8 @@ impl HubError {
         }
     }
 
-    /// A method was called on a device that is not there to take it, within the time it was given to connect.
+    /// A method was called on a device that is not there to take it, within the time it was given
+    /// to connect.
     pub fn device_not_online(waited: Duration) -> Self {
         let seconds = waited.as_secs();
         let clock = format!(
@@ -80,7 +81,8 @@ impl HubError {
 
     /// Whether the same request may do better later.
     ///
-    /// For a method call this is not leave to repeat it: after [`ErrorCode::GatewayTimeout`] the device may have acted.
+    /// For a method call this is not leave to repeat it: after [`ErrorCode::GatewayTimeout`] the
+    /// device may have acted.
     pub fn is_retryable(&self) -> bool {
         matches!(self.status, 408 | 429 | 500 | 502 | 503 | 504)
             && self.code != Some(ErrorCode::JobCancelled)
@@ -111,7 +113,8 @@ impl HubError {
         json!({ "Message": Value::Object(inner).to_string(), "ExceptionMessage": "" })
     }
 
-    /// The body of a failed twin answer over MQTT. Node's SDK takes an answer without one for success.
+    /// The body of a failed twin answer over MQTT. Node's SDK takes an answer without one for
+    /// success.
     pub fn mqtt_body(&self, tracking: &Tracking) -> Value {
         Value::Object(self.envelope(tracking))
     }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-/// Makes the tag that a hub would show for the `counter`-th version of a document: its eight bytes in base64.
+/// Makes the tag that a hub would show for the `counter`-th version of a document: its eight bytes
+/// in base64.
 pub fn etag(counter: u64) -> String {
     STANDARD.encode(counter.to_be_bytes())
 }

@@ -14,7 +14,8 @@ pub use self::{
     mqtt_user::{MqttUser, MqttUserError},
 };
 
-/// The path of a device's or module's SAS scope, `{host}/devices/{device}[/modules/{module}]`, not encoded.
+/// The path of a device's or module's SAS scope, `{host}/devices/{device}[/modules/{module}]`, not
+/// encoded.
 pub fn scope(host: &HubHost, device: &DeviceId, module: Option<&ModuleId>) -> String {
     match module {
         None => format!("{host}/devices/{device}"),

@@ -34,7 +34,8 @@ pub struct MethodCall {
 }
 
 impl MethodCall {
-    /// Makes a call with the default limits: 30 s for the answer, no waiting for the device to connect.
+    /// Makes a call with the default limits: 30 s for the answer, no waiting for the device to
+    /// connect.
     pub fn new(name: MethodName, payload: Value) -> Self {
         Self {
             name,
@@ -211,7 +212,8 @@ impl MethodResult {
     }
 }
 
-/// Writes the body of the service's answer as a hub does: with the device's bytes in it as they are, JSON or not.
+/// Writes the body of the service's answer as a hub does: with the device's bytes in it as they
+/// are, JSON or not.
 pub fn splice(status: i32, body: &[u8]) -> Vec<u8> {
     let body = if body.iter().all(u8::is_ascii_whitespace) {
         b"null"

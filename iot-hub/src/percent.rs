@@ -4,8 +4,8 @@ use percent_encoding::{
     AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_decode_str, utf8_percent_encode,
 };
 
-/// All but the characters that RFC 3986 calls unreserved. The signature of a token covers its encoded text, so this set
-/// is part of the signature that our own tokens carry.
+/// All but the characters that RFC 3986 calls unreserved. The signature of a token covers its
+/// encoded text, so this set is part of the signature that our own tokens carry.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')

@@ -12,12 +12,13 @@
 //! path       name {. name}, a name in [[ ]] when it is a reserved word or has unusual characters
 //! ```
 //!
-//! Keywords, functions and the names of a twin's own attributes are read without regard to case; names of tags and
-//! properties are not. A comparison of values of different types, or with one that is missing, is neither true nor
-//! false, and a row is selected when its condition is true.
+//! Keywords, functions and the names of a twin's own attributes are read without regard to case;
+//! names of tags and properties are not. A comparison of values of different types, or with one
+//! that is missing, is neither true nor false, and a row is selected when its condition is true.
 
 mod ast;
 mod evaluate;
+mod groups;
 mod lexer;
 mod parser;
 

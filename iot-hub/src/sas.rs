@@ -1,8 +1,9 @@
 //! Shared access signatures: tokens that prove possession of a key, until a time, for a resource.
 //!
-//! A token is `SharedAccessSignature sr=<resource>&sig=<signature>&se=<expiry>[&skn=<policy>]`, fields in any order. The
-//! signature is HMAC-SHA256 over `<resource>\n<expiry>` *as they stand in the token*. SDKs encode the resource
-//! differently (`%2F`, `%2f`, or not at all), so a token keeps it as received and only compares it decoded.
+//! A token is `SharedAccessSignature sr=<resource>&sig=<signature>&se=<expiry>[&skn=<policy>]`,
+//! fields in any order. The signature is HMAC-SHA256 over `<resource>\n<expiry>` *as they stand in
+//! the token*. SDKs encode the resource differently (`%2F`, `%2f`, or not at all), so a token keeps
+//! it as received and only compares it decoded.
 
 mod key;
 
@@ -35,9 +36,11 @@ pub struct SasToken {
 }
 
 impl SasToken {
-    /// Makes a token for `resource` (not encoded) that is good until `expiry`, which is cut to whole seconds.
+    /// Makes a token for `resource` (not encoded) that is good until `expiry`, which is cut to
+    /// whole seconds.
     ///
-    /// Name the `policy` when the key belongs to one, and none when it is a device's or module's own.
+    /// Name the `policy` when the key belongs to one, and none when it is a device's or module's
+    /// own.
     pub fn sign(resource: &str, key: &SharedKey, policy: Option<&str>, expiry: Timestamp) -> Self {
         let sr = percent::encode(resource).to_string();
         let seconds = expiry.as_second().max(0);
@@ -52,7 +55,8 @@ impl SasToken {
         }
     }
 
-    /// Checks that one of `keys` signed this token and that it has not expired, [`CLOCK_SKEW`] allowed.
+    /// Checks that one of `keys` signed this token and that it has not expired, [`CLOCK_SKEW`]
+    /// allowed.
     ///
     /// This says nothing about what the token is for; see [`SasToken::covers`].
     pub fn verify(&self, keys: &[&SharedKey], now: Timestamp) -> Result<(), SasError> {
@@ -87,8 +91,9 @@ impl SasToken {
         self.expiry
     }
 
-    /// Whether the token's resource is `scope` or contains it, by whole path segments: `h/devices` covers
-    /// `h/devices/d1`, and `h/devices/d1` does not cover `h/devices/d10`. The host is compared without regard to case.
+    /// Whether the token's resource is `scope` or contains it, by whole path segments: `h/devices`
+    /// covers `h/devices/d1`, and `h/devices/d1` does not cover `h/devices/d10`. The host is
+    /// compared without regard to case.
     pub fn covers(&self, scope: &str) -> bool {
         let mut wanted = scope.split('/');
         let mut granted = self.resource.trim_end_matches('/').split('/');

@@ -6,14 +6,17 @@
 //! device ──[ Filter ]───────► hub      the subscriptions that a hub knows
 //! ```
 //!
-//! Ids stand in topics as they are, never percent-encoded; properties of a message are always encoded.
+//! Ids stand in topics as they are, never percent-encoded; properties of a message are always
+//! encoded.
 
 mod bag;
 mod filter;
 mod name;
+mod parts;
 
 use std::{fmt, str::FromStr};
 
+use self::parts::{Query, owner};
 pub use self::{
     bag::{BagError, PropertyBag},
     filter::Filter,
@@ -45,7 +48,8 @@ pub enum DeviceTopic {
         /// Comes back in the answer.
         rid: RequestId,
     },
-    /// Patches the twin's reported properties: `$iothub/twin/PATCH/properties/reported/?$rid={rid}`.
+    /// Patches the twin's reported properties:
+    /// `$iothub/twin/PATCH/properties/reported/?$rid={rid}`.
     TwinReported {
         /// Comes back in the answer.
         rid: RequestId,
@@ -73,7 +77,8 @@ pub enum HubTopic {
         /// The new version of the reported properties, after a patch.
         version: Option<u64>,
     },
-    /// Tells of a change of desired properties: `$iothub/twin/PATCH/properties/desired/?$version={version}`.
+    /// Tells of a change of desired properties:
+    /// `$iothub/twin/PATCH/properties/desired/?$version={version}`.
     Desired {
         /// The new version of the desired properties.
         version: u64,
@@ -85,7 +90,8 @@ pub enum HubTopic {
         /// System and application properties of the message.
         properties: PropertyBag,
     },
-    /// A message routed to a module: `devices/{device}/modules/{module}/inputs/{input}/{properties}`.
+    /// A message routed to a module:
+    /// `devices/{device}/modules/{module}/inputs/{input}/{properties}`.
     ModuleInput {
         /// The receiver's device.
         device: DeviceId,
@@ -263,60 +269,6 @@ impl FromStr for HubTopic {
                 })
             }
         }
-    }
-}
-
-/// Cuts `devices/{device}[/modules/{module}]/{rest}`.
-fn owner(topic: &str) -> Result<(DeviceId, Option<ModuleId>, &str), TopicError> {
-    let rest = topic.strip_prefix("devices/").ok_or(TopicError::Unknown)?;
-    let (device, rest) = rest.split_once('/').ok_or(TopicError::Unknown)?;
-    let device = device.parse().map_err(TopicError::Id)?;
-    match rest.strip_prefix("modules/") {
-        None => Ok((device, None, rest)),
-        Some(rest) => {
-            let (module, rest) = rest.split_once('/').ok_or(TopicError::Unknown)?;
-            Ok((device, Some(module.parse().map_err(TopicError::Id)?), rest))
-        }
-    }
-}
-
-/// The options after the `?` of a `$iothub` topic; those that nobody knows are ignored.
-struct Query<'a> {
-    rid: Option<&'a str>,
-    version: Option<&'a str>,
-}
-
-impl<'a> Query<'a> {
-    fn read(text: &'a str) -> Result<Self, TopicError> {
-        let mut query = Self {
-            rid: None,
-            version: None,
-        };
-        for pair in text
-            .strip_prefix('?')
-            .ok_or(TopicError::Unknown)?
-            .split('&')
-        {
-            match pair.split_once('=') {
-                Some(("$rid", value)) => query.rid = query.rid.or(Some(value)),
-                Some(("$version", value)) => query.version = query.version.or(Some(value)),
-                _ => {}
-            }
-        }
-        Ok(query)
-    }
-
-    fn rid(&self) -> Result<RequestId, TopicError> {
-        self.rid
-            .unwrap_or_default()
-            .parse()
-            .map_err(TopicError::RequestId)
-    }
-
-    fn version(&self) -> Result<Option<u64>, TopicError> {
-        self.version
-            .map(|text| text.parse().map_err(|_| TopicError::Version))
-            .transpose()
     }
 }
 

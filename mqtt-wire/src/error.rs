@@ -5,8 +5,8 @@ use std::io;
 /// What is wrong with a packet. After any of these the connection is to be closed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The client speaks another version of MQTT; the number is the level it asks for, 3 for MQTT 3.1. A server may
-    /// answer CONNACK 1 before it closes.
+    /// The client speaks another version of MQTT; the number is the level it asks for, 3 for MQTT
+    /// 3.1. A server may answer CONNACK 1 before it closes.
     #[error("client asks for protocol level {0}, only MQTT 3.1.1 (level 4) is spoken")]
     InvalidProtocolLevel(u8),
     /// The client takes part in a QoS 2 exchange.

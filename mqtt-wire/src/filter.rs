@@ -4,8 +4,8 @@ use std::{fmt, str::FromStr};
 
 use crate::text::MAX_STRING;
 
-/// A topic filter: levels separated by `/`, of which one may be `+` for any level, and the last may be `#` for any
-/// further ones and none.
+/// A topic filter: levels separated by `/`, of which one may be `+` for any level, and the last may
+/// be `#` for any further ones and none.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Filter(String);
 

@@ -30,7 +30,8 @@ pub(crate) struct Header {
 impl Header {
     /// Reads a header, or `None` when more bytes are needed.
     ///
-    /// Each check is made as soon as its bytes are here, so that nothing is awaited from a client that is wrong already.
+    /// Each check is made as soon as its bytes are here, so that nothing is awaited from a client
+    /// that is wrong already.
     pub(crate) fn read(bytes: &[u8], limit: usize) -> Result<Option<Self>, Error> {
         let Some((&first, rest)) = bytes.split_first() else {
             return Ok(None);

@@ -9,15 +9,16 @@
 //!
 //! # Where to look
 //!
-//! - [`ServerCodec`]: reads what a client sends and writes what a server sends, for `tokio_util`'s `Framed`.
+//! - [`ServerCodec`]: reads what a client sends and writes what a server sends, for `tokio_util`'s
+//!   `Framed`.
 //! - [`Filter`]: a subscription, and which topics it matches.
 //! - [`Error`]: why a connection has to be closed.
 //!
 //! # Invariants
 //!
 //! - No bytes make the codec panic, and none make it hold much more memory than was received.
-//! - A packet that comes out is one that the standard allows a client to send to a server without QoS 2; what does not
-//!   come out is an error, after which the connection is to be closed.
+//! - A packet that comes out is one that the standard allows a client to send to a server without
+//!   QoS 2; what does not come out is an error, after which the connection is to be closed.
 //! - The packets' types are those of `rumqttc`; no other crate needs to name it to be a server.
 
 mod codec;

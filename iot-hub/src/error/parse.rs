@@ -4,12 +4,13 @@ use serde_json::{Map, Value};
 
 use super::{ErrorCode, HubError};
 
-/// The most characters of a foreign body that are kept as a message: it may be a proxy's whole error page.
+/// The most characters of a foreign body that are kept as a message: it may be a proxy's whole
+/// error page.
 const MAX_FOREIGN_CHARS: usize = 300;
 
 impl HubError {
-    /// Makes the best of a failed answer: its status, the header [`super::ERROR_CODE_HEADER`], and its body in any of the
-    /// hub's styles, an edge gateway's `{"message":…}`, or plain text.
+    /// Makes the best of a failed answer: its status, the header [`super::ERROR_CODE_HEADER`], and
+    /// its body in any of the hub's styles, an edge gateway's `{"message":…}`, or plain text.
     pub fn parse(status: u16, header: Option<&str>, body: &str) -> Self {
         let mut found = match serde_json::from_str(body) {
             Ok(Value::Object(fields)) => from_fields(&fields),

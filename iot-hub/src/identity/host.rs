@@ -9,9 +9,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// A hub's host as connection strings, user names and tokens write it: a name or an IP address, possibly with a port.
+/// A hub's host as connection strings, user names and tokens write it: a name or an IP address,
+/// possibly with a port.
 ///
-/// The text is kept as given; two hosts are equal when they differ only in the case of ASCII letters.
+/// The text is kept as given; two hosts are equal when they differ only in the case of ASCII
+/// letters.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HubHost(String);

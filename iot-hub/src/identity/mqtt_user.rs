@@ -61,8 +61,8 @@ impl fmt::Display for MqttUser {
 impl FromStr for MqttUser {
     type Err = MqttUserError;
 
-    /// Accepts every form in the field, among them no options at all, options without the `?`, and the old one that
-    /// writes `/DeviceClientType=` where `&` should be.
+    /// Accepts every form in the field, among them no options at all, options without the `?`, and
+    /// the old one that writes `/DeviceClientType=` where `&` should be.
     fn from_str(text: &str) -> Result<Self, MqttUserError> {
         let (host, rest) = text.split_once('/').ok_or(MqttUserError::Shape)?;
         let (device, rest) = match rest.split_once('/') {
@@ -87,7 +87,8 @@ impl FromStr for MqttUser {
 
 /// Tells the options apart from a module that precedes them.
 ///
-/// Ids may hold `?` and `=`, so when the last of two segments looks like options, the first is the module.
+/// Ids may hold `?` and `=`, so when the last of two segments looks like options, the first is the
+/// module.
 fn split_module(rest: &str) -> Result<(Option<&str>, &str), MqttUserError> {
     let is_query = |text: &str| {
         let mut segments = text.split('/');

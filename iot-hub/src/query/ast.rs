@@ -1,4 +1,5 @@
-//! What a query means, as a tree. Its depth is bounded by the parser: chains of operators are lists, not trees.
+//! What a query means, as a tree. Its depth is bounded by the parser: chains of operators are
+//! lists, not trees.
 
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{HubTopic, METHOD_CALL, TWIN_ANSWER, TWIN_DESIRED, TopicError, owner};
+use super::{HubTopic, METHOD_CALL, TWIN_ANSWER, TWIN_DESIRED, TopicError, parts::owner};
 use crate::identity::{DeviceId, ModuleId};
 
 /// A subscription. A hub refuses every filter but these.
@@ -16,7 +16,8 @@ pub enum Filter {
     Desired,
     /// Messages to a device: `devices/{device}/messages/devicebound/#`.
     CloudToDevice(DeviceId),
-    /// Messages to a module's inputs: `devices/{device}/modules/{module}/inputs/#`, also written without `inputs/`.
+    /// Messages to a module's inputs: `devices/{device}/modules/{module}/inputs/#`, also written
+    /// without `inputs/`.
     ModuleInputs(DeviceId, ModuleId),
 }
 

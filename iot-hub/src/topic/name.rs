@@ -2,7 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
-/// What ties an answer to its request: text that the requester chose, without `&`, `/`, `#`, `+` and control characters.
+/// What ties an answer to its request: text that the requester chose, without `&`, `/`, `#`, `+`
+/// and control characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(String);
 
@@ -59,7 +60,8 @@ pub enum RequestIdError {
     Character(char),
 }
 
-/// The name of a direct method: 1 to 100 characters that may stand in one level of a topic, case-sensitive.
+/// The name of a direct method: 1 to 100 characters that may stand in one level of a topic,
+/// case-sensitive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MethodName(String);
 

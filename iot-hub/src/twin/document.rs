@@ -109,7 +109,8 @@ impl Twin {
         json!({ "desired": self.desired.to_value(false), "reported": self.reported.to_value(false) })
     }
 
-    /// Reads a twin as a hub writes it. Missing and unknown fields are tolerated, but not a missing `deviceId`.
+    /// Reads a twin as a hub writes it. Missing and unknown fields are tolerated, but not a missing
+    /// `deviceId`.
     pub fn from_value(value: &Value) -> Result<Self, TwinFormatError> {
         let text = |key: &str| value.get(key).and_then(Value::as_str);
         let time = |key: &str| text(key).and_then(time::parse);

@@ -169,7 +169,8 @@ pub enum TwinError {
         /// Its length.
         bytes: usize,
     },
-    /// A property's name has a character that names may not have: a control character, `.`, `$` or space.
+    /// A property's name has a character that names may not have: a control character, `.`, `$` or
+    /// space.
     #[error("property name {name:?} contains the invalid character {character:?}")]
     NameCharacter {
         /// The beginning of the name.
@@ -202,8 +203,8 @@ pub enum TwinError {
     /// A `null` stands where it cannot mean deletion.
     #[error("arrays cannot contain null, nor can objects in them")]
     NullInArray,
-    /// The section is too large. Counted are names and values: a text's bytes without control characters, 8 for a
-    /// number, 4 for a boolean.
+    /// The section is too large. Counted are names and values: a text's bytes without control
+    /// characters, 8 for a number, 4 for a boolean.
     #[error("{} have {bytes} bytes, more than the maximum of {}", kind.name(), kind.max_bytes())]
     TooLarge {
         /// The section.

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::{Properties, SectionKind, TwinError, limits, validate};
 
-/// Applies a patch: objects merge, `null` removes, everything else replaces. No `null` is left by it, not even inside an
-/// object that is new.
+/// Applies a patch: objects merge, `null` removes, everything else replaces. No `null` is left by
+/// it, not even inside an object that is new.
 pub fn merge(target: &mut Properties, patch: &Properties) {
     for (key, value) in patch {
         match value {
@@ -32,8 +32,8 @@ fn nothing() -> Value {
     Value::Object(Properties::new())
 }
 
-/// As [`merge`], after checking that the patch and its result respect the limits of the section; on an error the target
-/// is as it was.
+/// As [`merge`], after checking that the patch and its result respect the limits of the section; on
+/// an error the target is as it was.
 pub fn patch(
     kind: SectionKind,
     target: &mut Properties,

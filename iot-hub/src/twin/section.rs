@@ -51,21 +51,22 @@ impl Section {
             .try_fold(self.properties.get(*first)?, |value, key| value.get(*key))
     }
 
-    /// When the hub last saw the property at a path written; the empty path is the section itself. None when there is no
-    /// such property, or the hub never saw it written.
+    /// When the hub last saw the property at a path written; the empty path is the section itself.
+    /// None when there is no such property, or the hub never saw it written.
     pub fn last_updated(&self, path: &[&str]) -> Option<Timestamp> {
         self.metadata.get(path)?.stamp.at
     }
 
-    /// The section's version when the property at a path was last written; known of desired properties alone.
+    /// The section's version when the property at a path was last written; known of desired
+    /// properties alone.
     pub fn last_updated_version(&self, path: &[&str]) -> Option<u64> {
         self.metadata.get(path)?.stamp.version
     }
 
     /// Merges a patch and returns the new version; on an error the section is as it was.
     ///
-    /// Services often send back what they read, so in a patch of desired properties `$version` and `$metadata` at the top
-    /// are ignored. Devices may not name them.
+    /// Services often send back what they read, so in a patch of desired properties `$version` and
+    /// `$metadata` at the top are ignored. Devices may not name them.
     pub fn patch(&mut self, patch: &Properties, now: Timestamp) -> Result<u64, TwinError> {
         let patch = &writable(self.kind, patch);
         super::patch(self.kind, &mut self.properties, patch)?;
@@ -97,7 +98,8 @@ impl Section {
         Value::Object(fields)
     }
 
-    /// Reads a section as a hub writes it. Without `$version` it is at version 0, without `$metadata` never updated.
+    /// Reads a section as a hub writes it. Without `$version` it is at version 0, without
+    /// `$metadata` never updated.
     pub fn from_value(kind: SectionKind, value: &Value) -> Option<Self> {
         let Value::Object(fields) = value else {
             return None;
@@ -116,7 +118,8 @@ impl Section {
         })
     }
 
-    /// Merges what the hub told of a change; a version that is not newer than ours is old news and changes nothing.
+    /// Merges what the hub told of a change; a version that is not newer than ours is old news and
+    /// changes nothing.
     pub fn notified(&mut self, patch: &Properties, version: u64) {
         if version > self.version {
             merge(&mut self.properties, &without_system_keys(patch));
