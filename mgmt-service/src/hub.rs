@@ -40,6 +40,9 @@ const READ_LIMIT: Duration = Duration::from_secs(30);
 /// How much longer than the hub itself we wait for a method's answer: its own verdict is exact.
 const METHOD_MARGIN: Duration = Duration::from_secs(10);
 
+/// A device that is asked for to see whether the hub answers; it need not exist.
+const PROBE: &str = "iothub-dm-probe";
+
 /// What stays as it is in a segment of a path.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -117,6 +120,15 @@ impl Hub {
             connection,
             token: Mutex::new(None),
         })
+    }
+
+    /// Finds out whether the hub can be reached with our credentials.
+    pub async fn probe(&self) -> Result<(), Trouble> {
+        let nobody = PROBE.parse().expect("the probe's id is a valid one");
+        match self.twin(&nobody).await {
+            Ok(_) | Err(Trouble::NoDevice | Trouble::Throttled { .. }) => Ok(()),
+            Err(trouble) => Err(trouble),
+        }
     }
 
     /// Reads a device's twin.

@@ -2,4 +2,5 @@
 
 pub mod attempt;
 pub mod hub;
+pub mod poller;
 pub mod store;

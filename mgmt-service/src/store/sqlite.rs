@@ -27,7 +27,7 @@ const GROUP: usize = 64;
 const QUEUE: usize = 1024;
 
 /// Where and how to keep the data.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqliteOptions {
     /// The database file; made when it is absent.
     pub path: PathBuf,
