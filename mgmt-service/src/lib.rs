@@ -1,6 +1,48 @@
 //! Reboots devices over IoT Hub and follows them to a verdict.
+//!
+//! ```text
+//!   gRPC callers                                                       the hub
+//!       │  ▲                                                            ▲  │
+//!       ▼  │ messages                                          HTTPS    │  ▼
+//!   ┌──────────┐  domain types  ┌──────────────────────────┐       ┌──────────┐
+//!   │   api    │ ◄────────────► │ service: one task for    │ ────► │   hub    │
+//!   └──────────┘                │ each open attempt        │ calls └──────────┘
+//!                               └──────────────────────────┘            ▲ twin reads
+//!                        inputs │ ▲ events, effects │ changes           │
+//!                               ▼ │                 ▼              ┌──────────┐
+//!                         ┌──────────┐        ┌──────────┐         │  poller  │
+//!                         │ attempt  │        │  store   │         └──────────┘
+//!                         │ (pure)   │        │ (SQLite) │
+//!                         └──────────┘        └──────────┘
+//! ```
+//!
+//! # Where to look
+//!
+//! - [`attempt`]: the life of an attempt, a state machine without clock or I/O.
+//! - [`service`]: begins attempts, drives each in a task of its own, lets others follow them.
+//! - [`poller`]: which twin is read next, within the hub's quota.
+//! - [`hub`]: the hub's REST API; the only user of HTTP.
+//! - [`store`]: attempts, events and the audit on disk; SQLite stays behind it.
+//! - [`api`]: the gRPC API; protobuf stays inside it.
+//! - [`config`]: the settings.
+//!
+//! # Invariants
+//!
+//! - **A change is stored before anybody is told of it and before anything is done about it.** So
+//!   the intent to call a device is on disk before the call leaves.
+//! - Watchers read a log; none of them costs the hub anything.
 
+pub mod api;
 pub mod attempt;
+pub mod config;
+pub mod error;
 pub mod hub;
 pub mod poller;
+mod run;
+pub mod service;
 pub mod store;
+
+pub use self::{
+    config::Config,
+    run::{RunError, serve},
+};

@@ -1,0 +1,144 @@
+//! Texts in, settings or mistakes out.
+
+use super::*;
+
+const HUB: &str = "HostName=h.example;SharedAccessKeyName=service;SharedAccessKey=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+fn parse(text: &str) -> Result<Config, Vec<String>> {
+    let text = format!("{text}\n[hub]\nconnection_string = \"{HUB}\"\n");
+    let parsed = Config::parse(&text, Path::new("/etc/x"), None);
+    parsed.map_err(|error| error.0.iter().map(ToString::to_string).collect())
+}
+
+#[track_caller]
+fn refused(text: &str, expected: &[&str]) {
+    assert_eq!(parse(text).unwrap_err(), expected, "{text}");
+}
+
+#[test]
+fn a_connection_string_is_enough() {
+    let config = parse("").unwrap();
+    assert_eq!(config.listen, DEFAULT_LISTEN);
+    assert_eq!(config.hub.https_port, 443);
+    assert_eq!(config.store.path, Path::new("/etc/x/mgmt-service.db"));
+    assert_eq!(config.timing.default_deadline, Duration::from_secs(1800));
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
+    let text = "
+        listen = 5
+        lisen = \"x\"
+        [store]
+        retention = \"soon\"
+        [polling]
+        reads_per_second = 0
+        min_interval = \"10s\"
+        max_interval = \"1s\"
+        [timing]
+        dispatch_answer_timeout = \"1s\"
+        [hub]
+        https_port = 99999
+        colour = true
+    ";
+    let error = Config::parse(text, Path::new("."), None).unwrap_err();
+    let keys: Vec<_> = error.0.iter().map(|mistake| mistake.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "listen",
+            "hub.https_port",
+            "hub.connection_string",
+            "store.retention",
+            "polling.reads_per_second",
+            "polling.min_interval",
+            "timing.dispatch_answer_timeout",
+            "lisen",
+        ]
+    );
+}
+
+#[test]
+fn a_mistake_names_key_value_and_what_was_expected() {
+    refused(
+        "listen = \"here\"",
+        &["listen = \"here\": expected an IP address and a port, for example \"127.0.0.1:50051\""],
+    );
+    refused(
+        "allow_insecure_listen = 1",
+        &["allow_insecure_listen = 1: expected true or false"],
+    );
+    refused("store = 1", &["store = 1: expected a section"]);
+    refused("[store]\npath = 3", &["store.path = 3: expected a text"]);
+    refused(
+        "[store]\nevents_per_attempt = 1",
+        &["store.events_per_attempt = 1: expected a number from 10 to 100000"],
+    );
+    refused(
+        "[polling]\njitter = 2.0",
+        &["polling.jitter = 2.0: expected a number from 0 to 0.9"],
+    );
+    refused(
+        "[timing]\nbookmark_interval = 15",
+        &[
+            "timing.bookmark_interval = 15: expected a duration from 10ms to 1h, for example \"30s\"",
+        ],
+    );
+    refused(
+        "[timing]\nretry_min = \"2m\"",
+        &["timing.retry_min = 120s: expected no more than retry_max"],
+    );
+    refused(
+        "[server]\nport = 1",
+        &["server = { port = 1 }: expected no such key"],
+    );
+}
+
+#[test]
+fn callers_from_elsewhere_need_a_word_more() {
+    let expected = "a loopback address: callers are not authenticated; allow_insecure_listen = true lifts this";
+    refused(
+        "listen = \"0.0.0.0:1\"",
+        &[&format!("listen = 0.0.0.0:1: expected {expected}")],
+    );
+    let config = parse("listen = \"0.0.0.0:1\"\nallow_insecure_listen = true").unwrap();
+    assert_eq!(config.listen.port(), 1);
+    let text = format!("[hub]\nconnection_string = \"{HUB}\"");
+    let argument = Some("10.0.0.1:1".parse().unwrap());
+    assert!(Config::parse(&text, Path::new("."), argument).is_err());
+}
+
+#[test]
+fn a_connection_string_is_never_shown() {
+    for text in [
+        "HostName=h.example;SharedAccessKeyName=service;SharedAccessKey=hunter2hunter2",
+        "HostName=h.example;DeviceId=d;SharedAccessKey=AAECAwQFBgcICQoLDA0ODw==",
+    ] {
+        let toml = format!("[hub]\nconnection_string = \"{text}\"");
+        let error = Config::parse(&toml, Path::new("."), None).unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains("hub.connection_string = (hidden)"), "{told}");
+        assert!(
+            !told.contains("hunter2") && !told.contains("AAECAw"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_connection_string_may_be_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("hub.txt"), format!("{HUB}\n")).unwrap();
+    let text = "[hub]\nconnection_string_file = \"hub.txt\"";
+    let config = Config::parse(text, folder.path(), None).unwrap();
+    assert_eq!(config.hub.connection.policy, "service");
+    let missing = text.replace("hub.txt", "no.txt");
+    let error = Config::parse(&missing, folder.path(), None).unwrap_err();
+    assert_eq!(error.0[0].key, "hub.connection_string_file");
+}
+
+#[test]
+fn text_that_is_no_toml_is_told_with_its_place() {
+    let error = Config::parse("listen = ", Path::new("."), None).unwrap_err();
+    assert!(error.to_string().contains("line 1"), "{error}");
+}

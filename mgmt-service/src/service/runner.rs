@@ -1,0 +1,304 @@
+//! One attempt's task: feeds the machine, stores what comes out, and then does it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use iot_hub::{
+    method::MethodCall,
+    reboot::{RequestId, State, method},
+};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::{INPUTS, Inner, Live, Log, Question};
+use crate::{
+    attempt::{Attempt, CancelAnswer, Effect, Input, Reading, Step, Trouble},
+    hub::CallOutcome,
+    poller::{Expectation, Follower, TwinRead},
+    store::{Change, StoreError},
+};
+
+/// The longest sleep: after it the wall clock is looked at again, for it may have been set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// The pause before a failed write is tried again.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+pub(super) struct Runner {
+    inner: Arc<Inner>,
+    attempt: Attempt,
+    log: Arc<Log>,
+    follower: Follower,
+    questions: mpsc::Receiver<Question>,
+    calls: FuturesUnordered<BoxFuture<'static, Input>>,
+    /// When the state last changed, for the cadence.
+    since: Instant,
+    last_read: Timestamp,
+}
+
+/// What happened next.
+enum Happened {
+    Asked(Question),
+    Read(TwinRead),
+    Called(Input),
+    Woke,
+    Stopping,
+}
+
+impl Runner {
+    /// Starts an attempt's task with what is to be done first.
+    pub(super) fn spawn(
+        inner: &Arc<Inner>,
+        attempt: Attempt,
+        log: Arc<Log>,
+        effects: Vec<Effect>,
+        input: Option<Input>,
+    ) {
+        let (inputs, questions) = mpsc::channel(INPUTS);
+        let id = attempt.view.id;
+        let live = Live {
+            inputs,
+            log: log.clone(),
+        };
+        inner.live().insert(id, live);
+        let runner = Self {
+            inner: inner.clone(),
+            follower: inner.poller.follow(attempt.view.device.clone()),
+            attempt,
+            log,
+            questions,
+            calls: FuturesUnordered::new(),
+            since: Instant::now(),
+            last_read: Timestamp::MIN,
+        };
+        inner.tasks.spawn(async move {
+            let inner = runner.inner.clone();
+            runner.run(effects, input).await;
+            inner.live().remove(&id);
+        });
+    }
+
+    async fn run(mut self, effects: Vec<Effect>, input: Option<Input>) {
+        self.perform(effects);
+        if let Some(input) = input
+            && !self.take(input).await
+        {
+            return;
+        }
+        while self.is_needed() {
+            self.follower.expect(self.expectation());
+            let go_on = match self.next().await {
+                Happened::Asked(question) => {
+                    let go_on = self.take(question.input).await;
+                    // Whoever asked may be gone.
+                    let _ = question.taken.send(());
+                    go_on
+                }
+                Happened::Read(read) => self.read(read).await,
+                Happened::Called(input) => self.take(input).await,
+                Happened::Woke => self.take(Input::Tick).await,
+                Happened::Stopping => false,
+            };
+            if !go_on {
+                return;
+            }
+        }
+    }
+
+    /// An ended attempt is kept only while its device may be seen again.
+    fn is_needed(&self) -> bool {
+        let view = &self.attempt.view;
+        if !view.state.is_terminal() {
+            return true;
+        }
+        let given_up = view
+            .end_time
+            .and_then(|end| end.checked_add(self.inner.timing.recovery_limit).ok())
+            .is_none_or(|limit| limit <= Timestamp::now());
+        self.attempt.awaits_return() && !given_up
+    }
+
+    async fn next(&mut self) -> Happened {
+        let wake = self.attempt.wake_at().map_or(LONGEST_SLEEP, |at| {
+            let left = at.duration_since(Timestamp::now());
+            Duration::try_from(left)
+                .unwrap_or_default()
+                .min(LONGEST_SLEEP)
+        });
+        // While a call is out its answer is worth waiting for; the drain has a limit of its own.
+        let stopping = self.inner.shutdown.clone();
+        let idle = self.calls.is_empty();
+        tokio::select! {
+            Some(question) = self.questions.recv() => Happened::Asked(question),
+            read = self.follower.next() => Happened::Read(read),
+            Some(input) = self.calls.next() => Happened::Called(input),
+            () = tokio::time::sleep(wake) => Happened::Woke,
+            () = stopping.cancelled(), if idle => Happened::Stopping,
+        }
+    }
+
+    async fn read(&mut self, read: TwinRead) -> bool {
+        // A read that was overtaken by a newer one says nothing.
+        if read.begun < self.last_read {
+            return true;
+        }
+        self.last_read = read.begun;
+        match read.result {
+            Ok(twin) => {
+                self.log.set_last_read(read.begun);
+                let reading = Reading::of(&twin, read.begun);
+                self.take(Input::Read(Box::new(reading))).await
+            }
+            Err(trouble) => {
+                tracing::debug!(id = %self.attempt.view.id, %trouble, "failed to read the twin");
+                self.take(Input::NotRead(trouble)).await
+            }
+        }
+    }
+
+    /// Feeds the machine. Says whether to go on.
+    async fn take(&mut self, input: Input) -> bool {
+        let mut next = self.attempt.clone();
+        let step = next.handle(input, &self.inner.timing.rules, Timestamp::now());
+        if let Some(trouble) = withdrawn(&step) {
+            return self.withdraw(trouble).await;
+        }
+        if next != self.attempt {
+            let change = Change {
+                attempt: next.clone(),
+                events: step.events.clone(),
+            };
+            if !self.save(change).await {
+                return false;
+            }
+            if next.view.state != self.attempt.view.state {
+                self.since = Instant::now();
+            }
+            for event in &step.events {
+                tracing::info!(id = %next.view.id, device = %next.view.device, state = %event.view.state, "{}", event.message);
+            }
+            self.attempt = next.clone();
+            self.log.add(next, step.events);
+        }
+        self.perform(step.effects);
+        true
+    }
+
+    /// Stores a change, however long that takes: without it nothing may be done or told.
+    async fn save(&mut self, change: Change) -> bool {
+        let inner = &self.inner;
+        until_stored(inner, change.attempt.view.id, || {
+            inner.store.save(change.clone())
+        })
+        .await
+    }
+
+    async fn withdraw(&mut self, trouble: Trouble) -> bool {
+        let id = self.attempt.view.id;
+        tracing::info!(%id, device = %self.attempt.view.device, %trouble, "the request is withdrawn");
+        let inner = &self.inner;
+        if until_stored(inner, id, || inner.store.forget(id, trouble.to_string())).await {
+            self.log.withdraw(trouble);
+        }
+        false
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Read => self.follower.read_now(),
+                Effect::Call { method, payload } => {
+                    let outcome = self.call(&method, payload);
+                    self.calls.push(Box::pin(async move {
+                        match outcome.await {
+                            CallOutcome::Answered(result) => Input::Answered(result),
+                            CallOutcome::Undelivered(trouble) => Input::Undelivered(trouble),
+                            CallOutcome::Ambiguous(why) => Input::Ambiguous(why),
+                        }
+                    }));
+                }
+                Effect::AskToCancel { payload } => {
+                    let outcome = self.call(method::CANCEL, payload);
+                    self.calls.push(Box::pin(async move {
+                        Input::CancelAnswered(match outcome.await {
+                            CallOutcome::Answered(result) => CancelAnswer::Answered(result),
+                            CallOutcome::Undelivered(trouble) => CancelAnswer::Undelivered(trouble),
+                            CallOutcome::Ambiguous(why) => CancelAnswer::Ambiguous(why),
+                        })
+                    }));
+                }
+                // Was dealt with before anything else.
+                Effect::Withdraw(_) => {}
+            }
+        }
+    }
+
+    fn call(&self, method: &str, payload: Value) -> impl Future<Output = CallOutcome> + use<> {
+        let (hub, device) = (self.inner.hub.clone(), self.attempt.view.device.clone());
+        let call = MethodCall {
+            name: method
+                .parse()
+                .expect("the methods of the contract are valid names"),
+            payload,
+            response_timeout: self.inner.timing.answer_timeout,
+            connect_timeout: Duration::ZERO,
+        };
+        async move { hub.call(&device, &call).await }
+    }
+
+    fn expectation(&self) -> Expectation {
+        if self.attempt.awaits_return() {
+            return Expectation::Someday(self.inner.timing.recovery_pause);
+        }
+        if !self.attempt.needs_reading() {
+            return Expectation::Nothing;
+        }
+        let view = &self.attempt.view;
+        let eta = view.eta.filter(|_| view.state != State::Verifying);
+        Expectation::Change {
+            since: self.since,
+            eta: eta.and_then(|eta| {
+                let now = Timestamp::now();
+                let instant = Instant::now();
+                let distance = eta.duration_since(now).unsigned_abs();
+                if eta >= now {
+                    instant.checked_add(distance)
+                } else {
+                    instant.checked_sub(distance)
+                }
+            }),
+        }
+    }
+}
+
+/// Repeats a write until it is done or the service stops.
+async fn until_stored<'a>(
+    inner: &Inner,
+    id: RequestId,
+    write: impl Fn() -> BoxFuture<'a, Result<(), StoreError>>,
+) -> bool {
+    loop {
+        match write().await {
+            Ok(()) => return true,
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                tracing::error!(%id, "failed to {error:#}");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(STORE_PAUSE) => {}
+            () = inner.shutdown.cancelled() => return false,
+        }
+    }
+}
+
+fn withdrawn(step: &Step) -> Option<Trouble> {
+    step.effects.iter().find_map(|effect| match effect {
+        Effect::Withdraw(trouble) => Some(trouble.clone()),
+        Effect::Call { .. } | Effect::AskToCancel { .. } | Effect::Read => None,
+    })
+}
