@@ -9,7 +9,7 @@
 //!   MQTT packet ───► session, calls ───┘               └──► Answer a waiting caller
 //! ```
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use bytes::Bytes;
@@ -17,14 +17,17 @@ use iot_hub::identity::{DeviceId, ModuleId};
 use iot_hub::topic::HubTopic;
 use iot_hub::twin::Twin;
 
+pub use self::call_log::{MethodOutcome, MethodRecord};
 pub(crate) use self::calls::{CallId, MethodAnswer, NotCallable};
 pub(crate) use self::identity::{Identity, IdentityRequest, Keys, Status};
 pub(crate) use self::session::Grant;
 pub use self::telemetry::Telemetry;
 pub(crate) use self::twins::TwinChange;
 
+mod call_log;
 mod calls;
 mod identity;
+mod log;
 mod registry;
 mod session;
 mod telemetry;
@@ -39,7 +42,7 @@ pub(crate) struct Hub {
     /// Who is at the other end of each live connection.
     links: HashMap<LinkId, EntityId>,
     calls: calls::Calls,
-    telemetry: VecDeque<Telemetry>,
+    telemetry: log::Log<Telemetry>,
     last_link: u64,
     last_generation: u64,
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::counters::{Counters, Meters};
 use crate::emulator::Emulator;
-use crate::hub::{EntityId, Telemetry};
+use crate::hub::{EntityId, MethodRecord, Telemetry};
 use crate::switchboard::State;
 
 impl Emulator {
@@ -58,6 +58,22 @@ impl Emulator {
     #[must_use]
     pub fn telemetry(&self) -> Vec<Telemetry> {
         self.switchboard.read(|state| state.hub.telemetry())
+    }
+
+    /// The newest direct methods that were delivered to devices, oldest first; at most 1000.
+    #[must_use]
+    pub fn methods(&self) -> Vec<MethodRecord> {
+        self.switchboard.read(|state| state.hub.method_records())
+    }
+
+    /// Waits until the delivered methods are as wanted.
+    pub async fn watch_methods(
+        &self,
+        wanted: impl Fn(&[MethodRecord]) -> bool,
+    ) -> Vec<MethodRecord> {
+        let look =
+            |state: &State| Some(state.hub.method_records()).filter(|records| wanted(records));
+        self.switchboard.wait_for(look).await
     }
 
     /// What clients cost so far.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use iot_hub::error::HubError;
 use iot_hub::topic::{Filter, HubTopic, MethodName, RequestId};
 
+use super::call_log::{CallLog, MethodOutcome, MethodRecord};
 use super::{Effect, EntityId, Hub, LinkId};
 
 /// One call of a direct method.
@@ -39,6 +40,7 @@ pub(super) struct Calls {
     last_rid: u64,
     open: HashMap<CallId, Call>,
     by_rid: HashMap<RequestId, CallId>,
+    log: CallLog,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl Hub {
         let link = self.callable(id)?;
         self.calls.last_call += 1;
         let call = CallId(self.calls.last_call);
+        self.calls.log.opened(call, id, &name, &payload);
         let rids = Vec::new();
         self.calls.open.insert(
             call,
@@ -89,6 +92,7 @@ impl Hub {
             open,
             by_rid,
             last_rid,
+            log,
             ..
         } = &mut self.calls;
         let call = open.get_mut(&id)?;
@@ -96,6 +100,7 @@ impl Hub {
         let rid = RequestId::from(*last_rid);
         by_rid.insert(rid.clone(), id);
         call.rids.push(rid.clone());
+        log.delivered(id);
         Some(Effect::Publish {
             link: call.link,
             topic: HubTopic::Method {
@@ -119,7 +124,7 @@ impl Hub {
         if self.calls.open.get(&call)?.link != link {
             return None;
         }
-        self.end_call(call);
+        self.calls.end(call, MethodOutcome::Answered(status));
         Some(Effect::Answer {
             call,
             answer: MethodAnswer::Answered { status, payload },
@@ -137,13 +142,19 @@ impl Hub {
 
     /// Forgets a call: its caller waits no longer.
     pub(crate) fn end_call(&mut self, call: CallId) {
-        self.calls.end(call);
+        self.calls.end(call, MethodOutcome::GivenUp);
+    }
+
+    /// The newest delivered methods, oldest first.
+    pub(crate) fn method_records(&self) -> Vec<MethodRecord> {
+        self.calls.log.records()
     }
 }
 
 impl Calls {
-    fn end(&mut self, id: CallId) {
+    fn end(&mut self, id: CallId, outcome: MethodOutcome) {
         if let Some(call) = self.open.remove(&id) {
+            self.log.ended(id, outcome);
             for rid in &call.rids {
                 self.by_rid.remove(rid);
             }
@@ -175,7 +186,7 @@ impl Calls {
             .collect();
         gone.sort_unstable();
         for call in &gone {
-            self.end(*call);
+            self.end(*call, MethodOutcome::DeviceGone);
         }
         gone.into_iter()
             .map(|call| Effect::Answer {

@@ -7,9 +7,6 @@ use jiff::Timestamp;
 
 use super::{EntityId, Hub};
 
-/// More than a test reads; beyond it the oldest message goes.
-const LOG_LENGTH: usize = 1_000;
-
 /// One message from a device to the cloud.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Telemetry {
@@ -39,16 +36,15 @@ impl Hub {
         };
         entity.twin.last_activity = Some(enqueued);
         let EntityId { device, module } = id.clone();
-        if self.telemetry.len() == LOG_LENGTH {
-            self.telemetry.pop_front();
-        }
-        self.telemetry.push_back(Telemetry {
+        let bytes = payload.len();
+        let message = Telemetry {
             device,
             module,
             properties,
             payload,
             enqueued,
-        });
+        };
+        self.telemetry.push(bytes, message);
     }
 
     /// The newest messages, oldest first.

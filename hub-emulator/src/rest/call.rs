@@ -201,6 +201,9 @@ fn decode(segment: &str) -> Result<String, HubError> {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -265,5 +268,25 @@ mod tests {
             code(Method::GET, "/twins/a%20b"),
             Some(ErrorCode::ArgumentInvalid)
         );
+    }
+
+    proptest! {
+        #[test]
+        fn any_device_id_survives_its_encoding(id in "[A-Za-z0-9.+%_#*?!(),:=@$'-]{1,128}") {
+            let encoded = utf8_percent_encode(&id, NON_ALPHANUMERIC);
+            let call = Call::parse(&Method::GET, &format!("/twins/{encoded}"));
+            prop_assert_eq!(call, Ok(Call::GetTwin(device(&id))));
+        }
+
+        #[test]
+        fn no_path_is_too_much(path in ".*", tail in "(/[a-z%0-9]{0,9}){0,7}") {
+            for method in [Method::GET, Method::PUT, Method::POST, Method::PATCH, Method::DELETE] {
+                for path in [path.clone(), format!("/devices{tail}"), format!("/twins{tail}")] {
+                    if let Err(error) = Call::parse(&method, &path) {
+                        prop_assert!(matches!(error.status, 400 | 404 | 405));
+                    }
+                }
+            }
+        }
     }
 }

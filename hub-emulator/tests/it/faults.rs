@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use hub_emulator::{ConnectRefusal, Emulator, EmulatorConfig, Fault, Operation, Times};
+use hub_emulator::{
+    ConnectRefusal, Emulator, EmulatorConfig, Fault, MethodOutcome, Operation, Times,
+};
 use rumqttc::mqttbytes::v4::{ConnectReturnCode, Packet, PubAck};
 use serde_json::{Value, json};
 
@@ -106,6 +108,12 @@ async fn a_redelivered_method_comes_twice_and_the_first_answer_counts() {
         device.answer(&first.1, 200, "1").await;
     });
     assert_eq!(answer.json()["payload"], 2);
+    let records = emulator.methods();
+    assert_eq!(records.len(), 1);
+    assert_eq!(
+        (records[0].deliveries, records[0].outcome),
+        (2, MethodOutcome::Answered(200))
+    );
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hub_emulator::{Emulator, EmulatorConfig};
+use hub_emulator::{Emulator, EmulatorConfig, MethodOutcome, MethodRecord};
 use serde_json::{Value, json};
 
 use crate::device::{DEADLINE, Device, METHODS};
@@ -56,6 +56,10 @@ async fn the_device_gets_the_payload_and_the_caller_the_answer() {
         Some("application/json; charset=utf-8")
     );
     assert_eq!(emulator.counters().method_calls.total, 1);
+    let records = emulator.methods();
+    assert_eq!((records.len(), records[0].name.as_str()), (1, "reboot"));
+    assert_eq!(records[0].payload, json!({"a": [1, null]}));
+    assert_eq!(records[0].outcome, MethodOutcome::Answered(202));
 }
 
 #[tokio::test]
@@ -171,6 +175,15 @@ async fn no_answer_in_time_is_504101_and_a_late_one_reaches_nobody() {
         device.answer(&rid, 200, r#""in time""#).await;
     });
     assert_eq!(answer.json()["payload"], "in time");
+    let outcomes: Vec<_> = emulator
+        .methods()
+        .iter()
+        .map(|record| record.outcome)
+        .collect();
+    assert_eq!(
+        outcomes,
+        [MethodOutcome::GivenUp, MethodOutcome::Answered(200)]
+    );
 }
 
 #[tokio::test]
@@ -195,8 +208,11 @@ async fn a_device_that_goes_away_ends_the_call_at_once() {
 
     let (answer, ()) = tokio::join!(service.invoke("d1", "m", Value::Null), async {
         device.method().await;
+        let waiting = |records: &[MethodRecord]| records[0].outcome == MethodOutcome::Waiting;
+        emulator.watch_methods(waiting).await;
         drop(device);
     });
+    assert_eq!(emulator.methods()[0].outcome, MethodOutcome::DeviceGone);
     let (status, name, error) = answer.nested_error();
     assert_eq!((status, name.as_str()), (404, "DeviceUnavailable"));
     assert_eq!(error["message"], "Device unavailable");
