@@ -299,6 +299,12 @@ fn reads_every_form_of_user_name_in_the_field() {
         &[("api-version", "1"), ("x", "a/b")],
     );
     check_user(
+        "h/d/?api-version=1&x=a/?b",
+        "d",
+        None,
+        &[("api-version", "1"), ("x", "a/?b")],
+    );
+    check_user(
         "h/d/?a=1&a=2&&b&c=+%FF",
         "d",
         None,

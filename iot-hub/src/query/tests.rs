@@ -122,6 +122,8 @@ fn what_is_missing_is_neither_true_nor_false() {
     check_where("NOT (tags.flag = true)", &[]);
     check_where("tags.flag = true OR deviceId = 'd1'", &["d1", "d2"]);
     check_where("NOT (tags.flag = true AND deviceId = 'e1')", &["d1", "d2"]);
+    check_where("tags.flag = true AND deviceId = 'e1'", &[]);
+    check_where("NOT (tags.flag = true OR deviceId = 'd1')", &[]);
     check_where("tags.none = null", &["d1"]);
     check_where("IS_DEFINED(tags.none)", &["d1"]);
     check_where("not is_defined(tags.flag)", &["d1", "e1"]);

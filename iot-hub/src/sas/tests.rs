@@ -99,6 +99,15 @@ fn signs_every_known_answer() {
 }
 
 #[test]
+fn encodes_all_but_unreserved_characters_in_upper_case() {
+    let token = SasToken::sign("h/a-b_c.d~e!'()*:ü", &key(), None, at(SE)).to_string();
+    assert!(
+        token.starts_with("SharedAccessSignature sr=h%2Fa-b_c.d~e%21%27%28%29%2A%3A%C3%BC&sig="),
+        "{token}"
+    );
+}
+
+#[test]
 fn derives_a_group_enrolment_key() {
     assert_eq!(
         key().derive("dev-1").to_base64(),
