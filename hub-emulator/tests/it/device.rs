@@ -16,7 +16,7 @@ use rumqttc::mqttbytes::v4::{
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -87,18 +87,26 @@ pub(crate) fn parse(connection_string: &str) -> DeviceConnection {
 
 /// A TLS stream to the emulator's MQTT port.
 pub(crate) async fn dial(emulator: &Emulator) -> TlsStream<TcpStream> {
+    dial_as(emulator, "localhost", rustls::DEFAULT_VERSIONS).await
+}
+
+/// The same, expecting a certificate for `name` and speaking only these versions of TLS.
+pub(crate) async fn dial_as(
+    emulator: &Emulator,
+    name: &'static str,
+    versions: &[&'static SupportedProtocolVersion],
+) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(emulator.ca_pem().as_bytes()).unwrap())
-        .unwrap();
-    let config = ClientConfig::builder()
+    let authority = CertificateDer::from_pem_slice(emulator.ca_pem().as_bytes());
+    roots.add(authority.unwrap()).unwrap();
+    let config = ClientConfig::builder_with_protocol_versions(versions)
         .with_root_certificates(roots)
         .with_no_client_auth();
     let socket = TcpStream::connect(("127.0.0.1", emulator.mqtt_port()))
         .await
         .unwrap();
     socket.set_nodelay(true).unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
+    let name = ServerName::try_from(name).unwrap();
     TlsConnector::from(Arc::new(config))
         .connect(name, socket)
         .await

@@ -66,7 +66,7 @@ async fn a_devices_twin_requests_can_be_refused_too() {
 #[tokio::test]
 async fn a_lost_answer_is_504101_although_the_device_acted() {
     let config = EmulatorConfig {
-        response_timeout_cap: Some(Duration::from_millis(300)),
+        response_timeout_cap: Some(Duration::from_secs(2)),
         ..EmulatorConfig::default()
     };
     let emulator = Emulator::start(config).await.unwrap();

@@ -14,7 +14,7 @@ async fn emulator() -> Emulator {
 
 /// An emulator on which no call waits long for an answer.
 async fn impatient() -> Emulator {
-    let response_timeout_cap = Some(Duration::from_millis(200));
+    let response_timeout_cap = Some(Duration::from_secs(1));
     Emulator::start(EmulatorConfig {
         response_timeout_cap,
         ..EmulatorConfig::default()

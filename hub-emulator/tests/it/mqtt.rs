@@ -10,10 +10,13 @@ use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{
     Connect, ConnectReturnCode, LastWill, Packet, SubscribeReasonCode, Unsubscribe,
 };
+use rustls::version::{TLS12, TLS13};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::device::{Credentials, DEADLINE, DESIRED, Device, METHODS, TWIN_ANSWERS, dial, parse};
+use crate::device::{
+    Credentials, DEADLINE, DESIRED, Device, METHODS, TWIN_ANSWERS, dial, dial_as, parse,
+};
 use crate::service::Service;
 
 async fn emulator() -> Emulator {
@@ -22,6 +25,26 @@ async fn emulator() -> Emulator {
 
 async fn refusal(emulator: &Emulator, credentials: &Credentials) -> Option<ConnectReturnCode> {
     Device::connect_with(emulator, credentials).await.err()
+}
+
+#[tokio::test]
+async fn both_versions_of_tls_are_spoken_under_every_name() {
+    let host_name = "hub.example".parse().unwrap();
+    let config = EmulatorConfig {
+        host_name,
+        ..EmulatorConfig::default()
+    };
+    let emulator = Emulator::start(config).await.unwrap();
+    for version in [&TLS12, &TLS13] {
+        for name in ["hub.example", "localhost", "127.0.0.1", "::1"] {
+            let stream = dial_as(&emulator, name, &[version]).await;
+            assert_eq!(stream.get_ref().1.protocol_version(), Some(version.version));
+        }
+    }
+    // The server counts a handshake when its own side is done.
+    emulator
+        .counted(|counters| counters.tls_handshakes.total == 8)
+        .await;
 }
 
 #[tokio::test]
@@ -306,6 +329,13 @@ async fn what_the_protocol_forbids_ends_the_connection() {
         device.publish(topic, "").await;
         device.closed().await;
     }
+
+    let mut device = Device::connect(&emulator, "d1").await;
+    let too_large = vec![b'x'; 258 * 1024];
+    device
+        .publish("devices/d1/messages/events/", too_large)
+        .await;
+    device.closed().await;
 
     let mut device = Device::connect(&emulator, "d1").await;
     device.send(Packet::Connect(Connect::new("d1"))).await;

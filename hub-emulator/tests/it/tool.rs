@@ -121,14 +121,15 @@ fn a_taken_port_is_an_error_that_names_the_flag_and_no_old_ready_file_is_left() 
 
 #[tokio::test]
 async fn it_starts_in_well_under_a_second() {
-    let start = Instant::now();
-    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
-    assert!(
-        start.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        start.elapsed()
-    );
-    emulator.shutdown().await;
+    let mut fastest = Duration::MAX;
+    // The machine may be busy with other tests; a slow start is slow every time.
+    for _ in 0..5 {
+        let start = Instant::now();
+        let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
+        fastest = fastest.min(start.elapsed());
+        emulator.shutdown().await;
+    }
+    assert!(fastest < Duration::from_millis(500), "{fastest:?}");
 }
 
 #[tokio::test]
