@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{HubTopic, METHOD_CALL, TWIN_ANSWER, TWIN_DESIRED, TopicError, parts::owner};
+use super::{METHOD_CALL, TWIN_ANSWER, TWIN_DESIRED, TopicError, parts::owner};
 use crate::identity::{DeviceId, ModuleId};
 
 /// A subscription. A hub refuses every filter but these.
@@ -19,32 +19,6 @@ pub enum Filter {
     /// Messages to a module's inputs: `devices/{device}/modules/{module}/inputs/#`, also written
     /// without `inputs/`.
     ModuleInputs(DeviceId, ModuleId),
-}
-
-impl Filter {
-    /// Whether a message on `topic` is for this subscription.
-    pub fn matches(&self, topic: &HubTopic) -> bool {
-        match (self, topic) {
-            (Self::Methods, HubTopic::Method { .. })
-            | (Self::TwinResponses, HubTopic::TwinResponse { .. })
-            | (Self::Desired, HubTopic::Desired { .. }) => true,
-            (Self::CloudToDevice(wanted), HubTopic::CloudToDevice { device, .. }) => {
-                wanted == device
-            }
-            (
-                Self::ModuleInputs(wanted_device, wanted_module),
-                HubTopic::ModuleInput { device, module, .. },
-            ) => wanted_device == device && wanted_module == module,
-            (
-                Self::Methods
-                | Self::TwinResponses
-                | Self::Desired
-                | Self::CloudToDevice(_)
-                | Self::ModuleInputs(..),
-                _,
-            ) => false,
-        }
-    }
 }
 
 impl fmt::Display for Filter {

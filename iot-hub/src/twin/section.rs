@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::{
     Properties, SectionKind, TwinError,
-    merge::merge,
     metadata::{Metadata, Stamp},
 };
 use crate::time;
@@ -116,15 +115,6 @@ impl Section {
             version,
             metadata,
         })
-    }
-
-    /// Merges what the hub told of a change; a version that is not newer than ours is old news and
-    /// changes nothing.
-    pub fn notified(&mut self, patch: &Properties, version: u64) {
-        if version > self.version {
-            merge(&mut self.properties, &without_system_keys(patch));
-            self.version = version;
-        }
     }
 }
 

@@ -283,22 +283,6 @@ fn services_may_send_back_what_they_read() {
 }
 
 #[test]
-fn a_device_takes_news_once_and_in_order() {
-    let mut section = Section::from_value(
-        SectionKind::Desired,
-        &json!({"a": 1, "b": 1, "$version": 4}),
-    )
-    .unwrap();
-    section.notified(&object(json!({"a": null, "c": 2, "$version": 5})), 5);
-    section.notified(&object(json!({"b": 9, "$version": 5})), 5);
-    section.notified(&object(json!({"b": 9, "$version": 3})), 3);
-    assert_eq!(
-        section.to_value(false),
-        json!({"b": 1, "c": 2, "$version": 5})
-    );
-}
-
-#[test]
 fn the_document_is_as_the_service_writes_it() {
     let twin = Twin::new("d1".parse().unwrap(), None, at(0));
     let section = |metadata: Value| json!({"$metadata": metadata, "$version": 1});
