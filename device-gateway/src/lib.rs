@@ -9,11 +9,18 @@
 //! - [`config`]: the settings.
 
 pub mod config;
+mod device;
 pub mod driver;
 pub mod engine;
 pub mod evidence;
+
+mod gateway;
 mod host;
+mod hub_link;
 pub mod journal;
 pub mod local_mqtt;
 pub mod outbox;
 pub mod storage;
+
+pub use gateway::{Gateway, GatewayError};
+pub use hub_link::TlsSetupError;

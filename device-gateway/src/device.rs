@@ -1,0 +1,313 @@
+//! The task of one device: whatever happens to it goes through one loop, into the engine, and what
+//! the engine says is carried out.
+//!
+//! ```text
+//!   hub link ─┐                          ┌─ storage, synced
+//!   driver  ──┼─► Event ─► engine ─► Step ├─ answers, outbox ─► hub link
+//!   timers  ──┘                          └─ driver
+//! ```
+
+mod desired;
+mod drive;
+mod mail;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use desired::Desired;
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use iot_hub::{
+    identity::DeviceId,
+    reboot::{GatewayInfo, Refusal, RefusalCode, RequestId},
+};
+use jiff::Timestamp;
+use mail::Mail;
+use tokio::{
+    sync::watch,
+    time::{self, Instant},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    driver::Driver,
+    engine::{Call, Engine, Input, Now, Outcome, Settings, Step, Ticket},
+    hub_link::{LinkEvent, LinkHandle, MethodCall, Reply},
+    storage::{Kept, Storage, StorageError},
+};
+
+/// How long to wait before writing again what could not be written.
+const STORAGE_PAUSE: Duration = Duration::from_secs(5);
+
+/// All that can happen to a device.
+enum Event {
+    Link(LinkEvent),
+    Driven(Ticket, Outcome),
+    Hint,
+    /// The engine wants to know the time.
+    Wake,
+    /// The outbox may have something to send.
+    Mail,
+    /// What could not be written may be tried again.
+    Retry,
+    Stop,
+}
+
+/// What a device's task is made of.
+pub(crate) struct Parts {
+    pub(crate) id: DeviceId,
+    pub(crate) settings: Settings,
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) kept: Kept,
+    pub(crate) storage: Storage,
+    pub(crate) link: LinkHandle,
+    pub(crate) gateway: GatewayInfo,
+    pub(crate) report_delay: Duration,
+}
+
+/// One device.
+pub(crate) struct Device {
+    id: DeviceId,
+    engine: Engine,
+    mail: Mail,
+    desired: Desired,
+    driver: Arc<dyn Driver>,
+    hints: Option<watch::Receiver<u64>>,
+    storage: Storage,
+    link: LinkHandle,
+    driving: FuturesUnordered<BoxFuture<'static, (Ticket, Outcome)>>,
+    replies: BTreeMap<String, Reply>,
+    /// Where the monotonic clock begins.
+    began: Instant,
+    /// What waits for the disk.
+    stalled: VecDeque<Input>,
+    retry_at: Option<Instant>,
+}
+
+impl Device {
+    /// Goes on where the journal ends.
+    pub(crate) async fn start(parts: Parts) -> Result<Self, StorageError> {
+        let began = Instant::now();
+        let now = Now::new(Timestamp::now(), Duration::ZERO);
+        let Kept {
+            journal,
+            remembered,
+            outbox,
+        } = parts.kept;
+        let (engine, mut step) = Engine::start(parts.settings, journal, remembered, now);
+        if let Some((id, state)) = engine.open() {
+            tracing::info!(device = %parts.id, attempt = %id, %state, "going on with an attempt");
+        }
+        if let Some(record) = step.persist.take() {
+            parts.storage.write_record(&parts.id, *record).await?;
+        }
+        let mut device = Self {
+            id: parts.id,
+            engine,
+            mail: Mail::new(outbox, parts.gateway, parts.report_delay),
+            desired: Desired::default(),
+            hints: parts.driver.hints(),
+            driver: parts.driver,
+            storage: parts.storage,
+            link: parts.link,
+            driving: FuturesUnordered::new(),
+            replies: BTreeMap::new(),
+            began,
+            stalled: VecDeque::new(),
+            retry_at: None,
+        };
+        device.carry_out(step);
+        Ok(device)
+    }
+
+    /// Works until told to stop. An open attempt stays in the journal.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let event = self.next(&shutdown).await;
+            if matches!(event, Event::Stop) {
+                return;
+            }
+            self.handle(event).await;
+        }
+    }
+
+    async fn next(&mut self, shutdown: &CancellationToken) -> Event {
+        let stalled = self.retry_at.is_some();
+        let wake = self.engine.wake_at();
+        let wake = self.began.checked_add(wake).filter(|_| !stalled);
+        let mail = self.mail.wakes_at();
+        tokio::select! {
+            event = self.link.events.recv() => event.map_or(Event::Stop, Event::Link),
+            Some((ticket, outcome)) = self.driving.next() => Event::Driven(ticket, outcome),
+            () = hinted(&mut self.hints) => Event::Hint,
+            () = at(wake) => Event::Wake,
+            () = at(mail) => Event::Mail,
+            () = at(self.retry_at) => Event::Retry,
+            () = shutdown.cancelled() => Event::Stop,
+        }
+    }
+
+    async fn handle(&mut self, event: Event) {
+        match event {
+            Event::Link(event) => self.on_link(event).await,
+            Event::Driven(ticket, outcome) => self.feed(Input::Driven(ticket, outcome)).await,
+            Event::Hint => self.feed(Input::Hint).await,
+            Event::Wake => self.feed(Input::Tick).await,
+            Event::Mail => self.mail.send(&self.id, &self.storage, &self.link).await,
+            Event::Retry => {
+                self.retry_at = None;
+                for input in std::mem::take(&mut self.stalled) {
+                    self.feed(input).await;
+                }
+            }
+            Event::Stop => {}
+        }
+        if let Some(seq) = self.mail.acknowledges() {
+            self.feed(Input::ReportAcked(seq)).await;
+        }
+    }
+
+    async fn on_link(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Up => self.mail.on_up(),
+            LinkEvent::Down => {
+                self.mail.on_down();
+                self.desired.on_down();
+            }
+            LinkEvent::Call(call) => self.on_call(call).await,
+            LinkEvent::AnswerAcked(rid) => self.feed(Input::AnswerAcked(rid)).await,
+            LinkEvent::Twin { reported, desired } => {
+                self.mail.on_twin(&reported);
+                if self.desired.on_twin(desired) {
+                    self.feed(Input::Desired(self.desired.reboot())).await;
+                }
+            }
+            LinkEvent::Desired { version, patch } => {
+                if self.desired.on_patch(version, patch) {
+                    self.feed(Input::Desired(self.desired.reboot())).await;
+                }
+            }
+            LinkEvent::PatchApplied => self.mail.on_applied(&self.id, &self.storage).await,
+            LinkEvent::PatchRefused { status, message } => self.mail.on_refused(status, &message),
+            LinkEvent::PatchUnanswered => self.mail.on_unanswered(),
+        }
+    }
+
+    async fn on_call(&mut self, call: MethodCall) {
+        tracing::info!(method = call.name, rid = call.rid, "called");
+        let payload = match call.payload {
+            Ok(payload) => payload,
+            Err(error) => {
+                let message = format!("payload must be JSON: {error}");
+                return refuse(call.reply, RefusalCode::Invalid, message);
+            }
+        };
+        if self.retry_at.is_some() {
+            let message = "the gateway cannot write its journal";
+            return refuse(call.reply, RefusalCode::Internal, message.to_owned());
+        }
+        self.replies.insert(call.rid.clone(), call.reply);
+        self.feed(Input::Call(Call {
+            rid: call.rid,
+            method: call.name,
+            payload,
+            fresh: RequestId(Uuid::new_v4()),
+        }))
+        .await;
+    }
+
+    /// Lets the engine take in what happened. When the journal cannot be written, it has not
+    /// happened: the engine is as it was, and is told again later.
+    async fn feed(&mut self, input: Input) {
+        if self.retry_at.is_some() {
+            self.stall(input);
+            return;
+        }
+        let now = Now::new(Timestamp::now(), self.began.elapsed());
+        let before = self.engine.clone();
+        let mut step = self.engine.step(now, input.clone());
+        if let Some(record) = step.persist.take()
+            && let Err(error) = self.storage.write_record(&self.id, *record).await
+        {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot write the journal; nothing is begun until it can be"
+            );
+            self.engine = before;
+            self.retry_at = Some(Instant::now() + STORAGE_PAUSE);
+            self.stall(input);
+            return;
+        }
+        if self.engine.open() != before.open() {
+            match self.engine.report().attempt {
+                Some(attempt) => tracing::info!(
+                    attempt = %attempt.request_id,
+                    state = %attempt.state,
+                    error = attempt.error.as_ref().map(tracing::field::display),
+                    "attempt"
+                ),
+                None => tracing::debug!("no attempt"),
+            }
+        }
+        self.carry_out(step);
+    }
+
+    fn stall(&mut self, input: Input) {
+        match input {
+            Input::Call(call) => {
+                if let Some(reply) = self.replies.remove(&call.rid) {
+                    let message = "the gateway cannot write its journal";
+                    refuse(reply, RefusalCode::Internal, message.to_owned());
+                }
+            }
+            Input::Desired(_)
+            | Input::AnswerAcked(_)
+            | Input::ReportAcked(_)
+            | Input::Driven(_, _)
+            | Input::Hint
+            | Input::Tick => self.stalled.push_back(input),
+        }
+    }
+
+    /// Does what a step says, after its journal is synced.
+    fn carry_out(&mut self, step: Step) {
+        for answer in step.answers {
+            if let Some(reply) = self.replies.remove(&answer.rid) {
+                reply.send(answer.status, &answer.payload);
+            }
+        }
+        if let Some(reporting) = step.report {
+            self.mail.post(&reporting);
+        }
+        for (ticket, asked) in step.drive {
+            let driver = self.driver.clone();
+            self.driving.push(drive::drive(driver, ticket, asked));
+        }
+    }
+}
+
+fn refuse(reply: Reply, code: RefusalCode, message: String) {
+    let refusal = Refusal::new(code, message);
+    reply.send(refusal.code.method_status(), &refusal.to_payload());
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the driver's next hint; for ever, when it gives none any more.
+async fn hinted(hints: &mut Option<watch::Receiver<u64>>) {
+    if let Some(receiver) = hints {
+        if receiver.changed().await.is_ok() {
+            return;
+        }
+        *hints = None;
+    }
+    std::future::pending().await
+}

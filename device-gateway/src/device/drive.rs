@@ -1,0 +1,59 @@
+//! Carries out a step that the engine asks of a driver.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use tokio::time;
+
+use crate::{
+    driver::{Driver, DriverError, Triggered},
+    engine::{DriverStep, Outcome, Ticket},
+};
+
+/// How long a driver may take for one step. Drivers have their own, shorter limits; this one is for
+/// a driver that hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Carries out one step.
+pub(super) fn drive(
+    driver: Arc<dyn Driver>,
+    ticket: Ticket,
+    step: DriverStep,
+) -> BoxFuture<'static, (Ticket, Outcome)> {
+    Box::pin(async move {
+        let outcome = match step {
+            DriverStep::Probe => Outcome::Probed(limited("probe", driver.probe()).await),
+            DriverStep::CheckBlockers(mode) => {
+                Outcome::Blockers(limited("check for blockers", driver.blockers(mode)).await)
+            }
+            DriverStep::TakeBaseline => {
+                Outcome::BaselineTaken(limited("take the baseline", driver.baseline()).await)
+            }
+            DriverStep::Trigger(order) => {
+                let given = time::timeout(LIMIT, driver.trigger(&order)).await;
+                // It may have left.
+                Outcome::Triggered(given.unwrap_or(Ok(Triggered::Unacknowledged)))
+            }
+            DriverStep::Observe(baseline) => {
+                Outcome::Observed(limited("observe", driver.observe(&baseline)).await)
+            }
+            DriverStep::CheckHealth => {
+                Outcome::HealthChecked(limited("check the health", driver.health()).await)
+            }
+        };
+        (ticket, outcome)
+    })
+}
+
+async fn limited<T>(
+    doing: &'static str,
+    step: impl Future<Output = Result<T, DriverError>>,
+) -> Result<T, DriverError> {
+    match time::timeout(LIMIT, step).await {
+        Ok(result) => result,
+        Err(_) => Err(DriverError::Failed {
+            doing,
+            message: format!("no end within {} s", LIMIT.as_secs()),
+        }),
+    }
+}

@@ -1,0 +1,176 @@
+//! A device's outbox, kept on disk and emptied over its link.
+
+use std::time::Duration;
+
+use iot_hub::{
+    identity::DeviceId,
+    reboot::{GatewayInfo, Report},
+};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use crate::{
+    engine::Reporting,
+    hub_link::LinkHandle,
+    outbox::{Document, Outbox},
+    storage::Storage,
+};
+
+/// How long to wait after the hub could not take a patch.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A device's outbox at work.
+#[derive(Debug)]
+pub(super) struct Mail {
+    outbox: Outbox,
+    gateway: GatewayInfo,
+    /// How long a report that nobody waits for is held back.
+    delay: Duration,
+    connected: bool,
+    /// The twin has been read since the device connected.
+    known: bool,
+    /// When to look for something to send.
+    due: Option<Instant>,
+    /// The hub refused this, and would again.
+    refused: Option<Document>,
+    /// The number of the newest report that the hub is known to have.
+    acked: Option<u64>,
+}
+
+impl Mail {
+    pub(super) fn new(outbox: Outbox, gateway: GatewayInfo, delay: Duration) -> Self {
+        Self {
+            outbox,
+            gateway,
+            delay,
+            connected: false,
+            known: false,
+            due: None,
+            refused: None,
+            acked: None,
+        }
+    }
+
+    /// Takes in a report.
+    pub(super) fn post(&mut self, reporting: &Reporting) {
+        self.outbox
+            .set_target(document_of(&reporting.report, &self.gateway));
+        let at = Instant::now()
+            + if reporting.urgent {
+                Duration::ZERO
+            } else {
+                self.delay
+            };
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// When there may be something to send.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        self.due.filter(|_| self.connected && self.known)
+    }
+
+    /// Sends what is to be sent. What leaves is on disk as possibly applied before it does.
+    pub(super) async fn send(&mut self, device: &DeviceId, storage: &Storage, link: &LinkHandle) {
+        self.due = None;
+        if self.refused.as_ref() == Some(&self.outbox.target) {
+            return;
+        }
+        let Some(patch) = self.outbox.next_patch() else {
+            return;
+        };
+        if let Err(error) = storage.write_outbox(device, self.outbox.clone()).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot keep the outbox"
+            );
+            // Nothing left, so nothing can have been applied.
+            self.outbox.on_refused();
+            self.due = Some(Instant::now() + PAUSE);
+            return;
+        }
+        link.patch(patch);
+    }
+
+    pub(super) fn on_up(&mut self) {
+        self.connected = true;
+        self.due = Some(Instant::now());
+    }
+
+    pub(super) fn on_down(&mut self) {
+        self.connected = false;
+        self.known = false;
+        self.outbox.on_unknown();
+    }
+
+    /// The hub says what the twin holds. Of that only our own part counts.
+    pub(super) fn on_twin(&mut self, reported: &Map<String, Value>) {
+        self.outbox.on_truth(own_part(reported));
+        self.known = true;
+        self.due = Some(Instant::now());
+    }
+
+    pub(super) async fn on_applied(&mut self, device: &DeviceId, storage: &Storage) {
+        self.outbox.on_applied();
+        self.due.get_or_insert_with(Instant::now);
+        if let Err(error) = storage.write_outbox(device, self.outbox.clone()).await {
+            // The patch counts as unanswered then, and is sent again after a restart.
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot keep the outbox"
+            );
+        }
+    }
+
+    pub(super) fn on_refused(&mut self, status: u16, message: &str) {
+        self.outbox.on_refused();
+        if status == 429 || status >= 500 {
+            tracing::info!(status, "the hub cannot take the report now");
+            self.due = Some(Instant::now() + PAUSE.mul_f64(1.0 + rand::random::<f64>()));
+        } else {
+            tracing::error!(status, message, "the hub refused the report");
+            self.refused = Some(self.outbox.target.clone());
+            self.due = Some(Instant::now());
+        }
+    }
+
+    pub(super) fn on_unanswered(&mut self) {
+        self.outbox.on_unknown();
+        self.due = Some(Instant::now());
+    }
+
+    /// The number of the newest report that the hub has, once, when it is certain.
+    pub(super) fn acknowledges(&mut self) -> Option<u64> {
+        let certain = self.known && self.outbox.unsettled.is_empty();
+        let seq = self
+            .outbox
+            .acked
+            .get("iothubDM")?
+            .get("reboot")?
+            .get("seq")?
+            .as_u64();
+        let news = certain && seq.is_some() && seq != self.acked;
+        if news {
+            self.acked = seq;
+        }
+        seq.filter(|_| news)
+    }
+}
+
+fn document_of(report: &Report, gateway: &GatewayInfo) -> Document {
+    let own = json!({ "reboot": report.to_value(), "gateway": gateway });
+    [("iothubDM".to_owned(), own)].into_iter().collect()
+}
+
+fn own_part(reported: &Map<String, Value>) -> Document {
+    let Some(Value::Object(all)) = reported.get("iothubDM") else {
+        return Document::new();
+    };
+    let own = ["reboot", "gateway"];
+    let part: Document = own
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), all.get(key)?.clone())))
+        .collect();
+    [("iothubDM".to_owned(), Value::Object(part))]
+        .into_iter()
+        .collect()
+}

@@ -1,0 +1,183 @@
+//! The daemon, put together: storage, the local endpoint, and a task and a link for each device.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use iot_hub::{identity::DeviceId, reboot::GatewayInfo};
+use tokio::{sync::Semaphore, task::JoinSet, time};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::{
+    config::{Config, DeviceConfig, DriverConfig},
+    device::{Device, Parts},
+    driver::{
+        Driver,
+        command::CommandDriver,
+        host::HostDriver,
+        mqtt::{DEFAULT_ACK_LIMIT, MqttDriver},
+    },
+    hub_link::{CONNECTING, Dialer, Link, TlsSetupError},
+    local_mqtt::{LocalMqtt, LocalMqttError},
+    storage::{Storage, StorageError},
+};
+
+/// How long a stop waits for links to sign off.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// A gateway that is set up: its endpoint is bound, its journals are read.
+#[derive(Debug)]
+pub struct Gateway {
+    config: Config,
+    storage: Storage,
+    dialer: Dialer,
+    local_mqtt: Option<LocalMqtt>,
+    drivers: BTreeMap<DeviceId, Arc<dyn Driver>>,
+}
+
+/// Why a gateway cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The journal cannot be used.
+    #[error("open the journal")]
+    Storage(#[from] StorageError),
+    /// No connection to a hub could ever be made.
+    #[error("set up TLS")]
+    Tls(#[from] TlsSetupError),
+    /// The endpoint for local devices cannot be had.
+    #[error("set up the local endpoint")]
+    LocalMqtt(#[from] LocalMqttError),
+    /// A task ended that should not have.
+    #[error("serve: a task ended early")]
+    EndedEarly,
+}
+
+impl Gateway {
+    /// Sets up everything that can fail, and serves nobody yet.
+    pub async fn bind(config: Config) -> Result<Self, GatewayError> {
+        let storage = Storage::open(&config.state_dir)?;
+        let dialer = Dialer::new(&config.hub)?;
+        let local_mqtt = match &config.local_mqtt {
+            Some(local) => {
+                let accounts = config
+                    .devices
+                    .iter()
+                    .filter_map(|device| match &device.driver {
+                        DriverConfig::Mqtt(mqtt) => {
+                            Some((device.id.to_string(), mqtt.password.clone()))
+                        }
+                        DriverConfig::Command(_) | DriverConfig::Host(_) => None,
+                    });
+                Some(LocalMqtt::bind(local.listen, accounts).await?)
+            }
+            None => None,
+        };
+        let drivers = config
+            .devices
+            .iter()
+            .filter_map(|device| Some((device.id.clone(), driver_of(device, local_mqtt.as_ref())?)))
+            .collect();
+        Ok(Self {
+            config,
+            storage,
+            dialer,
+            local_mqtt,
+            drivers,
+        })
+    }
+
+    /// Reaches a device in another way than configured.
+    #[must_use]
+    pub fn with_driver(mut self, device: DeviceId, driver: Arc<dyn Driver>) -> Self {
+        self.drivers.insert(device, driver);
+        self
+    }
+
+    /// The address of the endpoint for local devices.
+    pub fn local_mqtt(&self) -> Option<SocketAddr> {
+        self.local_mqtt.as_ref().map(LocalMqtt::local_addr)
+    }
+
+    /// Takes up every open attempt, and then serves until told to stop.
+    ///
+    /// `ready` is called once every journal is read and every open attempt is taken up; the hub is
+    /// not waited for.
+    pub async fn serve(
+        self,
+        ready: impl FnOnce(),
+        shutdown: CancellationToken,
+    ) -> Result<(), GatewayError> {
+        let mut tasks = JoinSet::new();
+        let connecting = Arc::new(Semaphore::new(CONNECTING));
+        let gateway = GatewayInfo {
+            id: self.config.gateway_id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let mut starting = Vec::new();
+        for config in self.config.devices {
+            let Some(driver) = self.drivers.get(&config.id).cloned() else {
+                continue;
+            };
+            let (link, handle) = Link::new(
+                config.connection,
+                self.config.link.clone(),
+                self.dialer.clone(),
+                connecting.clone(),
+            );
+            let span = tracing::info_span!("device", id = %config.id);
+            let parts = Parts {
+                settings: config.settings,
+                driver,
+                kept: self.storage.load(&config.id).await?,
+                storage: self.storage.clone(),
+                link: handle,
+                gateway: gateway.clone(),
+                report_delay: self.config.link.report_delay,
+                id: config.id,
+            };
+            let device = Device::start(parts).instrument(span.clone()).await?;
+            starting.push((device, link, span));
+        }
+        if let Some(local_mqtt) = self.local_mqtt {
+            tasks.spawn(local_mqtt.serve(shutdown.clone()));
+        }
+        for (device, link, span) in starting {
+            tasks.spawn(device.run(shutdown.clone()).instrument(span.clone()));
+            tasks.spawn(link.run(shutdown.clone()).instrument(span));
+        }
+        ready();
+        let mut ended_early = false;
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            Some(ended) = tasks.join_next() => {
+                ended_early = true;
+                tracing::error!(panicked = ended.is_err(), "a task ended early, stopping");
+                shutdown.cancel();
+            }
+        }
+        let drained = time::timeout(DRAIN_LIMIT, async {
+            while tasks.join_next().await.is_some() {}
+        });
+        if drained.await.is_err() {
+            tracing::warn!(left = tasks.len(), "stopped without waiting for every task");
+        }
+        if ended_early {
+            Err(GatewayError::EndedEarly)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Makes the driver of a device. The configuration makes sure that there is an endpoint for those
+/// that need one.
+fn driver_of(device: &DeviceConfig, local_mqtt: Option<&LocalMqtt>) -> Option<Arc<dyn Driver>> {
+    Some(match &device.driver {
+        DriverConfig::Mqtt(_) => {
+            let local = local_mqtt?.device(device.id.as_str())?;
+            Arc::new(MqttDriver::start(local, DEFAULT_ACK_LIMIT))
+        }
+        DriverConfig::Command(command) => Arc::new(CommandDriver::new(command.clone())),
+        DriverConfig::Host(host) => Arc::new(HostDriver::new(host.clone())),
+    })
+}

@@ -1,0 +1,338 @@
+//! A device's session with the hub, and the only place that knows rumqttc.
+//!
+//! ```text
+//!   dial ──► CONNECT ──► SUBSCRIBE ──► twin GET ──► Up: calls, patches, answers
+//!    ▲                                                │
+//!    │ at once, over a connection that stands already │ 85 % of the token's life, and idle
+//!    ├────────────────────────────────────────────────┤
+//!    │ after a wait with full jitter                  │ lost
+//!    └────────────────────────────────────────────────┘
+//! ```
+//!
+//! The protocol's state machine is rumqttc's; the loop around it is ours, because the outbox has to
+//! know what became of each message. What was not acknowledged is not lost with a connection:
+//! answers are sent again by the next one, and a patch is told to be unsettled.
+
+mod backoff;
+mod dial;
+mod session;
+
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+
+use backoff::Backoff;
+pub(crate) use dial::Dialer;
+pub use dial::TlsSetupError;
+use iot_hub::identity::{DeviceAuth, DeviceConnection};
+use iot_hub::sas::SasToken;
+use jiff::{SignedDuration, Timestamp};
+use rumqttc::ConnectReturnCode;
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
+use session::{End, Session};
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, mpsc},
+    time::{self, Instant},
+};
+use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::LinkTiming;
+
+/// The version of the hub's API that is spoken.
+const API_VERSION: &str = "2021-04-12";
+
+/// How many calls may wait for their answers. Each holds a place for its answer, so none is lost to
+/// a full queue.
+const CALLS: usize = 32;
+
+/// How many events may wait for the device's task; it is told of no more calls than it can answer.
+const EVENTS: usize = CALLS + 16;
+
+/// How many devices may be connecting at once, so that a big gateway does not storm its hub.
+pub(crate) const CONNECTING: usize = 32;
+
+/// How long an answer that was not acknowledged is worth sending again: a caller waits up to 5
+/// minutes.
+const ANSWER_LIFE: Duration = Duration::from_secs(300);
+
+/// What happened on the link.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    /// The device is connected and subscribed. Nothing is under way.
+    Up,
+    /// It is not any more. What became of a patch that was under way is not known.
+    Down,
+    /// A direct method was called.
+    Call(MethodCall),
+    /// The hub has this answer.
+    AnswerAcked(String),
+    /// The twin, as the hub has it.
+    Twin {
+        /// What the device reported.
+        reported: Map<String, Value>,
+        /// What is desired of it.
+        desired: Map<String, Value>,
+    },
+    /// A change of what is desired.
+    Desired {
+        /// Its number.
+        version: u64,
+        /// The change.
+        patch: Map<String, Value>,
+    },
+    /// The patch was applied.
+    PatchApplied,
+    /// The patch was not applied.
+    PatchRefused {
+        /// The hub's status.
+        status: u16,
+        /// What it said.
+        message: String,
+    },
+    /// The hub did not say in time what became of the patch.
+    PatchUnanswered,
+}
+
+/// A direct method.
+#[derive(Debug)]
+pub(crate) struct MethodCall {
+    pub(crate) rid: String,
+    pub(crate) name: String,
+    /// What was sent, or why it is no JSON.
+    pub(crate) payload: Result<Value, String>,
+    /// The place of the answer.
+    pub(crate) reply: Reply,
+}
+
+/// The place of one answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    rid: String,
+    place: mpsc::OwnedPermit<Outgoing>,
+}
+
+impl Reply {
+    pub(crate) fn send(self, status: i32, payload: &Value) {
+        self.place.send(Outgoing {
+            rid: self.rid,
+            status,
+            payload: payload.to_string().into_bytes(),
+            made: Instant::now(),
+        });
+    }
+}
+
+/// An answer on its way.
+#[derive(Debug, Clone)]
+struct Outgoing {
+    rid: String,
+    status: i32,
+    payload: Vec<u8>,
+    made: Instant,
+}
+
+/// The device's end of its link.
+#[derive(Debug)]
+pub(crate) struct LinkHandle {
+    pub(crate) events: mpsc::Receiver<LinkEvent>,
+    patches: mpsc::Sender<Map<String, Value>>,
+}
+
+impl LinkHandle {
+    /// Sends a patch; there must be none under way.
+    pub(crate) fn patch(&self, patch: Map<String, Value>) {
+        // The link's queue has a place for one, and drops what is in it before it says Up.
+        if self.patches.try_send(patch).is_err() {
+            tracing::debug!("the link has no place for a patch");
+        }
+    }
+}
+
+/// One device's link.
+#[derive(Debug)]
+pub(crate) struct Link {
+    connection: DeviceConnection,
+    timing: LinkTiming,
+    dialer: Dialer,
+    connecting: Arc<Semaphore>,
+    events: mpsc::Sender<LinkEvent>,
+    patches: mpsc::Receiver<Map<String, Value>>,
+    answers: mpsc::Receiver<Outgoing>,
+    /// Gives each call the place for its answer.
+    places: mpsc::Sender<Outgoing>,
+    /// Answers that no connection has sent, or none has seen acknowledged.
+    unsent: VecDeque<Outgoing>,
+    /// The number of the newest twin request.
+    requests: u64,
+}
+
+/// Why a link was lost or is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("connect to {host}")]
+    Dial {
+        host: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{0} took longer than {1:?}")]
+    Slow(&'static str, Duration),
+    #[error("{}", refusal(*.0))]
+    Refused(ConnectReturnCode),
+    #[error("the hub refused a subscription")]
+    Subscription,
+    #[error("the hub closed the connection")]
+    Closed,
+    #[error("speak MQTT: {0}")]
+    Protocol(String),
+}
+
+fn refusal(code: ConnectReturnCode) -> &'static str {
+    match code {
+        ConnectReturnCode::NotAuthorized | ConnectReturnCode::BadUserNamePassword => {
+            "the hub refused the credentials: check the key, that the device exists and is \
+             enabled, and this machine's clock"
+        }
+        ConnectReturnCode::ServiceUnavailable => "the hub is busy",
+        ConnectReturnCode::BadClientId | ConnectReturnCode::RefusedProtocolVersion => {
+            "the hub refused the session"
+        }
+        ConnectReturnCode::Success => "the hub accepted the session",
+    }
+}
+
+impl Link {
+    /// Makes a link and the device's end of it.
+    pub(crate) fn new(
+        connection: DeviceConnection,
+        timing: LinkTiming,
+        dialer: Dialer,
+        connecting: Arc<Semaphore>,
+    ) -> (Self, LinkHandle) {
+        let (events_in, events) = mpsc::channel(EVENTS);
+        let (patches, patches_out) = mpsc::channel(1);
+        let (places, answers) = mpsc::channel(CALLS);
+        let link = Self {
+            connection,
+            timing,
+            dialer,
+            connecting,
+            events: events_in,
+            patches: patches_out,
+            answers,
+            places,
+            unsent: VecDeque::new(),
+            requests: 0,
+        };
+        (link, LinkHandle { events, patches })
+    }
+
+    /// Keeps the device connected until told to stop.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let timing = &self.timing;
+        let mut backoff =
+            Backoff::new(timing.reconnect_min, timing.reconnect_max, timing.link_good);
+        let mut standing = None;
+        loop {
+            let renewed = standing.is_some();
+            let began = Instant::now();
+            let opened = tokio::select! {
+                opened = self.open(standing.take()) => opened,
+                () = shutdown.cancelled() => return,
+            };
+            let mut was_up = Duration::ZERO;
+            let error = match opened {
+                Ok(session) => {
+                    let connected = Instant::now();
+                    let end = self.hold(session, renewed, &shutdown).await;
+                    was_up = connected.elapsed();
+                    match end {
+                        End::Stopped => return,
+                        End::Renew(stream) => {
+                            standing = Some(*stream);
+                            continue;
+                        }
+                        End::Lost(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            if self.events.send(LinkEvent::Down).await.is_err() {
+                return;
+            }
+            let wait = backoff.next_wait(was_up, &mut rand::rng());
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                after = ?began.elapsed(),
+                wait = ?wait,
+                "no link to the hub, trying again"
+            );
+            tokio::select! {
+                () = time::sleep(wait) => {}
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// Connects and signs in.
+    async fn open(&mut self, standing: Option<TlsStream<TcpStream>>) -> Result<Session, LinkError> {
+        let limit = self.timing.connect_limit;
+        let connecting = async {
+            let _turn = self.connecting.acquire().await;
+            let stream = match standing {
+                Some(stream) => stream,
+                None => self.dial().await?,
+            };
+            Session::open(stream, self.login(), self.timing.keep_alive, self.renewal()).await
+        };
+        match time::timeout(limit, connecting).await {
+            Ok(opened) => opened,
+            Err(_) => Err(LinkError::Slow("connecting", limit)),
+        }
+    }
+
+    async fn dial(&self) -> Result<TlsStream<TcpStream>, LinkError> {
+        let host = self
+            .connection
+            .gateway
+            .as_ref()
+            .unwrap_or(&self.connection.host);
+        let host = host.address();
+        self.dialer
+            .dial(host)
+            .await
+            .map_err(|source| LinkError::Dial {
+                host: host.to_owned(),
+                source,
+            })
+    }
+
+    /// The credentials of a new connection: a token that begins its life now.
+    fn login(&self) -> session::Login {
+        let life = SignedDuration::try_from(self.timing.token_life).unwrap_or(SignedDuration::MAX);
+        let expiry = Timestamp::now()
+            .saturating_add(life)
+            .unwrap_or(Timestamp::MAX);
+        let password = match &self.connection.auth {
+            DeviceAuth::Key(key) => {
+                SasToken::sign(&self.connection.scope(), key, None, expiry).to_string()
+            }
+            DeviceAuth::Token(token) => token.expose_secret().to_owned(),
+            DeviceAuth::X509 => String::new(),
+        };
+        session::Login {
+            client_id: self.connection.client_id(),
+            user: self.connection.mqtt_user(API_VERSION).to_string(),
+            password,
+        }
+    }
+
+    /// When a connection that begins now has to be renewed; never where we cannot sign.
+    fn renewal(&self) -> Option<Instant> {
+        match &self.connection.auth {
+            DeviceAuth::Key(_) => Instant::now().checked_add(self.timing.token_life.mul_f64(0.85)),
+            DeviceAuth::Token(_) | DeviceAuth::X509 => None,
+        }
+    }
+}
