@@ -1,0 +1,9 @@
+//! The gateway with a real hub emulator, over TLS on loopback, and a device that is scripted.
+
+#![expect(clippy::unwrap_used, reason = "a test's helper may fail the test")]
+
+mod device;
+mod hub;
+mod link;
+mod reboot;
+mod world;

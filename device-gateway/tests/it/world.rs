@@ -1,0 +1,198 @@
+//! An emulator and a gateway in this process, on free ports.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use device_gateway::{Gateway, config::Config};
+use hub_emulator::{Emulator, EmulatorConfig};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    runtime::{self, Runtime},
+    task::{self, JoinHandle},
+    time,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{device::ScriptedDevice, hub::Service};
+
+/// The device that most tests are about.
+pub(crate) const DEVICE: &str = "pump-1";
+
+/// A request id.
+pub(crate) const ID: &str = "11111111-1111-4111-8111-111111111111";
+
+/// Longer than anything here takes, on a machine that is busy with something else.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct World {
+    pub(crate) hub: Emulator,
+    pub(crate) service: Service,
+    pub(crate) device: Arc<ScriptedDevice>,
+    folder: TempDir,
+    timing: String,
+    running: Option<Running>,
+}
+
+/// A gateway in a runtime of its own, so that it can be killed with all of its tasks.
+struct Running {
+    runtime: Runtime,
+    shutdown: CancellationToken,
+    gateway: JoinHandle<()>,
+}
+
+impl World {
+    /// A connected gateway with one device.
+    pub(crate) async fn start() -> Self {
+        let mut world = Self::prepare("", EmulatorConfig::default()).await;
+        world.start_gateway();
+        world.connected().await;
+        world
+    }
+
+    /// The hub alone; `timing` is added to the gateway's settings.
+    pub(crate) async fn prepare(timing: &str, config: EmulatorConfig) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = Emulator::start(config).await.unwrap();
+        let service = Service::of(&hub);
+        hub.register(&DEVICE.parse().unwrap()).unwrap();
+        Self {
+            hub,
+            service,
+            device: Arc::new(ScriptedDevice::default()),
+            folder,
+            timing: timing.to_owned(),
+            running: None,
+        }
+    }
+
+    pub(crate) fn start_gateway(&mut self) {
+        let config = self.config(&self.hub.device(DEVICE));
+        self.start_with(config);
+    }
+
+    pub(crate) fn start_with(&mut self, config: Config) {
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let device = self.device.clone();
+        let shutdown = CancellationToken::new();
+        let token = shutdown.clone();
+        let gateway = runtime.spawn(async move {
+            let gateway = Gateway::bind(config).await.unwrap();
+            let gateway = gateway.with_driver(DEVICE.parse().unwrap(), device);
+            gateway.serve(|| {}, token).await.unwrap();
+        });
+        self.running = Some(Running {
+            runtime,
+            shutdown,
+            gateway,
+        });
+    }
+
+    pub(crate) fn config(&self, connection_string: &str) -> Config {
+        self.config_of(connection_string, self.hub.mqtt_port())
+    }
+
+    pub(crate) fn config_of(&self, connection_string: &str, mqtt_port: u16) -> Config {
+        let folder = self.folder.path();
+        std::fs::write(folder.join("ca.pem"), self.hub.ca_pem()).unwrap();
+        let text = format!(
+            r#"
+            state_dir = "state"
+            [gateway]
+            id = "edge-1"
+            [hub]
+            mqtt_port = {}
+            ca_file = "ca.pem"
+            [timing]
+            answer_grace = "50ms"
+            observe_interval = "20ms"
+            reconnect_min = "20ms"
+            reconnect_max = "200ms"
+            report_delay = "500ms"
+            {}
+            [[device]]
+            id = "{DEVICE}"
+            connection_string = "{connection_string}"
+            settle = "50ms"
+            go_down_limit = "1s"
+            return_limit = "5s"
+            verify_limit = "2s"
+            [device.command]
+            baseline = ["false"]
+            trigger = ["false"]
+            observe = ["false"]
+            "#,
+            mqtt_port, self.timing,
+        );
+        Config::parse(&text, &folder.join("gateway.toml")).unwrap()
+    }
+
+    pub(crate) fn state_dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Ends the gateway at once, as if its process were killed: no task gets to say goodbye.
+    pub(crate) async fn kill_gateway(&mut self) {
+        let running = self.running.take().unwrap();
+        task::spawn_blocking(|| drop(running.runtime))
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn stop_gateway(&mut self) {
+        let running = self.running.take().unwrap();
+        running.shutdown.cancel();
+        within(running.gateway).await.unwrap();
+        running.runtime.shutdown_background();
+    }
+
+    pub(crate) async fn connected(&self) {
+        within(self.hub.callable(DEVICE)).await;
+    }
+
+    /// Calls `reboot` with an id of its own.
+    pub(crate) async fn reboot(&self) -> Value {
+        let (status, payload) = self.call("reboot", json!({ "requestId": ID })).await;
+        assert_eq!(status, 202, "{payload}");
+        payload
+    }
+
+    pub(crate) async fn call(&self, method: &str, payload: Value) -> (i64, Value) {
+        within(self.service.call(DEVICE, method, payload)).await
+    }
+
+    /// Waits until what the device reports is as wanted, and returns it.
+    pub(crate) async fn reported(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let at = "/properties/reported/iothubDM/reboot";
+        let wanted = |twin: &Value| twin.pointer(at).is_some_and(&wanted);
+        let twin = within(self.hub.watch_twin(DEVICE, wanted)).await;
+        twin.pointer(at).unwrap().clone()
+    }
+
+    /// Waits until the newest attempt is in a state, and returns what is reported.
+    pub(crate) async fn state(&self, state: &str) -> Value {
+        self.reported(|reboot| reboot["state"] == state).await
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.runtime.shutdown_background();
+        }
+    }
+}
+
+#[track_caller]
+pub(crate) fn within<T>(wanted: impl Future<Output = T>) -> impl Future<Output = T> {
+    let caller = std::panic::Location::caller();
+    async move {
+        match time::timeout(PATIENCE, wanted).await {
+            Ok(value) => value,
+            Err(_) => panic!("waited in vain at {caller}"),
+        }
+    }
+}
