@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Cancel(Cancel),
     /// Show one device, or list all.
     Devices(Devices),
+    /// Start everything on this machine and watch one device reboot and another one lie.
+    Demo(Demo),
 }
 
 /// `dmctl reboot`.
@@ -185,6 +187,14 @@ pub(crate) struct Devices {
     pub(crate) all_pages: bool,
 }
 
+/// `dmctl demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Leave everything running afterwards, and say how to use it.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
 /// How to reboot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
@@ -280,7 +290,8 @@ mod tests {
                 | Command::Get { .. }
                 | Command::List(_)
                 | Command::Cancel(_)
-                | Command::Devices(_) => unreachable!("the line says reboot"),
+                | Command::Devices(_)
+                | Command::Demo(_) => unreachable!("the line says reboot"),
             }
         };
         assert!(!wait(&[]));

@@ -9,6 +9,7 @@
 //!
 //! - [`cli`]: the command line; [`exit`]: the exit codes, which are an interface.
 //! - [`command`]: one file for each command.
+//! - [`demo`]: everything on this machine, and two reboots to watch.
 //! - [`follow`]: an attempt's events, over streams that break.
 //! - [`view`]: what a person or a script sees.
 //! - [`problem`]: why a command did not work, and what to do about it.
@@ -17,6 +18,7 @@ mod backoff;
 mod cli;
 mod client;
 mod command;
+mod demo;
 mod exit;
 mod follow;
 mod name;
@@ -81,16 +83,21 @@ async fn perform(
     terminal: &mut Terminal,
     interrupt: impl Future<Output = ()>,
 ) -> Result<Exit, Problem> {
-    let client = client::connect(&cli.server).await?;
+    let connect = client::connect(&cli.server);
     match &cli.command {
         Command::Reboot(command) => {
-            command::reboot::run(&client, command, terminal, interrupt).await
+            command::reboot::run(&connect.await?, command, terminal, interrupt).await
         }
-        Command::Watch(command) => command::watch::run(&client, command, terminal, interrupt).await,
-        Command::Get { name } => command::get::run(&client, name, terminal).await,
-        Command::List(command) => command::list::run(&client, command, terminal).await,
-        Command::Cancel(command) => command::cancel::run(&client, command, terminal).await,
-        Command::Devices(command) => command::devices::run(&client, command, terminal).await,
+        Command::Watch(command) => {
+            command::watch::run(&connect.await?, command, terminal, interrupt).await
+        }
+        Command::Get { name } => command::get::run(&connect.await?, name, terminal).await,
+        Command::List(command) => command::list::run(&connect.await?, command, terminal).await,
+        Command::Cancel(command) => command::cancel::run(&connect.await?, command, terminal).await,
+        Command::Devices(command) => {
+            command::devices::run(&connect.await?, command, terminal).await
+        }
+        Command::Demo(command) => demo::run(command, terminal, interrupt).await,
     }
 }
 
@@ -107,6 +114,7 @@ fn subject(command: &Command) -> (Option<String>, Option<String>) {
         Command::Cancel(command) => attempt(&command.name),
         Command::List(command) => (command.device.as_ref().map(|d| d.id().to_owned()), None),
         Command::Devices(command) => (command.id.as_ref().map(|d| d.id().to_owned()), None),
+        Command::Demo(_) => (None, None),
     }
 }
 

@@ -116,6 +116,12 @@ impl From<Status> for Problem {
     }
 }
 
+impl From<anyhow::Error> for Problem {
+    fn from(error: anyhow::Error) -> Self {
+        Self::local(&error)
+    }
+}
+
 impl From<io::Error> for Problem {
     fn from(error: io::Error) -> Self {
         Self::local(&anyhow::Error::new(error).context("write the answer"))
