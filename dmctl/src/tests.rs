@@ -410,6 +410,27 @@ async fn json_has_one_object_for_each_event_and_the_verdict_last() {
 }
 
 #[tokio::test]
+async fn json_does_not_repeat_what_a_new_stream_replays() {
+    let accepted = || progress(attempt(&GOOD[..2]), "accepted");
+    let script = watched(vec![
+        vec![snapshot(attempt(&GOOD[..1])), accepted()],
+        vec![
+            snapshot(attempt(&GOOD[..2])),
+            accepted(),
+            progress(succeeded(), "verified"),
+        ],
+    ]);
+    let ran = dmctl(&format!("--json watch pump-1/{ID}"), script).await;
+    let lines = ran.json();
+    let events: Vec<_> = lines.iter().map(|line| &line["event"]).collect();
+    assert_eq!(
+        events,
+        ["snapshot", "progress", "interrupted", "progress", "verdict"]
+    );
+    assert_eq!(lines[2]["error"]["code"], "UNAVAILABLE");
+}
+
+#[tokio::test]
 async fn json_of_a_refusal_has_the_fields_of_a_verdict() {
     let script = Script {
         attempts: [Err(Status::aborted("another attempt is open"))].into(),

@@ -227,17 +227,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn stopping_ends_those_that_listen_and_those_that_do_not() {
+    async fn stopping_asks_first_and_then_makes_sure() {
         let folder = tempfile::tempdir().unwrap();
         let mut children = Children::new(folder.path());
-        children.start("polite", shell("exec sleep 600")).unwrap();
-        let ready = children.ready_file("deaf");
-        let deaf = format!(
-            "trap '' TERM; echo 0 > {}; while :; do sleep 1; done",
-            ready.display()
-        );
-        children.start("deaf", shell(&deaf)).unwrap();
-        let _: Value = children.ready("deaf").await.unwrap();
+        for (name, on_term) in [("polite", "echo bye; exit 0"), ("deaf", "")] {
+            let ready = children.ready_file(name);
+            let script = format!(
+                "trap '{on_term}' TERM; echo 0 > {}; while :; do sleep 0.1; done",
+                ready.display()
+            );
+            children.start(name, shell(&script)).unwrap();
+            while fs::read(&ready).unwrap_or_default().is_empty() {
+                sleep(LOOK).await;
+            }
+        }
         let ids = ids(&children);
         let begin = Instant::now();
         children.stop().await;
@@ -248,6 +251,8 @@ mod tests {
         for id in ids {
             assert!(!is_alive(id), "{id} is alive");
         }
+        let last_words = fs::read_to_string(folder.path().join("polite.log")).unwrap();
+        assert_eq!(last_words, "bye\n");
     }
 
     #[tokio::test]

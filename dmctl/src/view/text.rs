@@ -226,3 +226,77 @@ pub(crate) fn whole(attempt: &RebootAttempt) -> Vec<String> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use anstream::adapter::strip_str;
+    use iothubdm_proto::v1::Blocker;
+
+    use super::*;
+    use crate::fake::{GOOD, after, attempt};
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(strip_str(text).to_string(), expected);
+    }
+
+    #[test]
+    fn the_moving_line_counts_down_to_the_expected_return_and_beyond() {
+        let attempt = RebootAttempt {
+            eta: Some(words::to_moment(after(9_450))),
+            ..attempt(&GOOD[..4])
+        };
+        check(
+            &moving(&attempt, after(2_450), Some("pump-1")),
+            "pump-1    DOWN  1.0 s  waiting for the device to come back; expected back in 7.0 s",
+        );
+        check(
+            &moving(&attempt, after(12_450), None),
+            "DOWN  11.0 s  waiting for the device to come back; 3.0 s later than expected",
+        );
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_is_shown_as_it_is() {
+        let attempt = attempt(&[(AttemptState::Accepted, -200)]);
+        let line = stage(&attempt, &attempt.timeline[0], "accepted", None);
+        check(&line, "  03:41:06Z     -0.2 s  ACCEPTED     accepted");
+    }
+
+    #[test]
+    fn what_else_is_worth_knowing_is_told() {
+        let attempt = RebootAttempt {
+            blockers: vec![Blocker {
+                id: "ops".into(),
+                who: "maintenance".into(),
+                why: "a valve is open".into(),
+                until: Some(words::to_moment(after(60_000))),
+            }],
+            cancel_requested: true,
+            ..attempt(&[(AttemptState::Blocked, 100)])
+        };
+        let lines = remarks(&attempt, None);
+        check(
+            &lines.join("\n"),
+            "  blocked by maintenance (ops): a valve is open, until 2026-11-23 03:42:07Z\n  \
+             cancelling; the device has not answered yet",
+        );
+    }
+
+    #[test]
+    fn a_lost_attempt_says_what_to_find_out() {
+        let attempt = RebootAttempt {
+            recovered_time: Some(words::to_moment(after(90_000))),
+            ..attempt(&[GOOD[0], (AttemptState::Lost, 60_000)])
+        };
+        check(
+            &verdict(&attempt, None).join("\n"),
+            "LOST after 60.0 s: it may have rebooted, and nobody came back in time\n  \
+             next      find out whether the device rebooted before you ask again",
+        );
+        check(
+            &remarks(&attempt, None).join("\n"),
+            "  seen again at 2026-11-23 03:42:37Z",
+        );
+    }
+}

@@ -81,3 +81,36 @@ impl Track {
         (!words::is_terminal(attempt.state())).then(|| text::moving(attempt, now, self.label()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{GOOD, attempt};
+
+    #[test]
+    fn each_stage_is_told_once_and_an_older_state_tells_nothing() {
+        let mut track = Track::new(None);
+        let first = track.advance(&attempt(&GOOD[..2]), "");
+        assert_eq!(
+            first.len(),
+            4,
+            "two lines of heading, two stages: {first:?}"
+        );
+        assert_eq!(track.advance(&attempt(&GOOD[..2]), ""), [""; 0]);
+        assert_eq!(track.advance(&attempt(&GOOD[..4]), "").len(), 2);
+
+        assert_eq!(track.advance(&attempt(&GOOD[..1]), "replayed"), [""; 0]);
+        assert_eq!(track.attempt().unwrap().revision, 4);
+    }
+
+    #[test]
+    fn only_an_open_attempt_has_a_line_that_moves() {
+        let mut track = Track::new(None);
+        let now = crate::fake::after(3_000);
+        assert_eq!(track.moving_line(now), None);
+        track.advance(&attempt(&GOOD[..5]), "");
+        assert!(track.moving_line(now).unwrap().contains("0.9 s"));
+        track.advance(&attempt(&GOOD), "");
+        assert_eq!(track.moving_line(now), None);
+    }
+}
