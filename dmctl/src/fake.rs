@@ -18,7 +18,7 @@ use iothubdm_proto::v1::{
     reboot_event::Event,
 };
 use jiff::{SignedDuration, Timestamp};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, transport::Server};
 
@@ -35,8 +35,8 @@ pub(crate) const NAME: &str = "devices/pump-1/reboots/0b6c4a52-7d3e-4c11-9a55-1f
 pub(crate) struct Script {
     /// Answers to `Reboot`, `GetReboot` and `CancelReboot`.
     pub(crate) attempts: VecDeque<Result<RebootAttempt, Status>>,
-    /// Never answer `Reboot`.
-    pub(crate) stuck: bool,
+    /// This many calls of `Reboot` are never answered.
+    pub(crate) unanswered: u32,
     /// One list of messages for each `WatchReboot`; a stream ends with its list.
     pub(crate) streams: VecDeque<Vec<Result<RebootEvent, Status>>>,
     /// Keep the last stream open after its list.
@@ -61,6 +61,8 @@ pub(crate) struct Asked {
 pub(crate) struct Fake {
     script: Arc<Mutex<Script>>,
     asked: Arc<Mutex<Asked>>,
+    /// Notified when a call has come that is not answered.
+    pub(crate) unanswered: Arc<Notify>,
 }
 
 impl Fake {
@@ -68,7 +70,7 @@ impl Fake {
     pub(crate) async fn serve(script: Script) -> (Self, String) {
         let fake = Self {
             script: Arc::new(Mutex::new(script)),
-            asked: Arc::default(),
+            ..Self::default()
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -108,7 +110,14 @@ impl DeviceManagement for Fake {
         request: Request<RebootRequest>,
     ) -> Result<Response<RebootAttempt>, Status> {
         self.asked_mut().reboots.push(request.into_inner());
-        if self.script().stuck {
+        let is_answered = {
+            let mut script = self.script();
+            let left = script.unanswered.checked_sub(1);
+            script.unanswered = left.unwrap_or_default();
+            left.is_none()
+        };
+        if !is_answered {
+            self.unanswered.notify_one();
             return std::future::pending().await;
         }
         self.next_attempt()

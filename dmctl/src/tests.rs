@@ -15,10 +15,15 @@ use iothubdm_proto::v1::{
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
 use tonic::Status;
 
 use crate::{
-    cli::Cli,
+    cli::{Cli, Command},
     fake::{Fake, GOOD, ID, Script, attempt, failed, progress, snapshot, succeeded},
     terminal::Terminal,
 };
@@ -89,6 +94,27 @@ impl Write for Shared {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Listens in front of a service, and cuts the first connection when `cut` says so.
+async fn cutting_proxy(url: &str, cut: Arc<Notify>) -> String {
+    let service = url.trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let mut far = TcpStream::connect(&service).await.unwrap();
+            let cut = cut.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    copied = copy_bidirectional(&mut near, &mut far) => { copied.ok(); }
+                    () = cut.notified() => {}
+                }
+            });
+        }
+    });
+    proxy
 }
 
 /// A script in which a reboot is accepted and watched in these streams.
@@ -258,7 +284,7 @@ async fn ctrl_c_says_how_to_go_on() {
 async fn ctrl_c_before_the_answer_says_what_is_not_known() {
     let line = format!("reboot pump-1 --request-id {ID}");
     let script = Script {
-        stuck: true,
+        unanswered: 1,
         ..Script::default()
     };
     let ran = dmctl_until(&line, script, ready(())).await;
@@ -294,6 +320,34 @@ reboot of pump-1, graceful
         format!("follow it with: dmctl watch pump-1/{ID}\n")
     );
     assert_eq!(ran.code, 0);
+}
+
+#[tokio::test]
+async fn a_reboot_whose_answer_got_lost_is_asked_for_again_with_its_id() {
+    let (fake, url) = Fake::serve(Script {
+        attempts: [Ok(attempt(&GOOD[..2]))].into(),
+        unanswered: 1,
+        ..Script::default()
+    })
+    .await;
+    let proxy = cutting_proxy(&url, fake.unanswered.clone()).await;
+    let client = crate::client::connect(&proxy).await.unwrap();
+    let cli = Cli::try_parse_from(["dmctl", "reboot", "pump-1"]).unwrap();
+    let Command::Reboot(command) = &cli.command else {
+        unreachable!("the line says reboot")
+    };
+    let mut terminal = Terminal {
+        out: Box::new(io::sink()),
+        err: Box::new(io::sink()),
+        json: false,
+        live: false,
+    };
+    let exit = crate::command::reboot::run(&client, command, &mut terminal, pending()).await;
+    assert_eq!(exit.unwrap().code(), 0);
+    fake.asked(|asked| {
+        assert_eq!(asked.reboots.len(), 2);
+        assert_eq!(asked.reboots[0].request_id, asked.reboots[1].request_id);
+    });
 }
 
 #[tokio::test]

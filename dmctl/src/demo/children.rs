@@ -65,6 +65,8 @@ impl Children {
         let file = File::create(&log).with_context(|| format!("create {}", log.display()))?;
         let same = file.try_clone().context("share the log file")?;
         let child = Command::from(command)
+            // The log is a file that a person opens.
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(same)
@@ -91,8 +93,8 @@ impl Children {
         let path = self.ready_file(name);
         let deadline = Instant::now() + START_LIMIT;
         while !path.exists() {
-            if let Some((name, status, log)) = self.ended()? {
-                return Err(ended_early(&name, status, &log));
+            if let Some((ended, status)) = self.take_ended()? {
+                return Err(ended_early(&ended.name, status, &ended.log));
             }
             if Instant::now() > deadline {
                 bail!(
@@ -107,15 +109,12 @@ impl Children {
             .with_context(|| format!("understand the ready file {}", path.display()))
     }
 
-    /// A process that has ended by itself, if any has.
-    fn ended(&mut self) -> anyhow::Result<Option<(String, ExitStatus, PathBuf)>> {
-        for running in &mut self.running {
-            let status = running
-                .child
-                .try_wait()
-                .context("look after the processes")?;
-            if let Some(status) = status {
-                return Ok(Some((running.name.clone(), status, running.log.clone())));
+    /// Takes out a process that has ended by itself, if any has.
+    fn take_ended(&mut self) -> anyhow::Result<Option<(Running, ExitStatus)>> {
+        for (index, running) in self.running.iter_mut().enumerate() {
+            let status = running.child.try_wait();
+            if let Some(status) = status.context("look after the processes")? {
+                return Ok(Some((self.running.remove(index), status)));
             }
         }
         Ok(None)
@@ -223,6 +222,10 @@ mod tests {
         let expected =
             "run it: it ended early with exit status: 3; the end of its log:\nno such port";
         assert_eq!(error.to_string(), expected);
+
+        children
+            .start("it", shell("echo no such port; exit 3"))
+            .unwrap();
         assert_eq!(children.first_end().await.to_string(), expected);
     }
 

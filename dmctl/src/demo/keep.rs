@@ -1,9 +1,6 @@
 //! How to use what the demo leaves running.
 
-use crate::demo::world::{METER, SPARE, World};
-
-/// The ports that Microsoft's SDKs insist on.
-const SDK_PORTS: (u16, u16) = (443, 8883);
+use crate::demo::world::{METER, SDK_PORTS, SPARE, World};
 
 /// What to type, in lines.
 pub(crate) fn usage(world: &World) -> Vec<String> {

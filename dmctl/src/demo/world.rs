@@ -61,6 +61,9 @@ pub(crate) const METER: Actor = Actor {
 /// A device that nobody plays, for whoever wants to play it with an SDK.
 pub(crate) const SPARE: &str = "sdk-4";
 
+/// The ports for HTTPS and MQTT that Microsoft's SDKs insist on.
+pub(crate) const SDK_PORTS: (u16, u16) = (443, 8883);
+
 /// How long the devices may take until each of them is known to the service.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
@@ -113,20 +116,14 @@ pub(crate) async fn start(
     keep: bool,
     mut say: impl FnMut(&str) -> std::io::Result<()>,
 ) -> anyhow::Result<World> {
-    let (https_port, mqtt_port) = if keep { sdk_ports() } else { (0, 0) };
-    let mut emulator = Command::new(programs.path("hub-emulator"));
-    emulator
-        .args(["--https-port", &https_port.to_string()])
-        .args(["--mqtt-port", &mqtt_port.to_string()])
-        .arg("--ca-file")
-        .arg(folder.join("hub-ca.pem"))
-        .arg("--ready-file")
-        .arg(children.ready_file("hub-emulator"));
-    for id in [PUMP.id, VALVE.id, METER.id, SPARE] {
-        emulator.args(["--device", id]);
-    }
-    children.start("hub-emulator", emulator)?;
-    let hub: HubReady = children.ready("hub-emulator").await?;
+    let hub = match keep && sdk_ports_are_free() {
+        // Somebody else may take them in between.
+        true => match start_hub(programs, folder, children, SDK_PORTS).await {
+            Ok(hub) => hub,
+            Err(_) => start_hub(programs, folder, children, (0, 0)).await?,
+        },
+        false => start_hub(programs, folder, children, (0, 0)).await?,
+    };
     say(&format!(
         "hub-emulator    an IoT Hub on this machine: https {}, mqtts {}",
         hub.https_port, hub.mqtt_port
@@ -162,10 +159,14 @@ pub(crate) async fn start(
     say(&format!("mgmt-service    gRPC at {}", service.address))?;
 
     for actor in [PUMP, VALVE, METER] {
+        let flash = folder.join(format!("{}-flash", actor.id));
+        fs::create_dir(&flash).with_context(|| format!("create {}", flash.display()))?;
         let mut device = Command::new(programs.path("local-device"));
         device
             .args(["--id", actor.id, "--broker", &gateway.local_mqtt])
             .args(["--behavior", actor.behavior])
+            .arg("--state-dir")
+            .arg(flash)
             .env("LOCAL_DEVICE_PASSWORD", &password);
         children.start(actor.id, device)?;
         say(&format!("{:<15} a device that {}", actor.id, actor.about))?;
@@ -218,14 +219,30 @@ async fn wait_for_devices(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The ports that Microsoft's SDKs insist on where both can be had, else any free ones.
-fn sdk_ports() -> (u16, u16) {
-    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    if is_free(443) && is_free(8883) {
-        (443, 8883)
-    } else {
-        (0, 0)
+async fn start_hub(
+    programs: &Programs,
+    folder: &Path,
+    children: &mut Children,
+    (https_port, mqtt_port): (u16, u16),
+) -> anyhow::Result<HubReady> {
+    let mut emulator = Command::new(programs.path("hub-emulator"));
+    emulator
+        .args(["--https-port", &https_port.to_string()])
+        .args(["--mqtt-port", &mqtt_port.to_string()])
+        .arg("--ca-file")
+        .arg(folder.join("hub-ca.pem"))
+        .arg("--ready-file")
+        .arg(children.ready_file("hub-emulator"));
+    for id in [PUMP.id, VALVE.id, METER.id, SPARE] {
+        emulator.args(["--device", id]);
     }
+    children.start("hub-emulator", emulator)?;
+    children.ready("hub-emulator").await
+}
+
+fn sdk_ports_are_free() -> bool {
+    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    is_free(SDK_PORTS.0) && is_free(SDK_PORTS.1)
 }
 
 fn write_config(path: &Path, text: &str) -> anyhow::Result<()> {
