@@ -105,25 +105,18 @@ impl<'a> View<'a> {
         matches!(self.style, Style::Live(_))
     }
 
-    /// Shows how every attempt ended, and returns the attempts as they were last seen.
+    /// Ends the view, and returns the attempts as they were last seen. A person has seen each
+    /// verdict when it came; a script finds them in the last lines.
     pub(crate) fn end(mut self) -> io::Result<Vec<RebootAttempt>> {
         self.still();
-        for track in &self.tracks {
-            let Some(attempt) = track.attempt() else {
-                continue;
-            };
-            let lines = text::verdict(attempt, track.label());
-            match &mut self.style {
-                Style::Plain(out) => write_lines(*out, &lines)?,
-                Style::Live(live) => live.lines(&lines)?,
-                Style::Json(out) => Line::verdict(attempt).write(*out)?,
+        let attempts = self.tracks.into_iter().filter_map(Track::into_attempt);
+        let attempts: Vec<RebootAttempt> = attempts.collect();
+        if let Style::Json(out) = &mut self.style {
+            for attempt in &attempts {
+                Line::verdict(attempt).write(*out)?;
             }
         }
-        Ok(self
-            .tracks
-            .into_iter()
-            .filter_map(Track::into_attempt)
-            .collect())
+        Ok(attempts)
     }
 
     /// Takes away what moves.

@@ -17,6 +17,8 @@ pub(crate) struct Track {
     shown: BTreeSet<(i32, Option<Timestamp>)>,
     /// The blockers and the like that have been shown last.
     remarks: Vec<String>,
+    /// The verdict has been shown.
+    concluded: bool,
 }
 
 impl Track {
@@ -27,6 +29,7 @@ impl Track {
             attempt: None,
             shown: BTreeSet::new(),
             remarks: Vec::new(),
+            concluded: false,
         }
     }
 
@@ -71,6 +74,10 @@ impl Track {
             lines.extend(remarks.iter().cloned());
             self.remarks = remarks;
         }
+        if words::is_terminal(attempt.state()) && !self.concluded {
+            lines.extend(text::verdict(attempt, self.label()));
+            self.concluded = true;
+        }
         self.attempt = Some(attempt.clone());
         lines
     }
@@ -110,7 +117,9 @@ mod tests {
         assert_eq!(track.moving_line(now), None);
         track.advance(&attempt(&GOOD[..5]), "");
         assert!(track.moving_line(now).unwrap().contains("0.9 s"));
-        track.advance(&attempt(&GOOD), "");
+        let verdict = track.advance(&attempt(&GOOD), "");
+        assert!(verdict.last().unwrap().contains("after 3.1 s"));
+        assert_eq!(track.advance(&attempt(&GOOD), ""), [""; 0]);
         assert_eq!(track.moving_line(now), None);
     }
 }
