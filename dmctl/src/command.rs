@@ -12,7 +12,7 @@ use iothubdm_proto::v1::RebootAttempt;
 use crate::{
     problem::Problem,
     terminal::Terminal,
-    view::{json::Line, text},
+    view::{json::Line, text, track::Track},
     words,
 };
 
@@ -25,7 +25,11 @@ fn show(attempt: &RebootAttempt, terminal: &mut Terminal) -> Result<(), Problem>
         };
         line.write(&mut *terminal.out)?;
     } else {
-        terminal.lines(&text::whole(attempt))?;
+        let mut track = Track::new(None);
+        let mut lines = track.snapshot(attempt);
+        lines.extend(track.end());
+        lines.extend(text::deadline(attempt));
+        terminal.lines(&lines)?;
     }
     Ok(())
 }

@@ -76,6 +76,8 @@ impl From<Status> for Problem {
             .bad_request()
             .iter()
             .flat_map(|d| &d.field_violations)
+            // The message of a single violation says it all.
+            .filter(|violation| !status.message().contains(&violation.description))
         {
             notes.push(format!("{}: {}", violation.field, violation.description));
         }
@@ -106,8 +108,17 @@ impl From<Status> for Problem {
             "" => status.code().description().to_lowercase(),
             message => message.to_owned(),
         };
+        // These two are refusals: nothing was begun, and the service itself is well.
+        let exit = match code.as_str() {
+            "DEVICE_OFFLINE" => {
+                notes.push("with --queue it is kept until the device connects".to_owned());
+                Exit::Rejected
+            }
+            "UNREACHABLE" => Exit::Rejected,
+            _ => exit(status.code()),
+        };
         Self {
-            exit: exit(status.code()),
+            exit,
             code,
             message,
             retryable: is_retryable(status.code()),
@@ -274,6 +285,21 @@ mod tests {
             "blocked (FAILED_PRECONDITION)\n  BLOCKED apt: a package is being installed\n  \
              BLOCKED ops: maintenance until noon",
         );
+    }
+
+    #[test]
+    fn a_device_that_is_away_is_a_refusal_and_the_hub_is_not() {
+        let with_reason = |reason| {
+            let mut details = ErrorDetails::new();
+            details.set_error_info(reason, "iothubdm", HashMap::new());
+            Status::with_error_details(Code::Unavailable, "away", details)
+        };
+        check(
+            with_reason("DEVICE_OFFLINE"),
+            4,
+            "away (DEVICE_OFFLINE)\n  with --queue it is kept until the device connects",
+        );
+        check(with_reason("HUB_UNAVAILABLE"), 69, "away (HUB_UNAVAILABLE)");
     }
 
     #[test]

@@ -56,11 +56,8 @@ impl<'a> View<'a> {
             return Ok(());
         };
         let lines = match &event.event {
-            Some(Event::Snapshot(attempt)) => track.advance(attempt, ""),
-            Some(Event::Progress(progress)) => match &progress.attempt {
-                Some(attempt) => track.advance(attempt, &progress.message),
-                None => Vec::new(),
-            },
+            Some(Event::Snapshot(attempt)) => track.snapshot(attempt),
+            Some(Event::Progress(progress)) => track.progress(progress),
             Some(Event::Bookmark(_)) | None => Vec::new(),
         };
         match &mut self.style {
@@ -109,11 +106,16 @@ impl<'a> View<'a> {
     /// verdict when it came; a script finds them in the last lines.
     pub(crate) fn end(mut self) -> io::Result<Vec<RebootAttempt>> {
         self.still();
+        let lines: Vec<String> = self.tracks.iter_mut().flat_map(Track::end).collect();
         let attempts = self.tracks.into_iter().filter_map(Track::into_attempt);
         let attempts: Vec<RebootAttempt> = attempts.collect();
-        if let Style::Json(out) = &mut self.style {
-            for attempt in &attempts {
-                Line::verdict(attempt).write(*out)?;
+        match &mut self.style {
+            Style::Plain(out) => write_lines(*out, &lines)?,
+            Style::Live(live) => live.lines(&lines)?,
+            Style::Json(out) => {
+                for attempt in &attempts {
+                    Line::verdict(attempt).write(*out)?;
+                }
             }
         }
         Ok(attempts)

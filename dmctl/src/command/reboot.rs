@@ -7,6 +7,7 @@ use iothubdm_proto::v1::{
     reboot_request::Start,
 };
 use jiff::Timestamp;
+use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
 use crate::{
@@ -47,11 +48,13 @@ pub(crate) async fn run(
         }
     };
     let attempt = answer.map_err(|status| {
+        // The service explains an error of its own, and then it began nothing.
+        let is_explained = status.get_details_error_info().is_some();
         let problem = Problem::from(status);
-        if problem.exit == Exit::Unavailable {
-            return problem.with_note(unknown);
+        match problem.exit == Exit::Unavailable && !is_explained {
+            true => problem.with_note(unknown),
+            false => problem,
         }
-        problem
     })?;
 
     let name = AttemptName::new(command.device.clone(), id);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use iothubdm_proto::v1::{AttemptState, RebootAttempt, TimelineEntry};
+use iothubdm_proto::v1::{AttemptState, RebootAttempt};
 use jiff::{SignedDuration, Timestamp};
 use owo_colors::OwoColorize as _;
 
@@ -29,33 +29,31 @@ pub(crate) fn heading(attempt: &RebootAttempt, label: Option<&str>) -> Vec<Strin
     }
 }
 
-/// A state that was entered: when by the clock, when since the request, and why.
+/// A state: when by the clock, when since the request, and what happened.
 pub(crate) fn stage(
     attempt: &RebootAttempt,
-    entry: &TimelineEntry,
+    state: AttemptState,
+    time: Option<Timestamp>,
     message: &str,
     label: Option<&str>,
 ) -> String {
-    let time = words::moment(entry.time.as_ref());
     let clock = time.map_or_else(|| "-".to_owned(), words::clock);
     let since = since_request(attempt, time);
-    let state = words::state(entry.state());
-    let state = format!("{state:<STATE_WIDTH$}");
-    let state = match entry.state() == AttemptState::Blocked {
-        true => state.yellow().to_string(),
-        false => state.cyan().to_string(),
+    let name = format!("{:<STATE_WIDTH$}", words::state(state));
+    let name = match state == AttemptState::Blocked {
+        true => name.yellow().to_string(),
+        false => name.cyan().to_string(),
     };
     let message = match message {
-        "" => words::waiting(entry.state()),
+        "" => words::waiting(state),
         message => message,
     };
-    let line = format!(
-        "  {}{}  {:>9}  {state}  {message}",
+    format!(
+        "  {}{}  {:>9}  {name}  {message}",
         labelled(label),
         clock.dimmed(),
         since.dimmed()
-    );
-    line.trim_end().to_owned()
+    )
 }
 
 /// What else is worth knowing of an open attempt: who blocks it, that it is to be cancelled.
@@ -209,22 +207,11 @@ fn labelled(label: Option<&str>) -> String {
     }
 }
 
-/// An attempt as a whole.
-pub(crate) fn whole(attempt: &RebootAttempt) -> Vec<String> {
-    let mut lines = heading(attempt, None);
-    for entry in &attempt.timeline {
-        lines.push(stage(attempt, entry, "", None));
-    }
-    lines.extend(remarks(attempt, None));
-    if words::is_terminal(attempt.state()) {
-        lines.extend(verdict(attempt, None));
-    } else if let Some(deadline) = words::moment(attempt.deadline.as_ref()) {
-        lines.push(format!(
-            "  ends by {} at the latest",
-            words::calendar(deadline)
-        ));
-    }
-    lines
+/// By when an open attempt has to have ended.
+pub(crate) fn deadline(attempt: &RebootAttempt) -> Option<String> {
+    let deadline = words::moment(attempt.deadline.as_ref())?;
+    (!words::is_terminal(attempt.state()))
+        .then(|| format!("  ends by {} at the latest", words::calendar(deadline)))
 }
 
 #[cfg(test)]
@@ -259,7 +246,8 @@ mod tests {
     #[test]
     fn a_clock_that_is_behind_is_shown_as_it_is() {
         let attempt = attempt(&[(AttemptState::Accepted, -200)]);
-        let line = stage(&attempt, &attempt.timeline[0], "accepted", None);
+        let time = words::moment(attempt.state_time.as_ref());
+        let line = stage(&attempt, attempt.state(), time, "accepted", None);
         check(&line, "  03:41:06Z     -0.2 s  ACCEPTED     accepted");
     }
 
