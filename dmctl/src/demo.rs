@@ -70,6 +70,9 @@ pub(crate) async fn run(
     };
     children.stop().await;
 
+    if matches!(outcome, Ok(Exit::Interrupted)) {
+        terminal.remark("interrupted; everything that was started has ended")?;
+    }
     if !matches!(outcome, Ok(Exit::Success | Exit::Interrupted)) {
         let folder = folder.keep();
         terminal.remark(&format!("logs and settings are in {}", folder.display()))?;

@@ -105,7 +105,9 @@ impl<'a> View<'a> {
     /// Ends the view, and returns the attempts as they were last seen. A person has seen each
     /// verdict when it came; a script finds them in the last lines.
     pub(crate) fn end(mut self) -> io::Result<Vec<RebootAttempt>> {
-        self.still();
+        if let Style::Live(live) = &mut self.style {
+            live.moving(Vec::new());
+        }
         let lines: Vec<String> = self.tracks.iter_mut().flat_map(Track::end).collect();
         let attempts = self.tracks.into_iter().filter_map(Track::into_attempt);
         let attempts: Vec<RebootAttempt> = attempts.collect();
@@ -119,13 +121,6 @@ impl<'a> View<'a> {
             }
         }
         Ok(attempts)
-    }
-
-    /// Takes away what moves.
-    pub(crate) fn still(&mut self) {
-        if let Style::Live(live) = &mut self.style {
-            live.moving(Vec::new());
-        }
     }
 }
 

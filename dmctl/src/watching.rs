@@ -59,20 +59,14 @@ pub(crate) async fn watch(
                 view.tick(Timestamp::now());
                 continue;
             }
-            () = &mut interrupt => {
-                view.still();
-                return Ok(Watched::Interrupted);
-            }
+            () = &mut interrupt => return Ok(Watched::Interrupted),
         };
         match step {
             Some((index, Ok(Step::Event(event)))) => view.event(index, &event)?,
             Some((index, Ok(Step::Interrupted { status, pause }))) => {
                 view.interrupted(index, &status, pause)?;
             }
-            Some((_, Err(status))) => {
-                view.still();
-                return Err(Problem::from(status));
-            }
+            Some((_, Err(status))) => return Err(Problem::from(status)),
             None => return Ok(Watched::Ended(view.end()?)),
         }
     }

@@ -266,7 +266,7 @@ fn gateway_config(folder: &Path, hub: &HubReady, password: &str) -> anyhow::Resu
             .with_context(|| format!("find {} in the emulator's ready file", actor.id))?;
         text += &format!(
             "\n[[device]]\nid = {}\nconnection_string = {}\nsettle = \"1s\"\n\
-             go_down_limit = \"3s\"\nreturn_limit = \"30s\"\nverify_limit = \"15s\"\n\
+             go_down_limit = \"4s\"\nreturn_limit = \"30s\"\nverify_limit = \"15s\"\n\
              [device.mqtt]\npassword = {}\n",
             quoted(actor.id),
             quoted(connection),

@@ -49,8 +49,18 @@ impl Live {
     }
 }
 
+impl Drop for Live {
+    /// Leaves no line behind that has stopped moving.
+    fn drop(&mut self) {
+        // A terminal that is gone needs no tidying.
+        let _ = self.screen.clear();
+        self.moving(Vec::new());
+    }
+}
+
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner:.cyan} {wide_msg}")
+    // Not padded to the full width: the echo of Ctrl-C would wrap, and the line could not be cleared.
+    ProgressStyle::with_template("{spinner:.cyan} {msg}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
         .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ")
 }
