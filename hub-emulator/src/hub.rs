@@ -17,6 +17,7 @@ use iot_hub::identity::{DeviceId, ModuleId};
 use iot_hub::topic::HubTopic;
 use iot_hub::twin::Twin;
 
+pub(crate) use self::bulk::MAX_BULK;
 pub use self::call_log::{MethodOutcome, MethodRecord};
 pub(crate) use self::calls::{CallId, MethodAnswer, NotCallable};
 pub(crate) use self::identity::{Identity, IdentityRequest, Keys, Status};
@@ -24,6 +25,7 @@ pub(crate) use self::session::Grant;
 pub use self::telemetry::Telemetry;
 pub(crate) use self::twins::TwinChange;
 
+mod bulk;
 mod call_log;
 mod calls;
 mod identity;

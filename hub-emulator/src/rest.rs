@@ -28,6 +28,7 @@ use crate::door::Door;
 use crate::faults::Operation;
 use crate::switchboard::Switchboard;
 
+mod bulk;
 mod call;
 mod methods;
 mod parameters;
@@ -116,6 +117,7 @@ async fn perform(
     let headers = &parts.headers;
     match call {
         Call::ListDevices => registry::list(switchboard, parameters.get("top")),
+        Call::BulkIdentities => bulk::bulk(switchboard, &body),
         Call::ListModules(id) => registry::list_modules(switchboard, id),
         Call::GetIdentity(id) => registry::get(switchboard, id),
         Call::PutIdentity(id) => registry::put(switchboard, id, headers, &body),

@@ -13,6 +13,7 @@ use crate::policies::Permission;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     ListDevices,
+    BulkIdentities,
     ListModules(EntityId),
     GetIdentity(EntityId),
     PutIdentity(EntityId),
@@ -46,7 +47,13 @@ impl Call {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
 
         let found = match segments.as_slice() {
-            ["devices"] => pick(method, [(Method::GET, Self::ListDevices)]),
+            ["devices"] => pick(
+                method,
+                [
+                    (Method::GET, Self::ListDevices),
+                    (Method::POST, Self::BulkIdentities),
+                ],
+            ),
             ["devices", "query"] if method == Method::POST => Some(Self::Query),
             ["devices", device] => identity(method, entity(device, None)?),
             ["devices", device, "modules"] => pick(
@@ -98,7 +105,9 @@ impl Call {
             | Self::GetIdentity(_)
             | Self::DeviceStatistics
             | Self::ServiceStatistics => Permission::RegistryRead,
-            Self::PutIdentity(_) | Self::DeleteIdentity(_) => Permission::RegistryWrite,
+            Self::BulkIdentities | Self::PutIdentity(_) | Self::DeleteIdentity(_) => {
+                Permission::RegistryWrite
+            }
             Self::GetTwin(_)
             | Self::PatchTwin(_)
             | Self::ReplaceTwin(_)
@@ -111,6 +120,7 @@ impl Call {
     pub(crate) fn operation(&self) -> Operation {
         match self {
             Self::ListDevices
+            | Self::BulkIdentities
             | Self::ListModules(_)
             | Self::GetIdentity(_)
             | Self::PutIdentity(_)
@@ -129,6 +139,7 @@ impl Call {
         match self {
             Self::InvokeMethod(_) => ErrorStyle::Nested,
             Self::ListDevices
+            | Self::BulkIdentities
             | Self::ListModules(_)
             | Self::GetIdentity(_)
             | Self::PutIdentity(_)

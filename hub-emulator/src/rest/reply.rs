@@ -51,6 +51,11 @@ impl Reply {
         }
     }
 
+    /// Changes the status.
+    pub(super) fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
     /// Adds a header. A value that HTTP cannot carry is left out.
     pub(super) fn with_header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
