@@ -50,3 +50,4 @@ mod ready;
 mod rest;
 mod switchboard;
 mod tls;
+mod websocket;

@@ -1,9 +1,9 @@
-//! The devices' front door: MQTT 3.1.1 over TLS.
+//! The devices' front door: MQTT 3.1.1 over TLS, or over a [WebSocket](crate::websocket).
 //!
 //! ```text
-//! TLS ─► CONNECT (admission) ─► CONNACK ─► packets (connection) ─► switchboard
-//!                                              ▲                        │
-//!                                              └────── messages ◄───────┘
+//! TLS ───────┬─► CONNECT (admission) ─► CONNACK ─► packets (connection) ─► switchboard
+//! WebSocket ─┘                                         ▲                        │
+//!                                                      └────── messages ◄───────┘
 //! ```
 
 use std::sync::Arc;
@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use mqtt_wire::{ConnAck, ConnectReturnCode, Error, Packet, ServerCodec};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
-use tokio_rustls::server::TlsStream;
 use tokio_util::codec::Framed;
 
 use self::admission::{Admission, Rejection};
@@ -27,19 +26,28 @@ mod publish;
 
 /// The largest packet: a message of 256 KiB with its topic, which counts towards them, and some
 /// bytes around it.
-const MAX_PACKET: usize = 256 * 1024 + 1024;
+pub(crate) const MAX_PACKET: usize = 256 * 1024 + 1024;
 /// A client that has not introduced itself by then is gone or means no good.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
-type Packets = Framed<TlsStream<TcpStream>, ServerCodec>;
+/// What MQTT's bytes travel in.
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> ByteStream for T {}
+
+type Packets = Framed<Box<dyn ByteStream>, ServerCodec>;
 
 /// Serves devices.
 pub(crate) async fn serve(door: Door) {
-    door.serve(|meters| &mut meters.mqtt_connections, serve_connection)
-        .await;
+    door.serve(
+        |meters| &mut meters.mqtt_connections,
+        |stream, switchboard| serve_connection(Box::new(stream), switchboard),
+    )
+    .await;
 }
 
-async fn serve_connection(stream: TlsStream<TcpStream>, switchboard: Arc<Switchboard>) {
+/// Serves one device, whatever its bytes come in.
+pub(crate) async fn serve_connection(stream: Box<dyn ByteStream>, switchboard: Arc<Switchboard>) {
     let mut packets = Framed::new(stream, ServerCodec::new(MAX_PACKET));
     let connect = match timeout(CONNECT_LIMIT, packets.next()).await {
         Ok(Some(Ok(Packet::Connect(connect)))) => connect,

@@ -3,15 +3,18 @@
 //! ```text
 //! request ─► Call::parse ─► api-version ─► token ─► faults ─► body ─► handler ─► reply
 //! ```
+//!
+//! Devices may come in here too, as a [WebSocket](crate::websocket).
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -23,10 +26,11 @@ use self::call::{Call, ErrorStyle};
 use self::parameters::Parameters;
 pub(crate) use self::reply::new_tracking;
 use self::reply::{Failure, Reply};
-use crate::auth;
 use crate::door::Door;
 use crate::faults::Operation;
 use crate::switchboard::Switchboard;
+use crate::websocket::{self, Handover};
+use crate::{auth, mqtt};
 
 mod bulk;
 mod call;
@@ -47,22 +51,33 @@ const HEADER_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
 /// Serves the REST API.
 pub(crate) async fn serve(door: Door) {
     let app = Router::new()
+        .route(websocket::PATH, any(websocket::upgrade))
         .fallback(answer)
         .with_state(Arc::clone(&door.switchboard));
     door.serve(
         |meters| &mut meters.http_connections,
-        move |stream, _| serve_connection(stream, app.clone()),
+        move |stream, switchboard| serve_connection(stream, switchboard, app.clone()),
     )
     .await;
 }
 
-async fn serve_connection(stream: TlsStream<TcpStream>, app: Router) {
+async fn serve_connection(
+    stream: TlsStream<TcpStream>,
+    switchboard: Arc<Switchboard>,
+    app: Router,
+) {
+    let (handover, mut websocket) = Handover::new();
+    let app = app.layer(Extension(handover));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_LIMIT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+        .with_upgrades();
     if let Err(error) = connection.await {
         tracing::debug!(%error, "connection ended");
+    }
+    if let Some(socket) = websocket.recv().await {
+        mqtt::serve_connection(Box::new(websocket::into_bytes(socket)), switchboard).await;
     }
 }
 

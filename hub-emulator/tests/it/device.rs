@@ -18,6 +18,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -96,15 +97,34 @@ pub(crate) async fn dial_as(
     name: &'static str,
     versions: &[&'static SupportedProtocolVersion],
 ) -> TlsStream<TcpStream> {
+    let config = ClientConfig::builder_with_protocol_versions(versions)
+        .with_root_certificates(roots(emulator))
+        .with_no_client_auth();
+    dial_with(emulator.mqtt_port(), name, config).await
+}
+
+/// A TLS stream to the emulator's HTTPS port.
+pub(crate) async fn dial_https(emulator: &Emulator) -> TlsStream<TcpStream> {
+    let config = ClientConfig::builder()
+        .with_root_certificates(roots(emulator))
+        .with_no_client_auth();
+    dial_with(emulator.https_port(), "localhost", config).await
+}
+
+/// What a client trusts that was pointed at the emulator's certificate.
+pub(crate) fn roots(emulator: &Emulator) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from_pem_slice(emulator.ca_pem().as_bytes());
     roots.add(authority.unwrap()).unwrap();
-    let config = ClientConfig::builder_with_protocol_versions(versions)
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let socket = TcpStream::connect(("127.0.0.1", emulator.mqtt_port()))
-        .await
-        .unwrap();
+    roots
+}
+
+pub(crate) async fn dial_with(
+    port: u16,
+    name: &'static str,
+    config: ClientConfig,
+) -> TlsStream<TcpStream> {
+    let socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     socket.set_nodelay(true).unwrap();
     let name = ServerName::try_from(name).unwrap();
     TlsConnector::from(Arc::new(config))
@@ -113,9 +133,14 @@ pub(crate) async fn dial_as(
         .unwrap()
 }
 
+/// What a device's packets travel in.
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+
 /// A connected device.
 pub(crate) struct Device {
-    packets: Framed<TlsStream<TcpStream>, Codec>,
+    packets: Framed<Box<dyn ByteStream>, Codec>,
     last_packet_id: u16,
     last_rid: u32,
     pub(crate) session_present: bool,
@@ -134,11 +159,19 @@ impl Device {
         emulator: &Emulator,
         credentials: &Credentials,
     ) -> Result<Self, ConnectReturnCode> {
+        Self::connect_over(Box::new(dial(emulator).await), credentials).await
+    }
+
+    /// The same over a stream that the test has opened.
+    pub(crate) async fn connect_over(
+        stream: Box<dyn ByteStream>,
+        credentials: &Credentials,
+    ) -> Result<Self, ConnectReturnCode> {
         let codec = Codec {
             max_incoming_size: 300_000,
             max_outgoing_size: 300_000,
         };
-        let mut packets = Framed::new(dial(emulator).await, codec);
+        let mut packets = Framed::new(stream, codec);
         let mut connect = Connect::new(&credentials.client_id);
         connect.set_login(&credentials.username, &credentials.password);
         connect.clean_session = credentials.clean_session;

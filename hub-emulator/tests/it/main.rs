@@ -20,3 +20,5 @@ mod service;
 mod tool;
 #[cfg(test)]
 mod twins;
+#[cfg(test)]
+mod websocket;
