@@ -19,21 +19,26 @@
 //! - **Always an end.** Every state has a limit, and the limits go on over a restart.
 
 mod clock;
+mod desired;
 mod finish;
 mod intake;
+mod live;
 mod methods;
 mod phases;
 mod settings;
+mod start;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod verify;
+mod watch;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use clock::Now;
-use intake::Desired;
+use desired::Desired;
 use iot_hub::reboot::{Blocker, Mode, Report, RequestId, State};
-use phases::Live;
+use live::Live;
 use serde_json::{Map, Value};
 pub use settings::Settings;
 use survey::Survey;

@@ -7,12 +7,11 @@ use iot_hub::reboot::{
     RequestId, State,
 };
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value};
 
 use super::{
     Answer, Call, Engine, Out,
+    live::Live,
     methods::{accepted, blocked, refusal_of, refused},
-    phases::Live,
     settings::START_LIMIT,
     survey::{Findings, Purpose},
 };
@@ -24,22 +23,13 @@ use crate::{
 /// A request that is not an attempt yet. It is in memory alone: whoever sent it has no answer.
 #[derive(Debug, Clone)]
 pub(super) struct Intake {
-    id: RequestId,
-    call: RebootCall,
-    origin: Origin,
+    pub(super) id: RequestId,
+    pub(super) call: RebootCall,
+    pub(super) origin: Origin,
     /// The caller knows of request ids.
-    named: bool,
+    pub(super) named: bool,
     /// Who waits for an answer.
-    rids: Vec<String>,
-}
-
-/// A queued request in the desired properties.
-#[derive(Debug, Clone)]
-pub(super) struct Desired {
-    id: RequestId,
-    call: RebootCall,
-    /// When to look at it again, on the monotonic clock.
-    pub(super) retry_at: Duration,
+    pub(super) rids: Vec<String>,
 }
 
 impl Intake {
@@ -236,87 +226,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn on_desired(&mut self, request: Option<&Map<String, Value>>, out: &mut Out) {
-        self.desired = None;
-        let Some(request) = request else { return };
-        let call = match RebootCall::from_payload(&Value::Object(request.clone())) {
-            Ok(call) => call,
-            Err(error) => {
-                tracing::warn!(%error, "ignored a queued request that breaks the contract");
-                return;
-            }
-        };
-        let Some(id) = call.request_id else {
-            tracing::warn!("ignored a queued request without a requestId");
-            return;
-        };
-        if self.known(id).is_none() && !self.joins_queued(id) {
-            let retry_at = self.now.mono;
-            self.desired = Some(Desired { id, call, retry_at });
-            self.advance_desired(out);
-        }
-    }
-
-    fn joins_queued(&self, id: RequestId) -> bool {
-        self.survey.as_ref().is_some_and(
-            |survey| matches!(&survey.purpose, Purpose::Intake(intake) if intake.id == id),
-        )
-    }
-
-    /// Turns a queued request into an attempt as soon as nothing is in its way.
-    pub(super) fn advance_desired(&mut self, out: &mut Out) {
-        if self.holder().is_some() {
-            if let Some(desired) = &mut self.desired {
-                desired.retry_at = self.now.mono + self.settings.block_interval;
-            }
-            return;
-        }
-        let Some(desired) = self
-            .desired
-            .take_if(|desired| desired.retry_at <= self.now.mono)
-        else {
-            return;
-        };
-        let intake = Intake {
-            id: desired.id,
-            call: desired.call.clone(),
-            origin: Origin::Desired,
-            named: true,
-            rids: Vec::new(),
-        };
-        if desired.call.deadline.is_some_and(|at| at <= self.now.wall) {
-            return self.end_unbegun(&intake.report(State::Expired, self.now), None, out);
-        }
-        match self.refuses(&intake) {
-            Some(refusal) => self.refuse_desired(&intake, &refusal, out),
-            None => self.take_in(intake, out),
-        }
-    }
-
-    /// Rejects a queued request, or waits where waiting helps.
-    fn refuse_desired(&mut self, intake: &Intake, refusal: &Refusal, out: &mut Out) {
-        let passes = matches!(
-            refusal.code,
-            RefusalCode::Busy
-                | RefusalCode::Unreachable
-                | RefusalCode::Cooldown
-                | RefusalCode::Looping
-                | RefusalCode::Internal
-        );
-        if passes {
-            self.desired = Some(Desired {
-                id: intake.id,
-                call: intake.call.clone(),
-                retry_at: self.now.mono + self.settings.block_interval,
-            });
-        } else {
-            let report = intake.report(State::Rejected, self.now);
-            self.end_unbegun(&report, Some(refusal), out);
-        }
-    }
-
     /// The request that holds the device.
-    fn holder(&self) -> Option<RequestId> {
+    pub(super) fn holder(&self) -> Option<RequestId> {
         let surveyed = match self.survey.as_ref().map(|survey| &survey.purpose) {
             Some(Purpose::Intake(intake)) => Some(intake.id),
             Some(Purpose::Start) | None => None,
@@ -333,23 +244,6 @@ impl Engine {
             None => call
                 .not_before
                 .map_or(self.now.wall, |at| at.max(self.now.wall)),
-        }
-    }
-}
-
-impl Intake {
-    fn report(&self, state: State, now: super::Now) -> AttemptReport {
-        AttemptReport {
-            request_id: self.id,
-            state,
-            state_time: now.wall,
-            mode: self.call.mode,
-            reason: self.call.reason.clone(),
-            origin: self.origin,
-            timeline: [(state, now.wall)].into(),
-            error: None,
-            blockers: [].into(),
-            evidence: None,
         }
     }
 }

@@ -1,0 +1,166 @@
+//! What of an open attempt is in memory alone: its clocks, and what is under way.
+
+use std::time::Duration;
+
+use iot_hub::reboot::State;
+
+use super::{Now, Ticket, clock::Stopwatch};
+use crate::{
+    driver::Health,
+    evidence::{Elapsed, Sign},
+    journal::Attempt,
+};
+
+/// How far the wall clock may be off over a restart, for judging uptimes.
+const CLOCK_DOUBT: Duration = Duration::from_secs(24 * 3_600);
+
+/// What of an open attempt is not on disk.
+#[derive(Debug, Clone)]
+pub(super) struct Live {
+    /// In the present state.
+    pub(super) phase: Stopwatch,
+    /// Since the command.
+    pub(super) command: Option<Stopwatch>,
+    pub(super) baseline: Age,
+    /// Found in the journal by this process, past the point of no return.
+    pub(super) marker: bool,
+    pub(super) unanswered: Vec<String>,
+    pub(super) unreported: Unreported,
+    pub(super) next_look: Duration,
+    pub(super) next_health: Duration,
+    pub(super) triggering: Option<Ticket>,
+    pub(super) observing: Option<Ticket>,
+    /// There was a reason to look while a look was under way.
+    pub(super) look_again: bool,
+    pub(super) checking: Option<Ticket>,
+    /// What the newest observation showed; nothing when it failed.
+    pub(super) sign: Option<Sign>,
+    pub(super) seen: Option<Seen>,
+    pub(super) health: Option<Health>,
+    /// Since when the device has been present and not unhealthy.
+    pub(super) steady: Option<Duration>,
+    /// When it was last seen in its new boot.
+    pub(super) seen_well: Option<Duration>,
+    /// When it last passed its health check.
+    pub(super) healthy: Option<Duration>,
+}
+
+/// The newest observation, for a person.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) method: &'static str,
+    pub(super) after: String,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Age {
+    /// Taken by this process.
+    Known(Duration),
+    /// Taken by an earlier process, so long before this one by the wall clock.
+    Inherited { since: Duration, before: Duration },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unreported {
+    Nothing,
+    /// The report that this step ends with.
+    Coming,
+    Seq(u64),
+}
+
+impl Live {
+    pub(super) fn begin(now: Now) -> Self {
+        Self {
+            phase: Stopwatch::begin(now),
+            command: None,
+            baseline: Age::Known(now.mono),
+            marker: false,
+            unanswered: Vec::new(),
+            unreported: Unreported::Nothing,
+            next_look: now.mono,
+            next_health: now.mono,
+            triggering: None,
+            observing: None,
+            look_again: false,
+            checking: None,
+            sign: None,
+            seen: None,
+            health: None,
+            steady: None,
+            seen_well: None,
+            healthy: None,
+        }
+    }
+
+    /// Takes up an attempt of an earlier process. Whether that one answered is not known, and
+    /// whoever asked would have asked again by now.
+    pub(super) fn resume(attempt: &Attempt, seq: u64, now: Now) -> Self {
+        let report = &attempt.report;
+        let began = report.timeline.get(&State::Rebooting);
+        Self {
+            phase: Stopwatch::resume(report.state_time, now),
+            command: began.map(|at| Stopwatch::resume(*at, now)),
+            baseline: Age::Inherited {
+                since: now.mono,
+                before: attempt
+                    .baseline_time
+                    .map_or(Duration::MAX, |at| now.since(at) + CLOCK_DOUBT),
+            },
+            marker: report.state.is_past_no_return(),
+            unreported: if report.state == State::Accepted {
+                Unreported::Seq(seq)
+            } else {
+                Unreported::Nothing
+            },
+            ..Self::begin(now)
+        }
+    }
+
+    pub(super) fn on_answer_acked(&mut self, rid: &str) {
+        self.unanswered.retain(|unanswered| unanswered != rid);
+    }
+
+    pub(super) fn on_reporting(&mut self, seq: u64) {
+        if self.unreported == Unreported::Coming {
+            self.unreported = Unreported::Seq(seq);
+        }
+    }
+
+    pub(super) fn on_report_acked(&mut self, acked: u64) {
+        if matches!(self.unreported, Unreported::Seq(seq) if seq <= acked) {
+            self.unreported = Unreported::Nothing;
+        }
+    }
+
+    pub(super) fn look_now(&mut self, now: Now) {
+        self.next_look = now.mono;
+        self.look_again = true;
+    }
+
+    pub(super) fn is_acknowledged(&self) -> bool {
+        self.unanswered.is_empty() && self.unreported == Unreported::Nothing
+    }
+
+    /// Present, and nothing contradicts that it rebooted.
+    pub(super) fn is_back(&self) -> bool {
+        matches!(self.sign, Some(Sign::Rebooted(_) | Sign::Silent))
+    }
+
+    pub(super) fn since_baseline(&self, now: Now) -> Elapsed {
+        match self.baseline {
+            Age::Known(taken) => Elapsed::exactly(now.mono.saturating_sub(taken)),
+            Age::Inherited { since, before } => {
+                let at_least = now.mono.saturating_sub(since);
+                Elapsed {
+                    at_least,
+                    at_most: before.saturating_add(at_least),
+                }
+            }
+        }
+    }
+
+    pub(super) fn since_command(&self, now: Now) -> Duration {
+        self.command
+            .map_or(Duration::ZERO, |command| command.elapsed(now))
+    }
+}

@@ -1,0 +1,238 @@
+//! An attempt from its acceptance to the command.
+
+use std::collections::BTreeMap;
+
+use iot_hub::reboot::{Blocker, FailureCode, Grade, State};
+
+use super::{
+    DriverStep, Engine, Out, Ticket,
+    clock::Stopwatch,
+    finish::failure,
+    live::{Age, Unreported},
+    survey::{Findings, Purpose},
+};
+use crate::{
+    driver::{DriverError, Order, Triggered},
+    evidence::Sign,
+};
+
+impl Engine {
+    /// Journals the baseline; the command waits for the acknowledgements.
+    pub(super) fn accept(&mut self, findings: Findings, rids: Vec<String>) {
+        let now = self.now;
+        let on_host = self
+            .probe
+            .as_ref()
+            .is_some_and(|probe| probe.restarts_gateway);
+        if let Some(attempt) = &mut self.journal.open {
+            attempt.baseline = Some(findings.baseline);
+            attempt.baseline_time = Some(findings.taken.wall);
+            attempt.on_host = on_host;
+            attempt.report.blockers.clear();
+        }
+        if let Some(live) = &mut self.live {
+            live.baseline = Age::Known(findings.taken.mono);
+            live.unanswered = rids;
+            live.unreported = Unreported::Coming;
+        }
+        self.enter(State::Accepted, now);
+    }
+
+    pub(super) fn conclude_start(
+        &mut self,
+        findings: Result<Findings, DriverError>,
+        out: &mut Out,
+    ) {
+        let Some(attempt) = &self.journal.open else {
+            return;
+        };
+        let retry_at = self.now.mono + self.settings.block_interval;
+        match findings {
+            // It may come back before it is too late to begin.
+            Err(DriverError::Unreachable(_) | DriverError::Failed { .. }) => {}
+            Err(error @ (DriverError::Refused(_) | DriverError::Unsupported(_))) => {
+                let error = failure(FailureCode::PrepareFailed, error.to_string(), false);
+                return self.finish(State::Failed, Some(error), out);
+            }
+            Ok(findings) => match self.objects(&attempt.call, &findings) {
+                None => return self.accept(findings, Vec::new()),
+                Some(refusal) if !refusal.blockers.is_empty() => {
+                    if attempt.report.state != State::Blocked {
+                        self.enter(State::Blocked, self.now);
+                    }
+                    self.set_blockers(refusal.blockers);
+                }
+                Some(refusal) => {
+                    let code = FailureCode::from(refusal.code.name().to_owned());
+                    let error = failure(code, refusal.message, false);
+                    return self.finish(State::Failed, Some(error), out);
+                }
+            },
+        }
+        if let Some(live) = &mut self.live {
+            live.next_look = retry_at;
+        }
+    }
+
+    pub(super) fn set_blockers(&mut self, blockers: BTreeMap<String, Blocker>) {
+        if let Some(attempt) = &mut self.journal.open {
+            attempt.report.blockers = blockers;
+        }
+        if let Some(live) = &mut self.live {
+            live.next_look = self.now.mono + self.settings.block_interval;
+        }
+    }
+
+    pub(super) fn advance_waiting(&mut self, out: &mut Out) {
+        if self.expires(out) {
+            return;
+        }
+        let (Some(attempt), Some(live)) = (&self.journal.open, &self.live) else {
+            return;
+        };
+        let due = attempt.start_at <= self.now.wall && live.next_look <= self.now.mono;
+        if due && self.survey.is_none() {
+            let mode = attempt.call.mode;
+            self.begin_survey(Purpose::Start, mode, out);
+        }
+    }
+
+    pub(super) fn advance_accepted(&mut self, out: &mut Out) {
+        if self.expires(out) {
+            return;
+        }
+        let Some(live) = &self.live else { return };
+        let elapsed = live.phase.elapsed(self.now);
+        let waited = elapsed >= self.settings.ack_limit;
+        if elapsed >= self.settings.answer_grace && (live.is_acknowledged() || waited) {
+            self.enter(State::Preparing, self.now);
+            self.advance_preparing(out);
+        }
+    }
+
+    pub(super) fn advance_preparing(&mut self, out: &mut Out) {
+        if self.expires(out) {
+            return;
+        }
+        let Some(live) = &self.live else { return };
+        // Only a rehearsal waits for its command here.
+        let rehearsing = live.triggering.is_some();
+        if live.phase.elapsed(self.now) >= self.settings.prepare_limit {
+            let seen = match &live.sign {
+                Some(Sign::Absent) | None => "the device cannot be reached",
+                Some(Sign::Silent | Sign::SameBoot | Sign::Rebooted(_)) => {
+                    "preparing took too long"
+                }
+            };
+            let error = failure(FailureCode::PrepareTimeout, seen, true);
+            return self.finish(State::Failed, Some(error), out);
+        }
+        if !rehearsing {
+            self.look_when_due(out);
+        }
+    }
+
+    /// The last look before the command.
+    pub(super) fn on_prepared(&mut self, sign: Sign, boot_id: Option<String>, out: &mut Out) {
+        match sign {
+            Sign::Absent => {}
+            Sign::Rebooted(
+                Grade::UptimeReset | Grade::BootChanged | Grade::Caused | Grade::Healthy,
+            ) => {
+                self.count_unexpected(boot_id);
+                let error = failure(
+                    FailureCode::UnexpectedBoot,
+                    "the device booted by itself before the command",
+                    true,
+                );
+                self.finish(State::Failed, Some(error), out);
+            }
+            Sign::Silent | Sign::SameBoot | Sign::Rebooted(Grade::Claimed | Grade::Returned) => {
+                self.command(out);
+            }
+        }
+    }
+
+    /// The point of no return. The journal of this step says so before the command leaves.
+    pub(super) fn command(&mut self, out: &mut Out) {
+        let now = self.now;
+        let Some(attempt) = &self.journal.open else {
+            return;
+        };
+        let order = Order {
+            id: attempt.report.request_id,
+            mode: attempt.call.mode,
+            force: attempt.call.force,
+            dry_run: attempt.call.dry_run,
+            reason: attempt.call.reason.clone(),
+        };
+        if !order.dry_run {
+            self.enter(State::Rebooting, now);
+            self.journal.started_reboot_time = Some(now.wall);
+            self.journal.counters.total += 1;
+        }
+        let ticket = self.ask(DriverStep::Trigger(order), out);
+        if let Some(live) = &mut self.live {
+            live.triggering = Some(ticket);
+            live.command = Some(Stopwatch::begin(now));
+            live.sign = None;
+            live.next_look = now.mono + self.settings.observe_interval;
+        }
+    }
+
+    pub(super) fn on_triggered(
+        &mut self,
+        ticket: Ticket,
+        result: Result<Triggered, DriverError>,
+        out: &mut Out,
+    ) {
+        let now = self.now;
+        let Some(live) = self
+            .live
+            .as_mut()
+            .filter(|live| live.triggering == Some(ticket))
+        else {
+            return;
+        };
+        live.triggering = None;
+        live.next_look = now.mono;
+        let Some(attempt) = &mut self.journal.open else {
+            return;
+        };
+        // Once the device went down the evidence knows better than the line it was told over.
+        let undecided = matches!(attempt.report.state, State::Preparing | State::Rebooting);
+        let refused = |error: String| failure(FailureCode::TriggerFailed, error, true);
+        match result {
+            Ok(_) if attempt.call.dry_run => self.end_rehearsal(out),
+            Ok(Triggered::Acknowledged) => attempt.claimed = true,
+            Ok(Triggered::Unacknowledged) => {}
+            Ok(Triggered::Rehearsed) if undecided => {
+                let error = refused("the driver only rehearsed it".into());
+                self.finish(State::Failed, Some(error), out);
+            }
+            Err(DriverError::Failed { doing, message }) if !attempt.call.dry_run => {
+                // It is not certain that the command did not arrive.
+                attempt.trigger_problem = Some(format!("{doing}: {message}"));
+            }
+            Err(error) if undecided => {
+                self.finish(State::Failed, Some(refused(error.to_string())), out);
+            }
+            Ok(Triggered::Rehearsed) | Err(_) => {}
+        }
+    }
+
+    /// Ends an attempt that has certainly not begun when it must have.
+    pub(super) fn expires(&mut self, out: &mut Out) -> bool {
+        let start_by = self.journal.open.as_ref().map(|attempt| attempt.start_by);
+        let expired = start_by.is_some_and(|at| at <= self.now.wall);
+        if expired {
+            let error = failure(
+                FailureCode::DeadlineExceeded,
+                "the deadline passed before the reboot could begin",
+                true,
+            );
+            self.finish(State::Expired, Some(error), out);
+        }
+        expired
+    }
+}

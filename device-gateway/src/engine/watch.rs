@@ -1,0 +1,259 @@
+//! An attempt after its command: the device is watched until it is back, or too late.
+
+use std::time::Duration;
+
+use iot_hub::reboot::{Evidence, FailureCode, Grade, State};
+
+use super::{DriverStep, Engine, Out, Ticket, finish::failure, live::Seen};
+use crate::{
+    driver::{DriverError, Observation},
+    evidence::{Cause, Sign, grade},
+    journal::Attempt,
+};
+
+/// The longest pause between two looks at a device that reboots.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+impl Engine {
+    pub(super) fn advance_command(&mut self, out: &mut Out) {
+        let Some(attempt) = &self.journal.open else {
+            return;
+        };
+        if attempt.call.deadline.is_some_and(|at| at <= self.now.wall) {
+            let error = failure(
+                FailureCode::DeadlineExceeded,
+                "the deadline passed and the device is not back in a new boot",
+                true,
+            );
+            return self.finish(State::Lost, Some(error), out);
+        }
+        if self.never_went_down(out) {
+            return;
+        }
+        let gone = self.live.as_ref().map(|live| live.since_command(self.now));
+        if gone >= Some(self.settings.return_limit) {
+            let error = failure(FailureCode::NoReturn, "the device did not come back", true);
+            return self.finish(State::Lost, Some(error), out);
+        }
+        self.look_when_due(out);
+    }
+
+    /// Ends an attempt whose device is present, in the boot of the baseline, when it is too late.
+    pub(super) fn never_went_down(&mut self, out: &mut Out) -> bool {
+        let (Some(attempt), Some(live)) = (&self.journal.open, &self.live) else {
+            return false;
+        };
+        let present = matches!(live.sign, Some(Sign::SameBoot | Sign::Silent));
+        let verifying = attempt.report.state == State::Verifying;
+        let same = present && !(verifying && live.sign == Some(Sign::Silent));
+        if !same || live.since_command(self.now) < self.settings.go_down_limit {
+            return false;
+        }
+        let error = match &attempt.trigger_problem {
+            Some(problem) => failure(FailureCode::TriggerFailed, problem.clone(), true),
+            None if attempt.on_host && live.marker => failure(
+                FailureCode::AgentRestarted,
+                "the gateway was restarted and its host was not",
+                true,
+            ),
+            None => failure(
+                FailureCode::NoShutdown,
+                "the device is still in the boot of before",
+                true,
+            ),
+        };
+        self.finish(State::Failed, Some(error), out);
+        true
+    }
+
+    pub(super) fn look_when_due(&mut self, out: &mut Out) {
+        let Some(live) = &self.live else { return };
+        let due = live.next_look <= self.now.mono && live.observing.is_none();
+        let baseline = self
+            .journal
+            .open
+            .as_ref()
+            .and_then(|attempt| attempt.baseline.clone());
+        if let (true, Some(baseline)) = (due, baseline) {
+            let ticket = self.ask(DriverStep::Observe(baseline), out);
+            if let Some(live) = &mut self.live {
+                live.observing = Some(ticket);
+                live.look_again = false;
+            }
+        }
+    }
+
+    pub(super) fn on_observed(
+        &mut self,
+        ticket: Ticket,
+        result: Result<Observation, DriverError>,
+        out: &mut Out,
+    ) {
+        let now = self.now;
+        let interval = self.settings.observe_interval;
+        let Some(live) = self
+            .live
+            .as_mut()
+            .filter(|live| live.observing == Some(ticket))
+        else {
+            return;
+        };
+        let Some(attempt) = &mut self.journal.open else {
+            return;
+        };
+        live.observing = None;
+        let pause = (live.phase.elapsed(now) / 20)
+            .min(LONGEST_PAUSE)
+            .max(interval);
+        live.next_look = if live.look_again {
+            now.mono
+        } else {
+            now.mono + pause
+        };
+        let observation = match result {
+            Ok(mut observation) => {
+                // What a driver has forgotten is remembered here.
+                observation.was_absent |= attempt.was_absent;
+                observation
+            }
+            Err(DriverError::Unreachable(why)) => absent(why),
+            Err(
+                DriverError::Refused(_) | DriverError::Unsupported(_) | DriverError::Failed { .. },
+            ) => {
+                live.sign = None;
+                live.steady = None;
+                return;
+            }
+        };
+        let Some(baseline) = &attempt.baseline else {
+            return;
+        };
+        let cause = Cause {
+            id: attempt.report.request_id,
+            journal_marker: attempt.on_host && live.marker,
+        };
+        let sign = grade(baseline, &observation, live.since_baseline(now), cause);
+        live.sign = Some(sign);
+        if observation.present {
+            live.seen = Some(Seen {
+                method: observation.method,
+                after: text_of(&observation.detail, observation.boot_id.as_deref()),
+            });
+        }
+        match attempt.report.state {
+            State::Preparing => self.on_prepared(sign, observation.boot_id, out),
+            State::Rebooting | State::Down | State::Verifying => {
+                self.on_sign(sign, &observation);
+            }
+            State::Pending
+            | State::Dispatching
+            | State::Scheduled
+            | State::Blocked
+            | State::Accepted
+            | State::Succeeded
+            | State::Failed
+            | State::Cancelled
+            | State::Rejected
+            | State::Expired
+            | State::Lost => {}
+        }
+    }
+
+    pub(super) fn on_sign(&mut self, sign: Sign, observation: &Observation) {
+        let now = self.now;
+        let (Some(attempt), Some(live)) = (&mut self.journal.open, &mut self.live) else {
+            return;
+        };
+        let verifying = attempt.report.state == State::Verifying;
+        match sign {
+            Sign::Absent => {
+                live.steady = None;
+                attempt.was_absent = true;
+                if attempt.report.state == State::Rebooting {
+                    self.enter(State::Down, now);
+                }
+            }
+            Sign::Silent if verifying => live.seen_well = Some(now.mono),
+            Sign::Silent => {}
+            Sign::SameBoot => {
+                // Whatever looked like a return was none.
+                live.steady = None;
+                attempt.report.evidence = None;
+            }
+            Sign::Rebooted(proved) => {
+                let before = attempt.baseline.as_ref();
+                let evidence = Evidence {
+                    grade: proved,
+                    method: observation.method.to_owned(),
+                    before: before.map_or_else(String::new, |baseline| {
+                        text_of(&baseline.detail, baseline.boot_id.as_deref())
+                    }),
+                    after: text_of(&observation.detail, observation.boot_id.as_deref()),
+                };
+                let stronger = attempt
+                    .report
+                    .evidence
+                    .as_ref()
+                    .is_none_or(|e| e.grade < proved);
+                if stronger {
+                    attempt.report.evidence = Some(evidence);
+                }
+                live.seen_well = Some(now.mono);
+                let boot = observation.boot_id.clone();
+                let again = match (&attempt.new_boot_id, &boot) {
+                    (Some(first), Some(boot)) => first != boot,
+                    (_, _) => false,
+                };
+                if boot.is_some() {
+                    attempt.new_boot_id.clone_from(&boot);
+                }
+                attempt.boot_seen.get_or_insert(now.wall);
+                if again {
+                    live.steady = None;
+                }
+                if again {
+                    self.count_unexpected(boot);
+                } else if !verifying {
+                    self.note_boot(boot);
+                    self.enter(State::Verifying, now);
+                } else if boot.is_some() {
+                    self.journal.boot_id = boot;
+                }
+            }
+        }
+    }
+
+    pub(super) fn claim(&self, attempt: &Attempt) -> Option<Evidence> {
+        let seen = self.live.as_ref()?.seen.as_ref()?;
+        let baseline = attempt.baseline.as_ref()?;
+        attempt.claimed.then(|| Evidence {
+            grade: Grade::Claimed,
+            method: seen.method.to_owned(),
+            before: text_of(&baseline.detail, baseline.boot_id.as_deref()),
+            after: seen.after.clone(),
+        })
+    }
+}
+
+fn absent(why: String) -> Observation {
+    Observation {
+        present: false,
+        was_absent: true,
+        boot_id: None,
+        uptime: None,
+        boot_count: None,
+        caused_by: None,
+        method: "reachability",
+        detail: why,
+    }
+}
+
+/// A device's own words for a person, short enough for a twin.
+fn text_of(detail: &str, boot_id: Option<&str>) -> String {
+    let text = if detail.is_empty() {
+        boot_id.unwrap_or_default()
+    } else {
+        detail
+    };
+    text.chars().take(128).collect()
+}
