@@ -9,10 +9,10 @@
 //! A write that has returned is on disk. Calls block, and are made on a thread that may.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use iot_hub::identity::DeviceId;
@@ -33,10 +33,15 @@ const OUTBOX: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("outbox");
 const FILE: &str = "gateway.redb";
 
 /// The gateway's memory.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Storage {
-    database: Arc<Database>,
+    opener: Arc<Opener>,
+    /// The open file. After a failure it is closed, for its library trusts nothing of it any more;
+    /// the next use opens it again, and finds the newest synced transaction.
+    database: Arc<Mutex<Option<Database>>>,
 }
+
+type Opener = dyn Fn() -> Result<Database, redb::Error> + Send + Sync;
 
 /// What is on disk of one device.
 #[derive(Debug, Default)]
@@ -62,12 +67,13 @@ pub enum StorageError {
         source: io::Error,
     },
     /// The file cannot be opened.
-    #[error("open {path}: {message}")]
+    #[error("open {path}")]
     Open {
         /// The file.
         path: PathBuf,
         /// Why not.
-        message: String,
+        #[source]
+        source: Box<Self>,
     },
     /// A document in it cannot be understood.
     #[error("read the {table} of {device}")]
@@ -99,32 +105,32 @@ impl Storage {
             source,
         })?;
         let path = folder.join(FILE);
-        // A damaged file can make the library panic, and must not take the gateway with it.
-        let opened = catch_unwind(|| {
-            let database = Database::create(&path)?;
-            let transaction = database.begin_write()?;
-            transaction.open_table(JOURNAL)?;
-            transaction.open_table(ENDED)?;
-            transaction.open_table(OUTBOX)?;
-            transaction.commit()?;
-            Ok(database)
-        });
-        match opened {
-            Ok(Ok(database)) => Ok(Self {
-                database: Arc::new(database),
-            }),
-            Ok(Err(error)) => {
-                let error: redb::Error = error;
-                Err(StorageError::Open {
-                    path,
-                    message: error.to_string(),
-                })
-            }
-            Err(_) => Err(StorageError::Open {
+        let file = path.clone();
+        Self::with_opener(move || Ok(Database::create(&file)?)).map_err(|source| {
+            StorageError::Open {
                 path,
-                message: "the file is damaged".to_owned(),
-            }),
-        }
+                source: Box::new(source),
+            }
+        })
+    }
+
+    fn with_opener(
+        opener: impl Fn() -> Result<Database, redb::Error> + Send + Sync + 'static,
+    ) -> Result<Self, StorageError> {
+        let storage = Self {
+            opener: Arc::new(opener),
+            database: Arc::default(),
+        };
+        // The tables have to be there for a read.
+        storage.with_database(|database| {
+            transact(database, |transaction| {
+                transaction.open_table(JOURNAL)?;
+                transaction.open_table(ENDED)?;
+                transaction.open_table(OUTBOX)?;
+                Ok(())
+            })
+        })?;
+        Ok(storage)
     }
 
     /// Reads what is kept of a device.
@@ -166,12 +172,33 @@ impl Storage {
         &self,
         work: impl FnOnce(&Database) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
-        let database = self.database.clone();
-        let work = move || catch_unwind(AssertUnwindSafe(|| work(&database)));
-        match task::spawn_blocking(work).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(_)) | Err(_) => Err(StorageError::Panicked),
-        }
+        let storage = self.clone();
+        let done = task::spawn_blocking(move || storage.with_database(work)).await;
+        done.unwrap_or(Err(StorageError::Panicked))
+    }
+
+    fn with_database<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let mut place = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        // A damaged file can make the library panic, and must not take the gateway with it.
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            let database = match place.take() {
+                Some(database) => database,
+                None => (self.opener)().map_err(Box::new)?,
+            };
+            let done = work(&database)?;
+            *place = Some(database);
+            Ok(done)
+        }));
+        done.unwrap_or(Err(StorageError::Panicked))
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage").finish_non_exhaustive()
     }
 }
 
@@ -274,116 +301,4 @@ fn from_bytes<T: DeserializeOwned>(
 }
 
 #[cfg(test)]
-mod tests {
-    use iot_hub::reboot::{RequestId, State};
-    use jiff::Timestamp;
-    use serde_json::json;
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn device(id: &str) -> DeviceId {
-        id.parse().unwrap()
-    }
-
-    fn ended(number: u64) -> Ended {
-        Ended {
-            number,
-            id: RequestId(Uuid::from_u128(number.into())),
-            state: State::Succeeded,
-            time: Timestamp::UNIX_EPOCH,
-            grade: None,
-            error: None,
-        }
-    }
-
-    #[tokio::test]
-    async fn what_was_written_is_there_after_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("new").join("state");
-        let mut outbox = Outbox::default();
-        outbox.set_target(json!({ "a": 1 }).as_object().unwrap().clone());
-        let journal = Journal {
-            seq: 7,
-            ..Journal::default()
-        };
-        let storage = Storage::open(&state).unwrap();
-        let record = Record {
-            journal: journal.clone(),
-            ended: vec![ended(1)],
-        };
-        storage.write_record(&device("d1"), record).await.unwrap();
-        storage
-            .write_outbox(&device("d1"), outbox.clone())
-            .await
-            .unwrap();
-        drop(storage);
-
-        let storage = Storage::open(&state).unwrap();
-        let kept = storage.load(&device("d1")).await.unwrap();
-        assert_eq!((kept.journal, kept.outbox), (journal, outbox));
-        assert_eq!(kept.remembered.find(ended(1).id), Some(&ended(1)));
-        let other = storage.load(&device("d10")).await.unwrap();
-        assert_eq!(other.journal, Journal::default());
-        assert_eq!(other.remembered, Remembered::default());
-    }
-
-    #[tokio::test]
-    async fn only_so_many_ended_attempts_are_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = Storage::open(folder.path()).unwrap();
-        let record = Record {
-            journal: Journal::default(),
-            ended: (1..=1_010).map(ended).collect(),
-        };
-        storage.write_record(&device("d1"), record).await.unwrap();
-        let kept = storage.load(&device("d1")).await.unwrap();
-        assert_eq!(kept.remembered.find(ended(10).id), None);
-        assert_eq!(kept.remembered.find(ended(11).id), Some(&ended(11)));
-        assert_eq!(kept.remembered.find(ended(1_010).id), Some(&ended(1_010)));
-    }
-
-    #[test]
-    fn a_damaged_file_is_an_error() {
-        for garbage in [&b"no database at all"[..], &[0; 4_096], &[255; 100_000]] {
-            let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join(FILE), garbage).unwrap();
-            let error = Storage::open(folder.path()).unwrap_err();
-            assert!(matches!(error, StorageError::Open { .. }), "{error:?}");
-        }
-    }
-
-    #[test]
-    fn a_file_with_a_torn_end_is_an_error_or_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(Storage::open(folder.path()).unwrap());
-        let path = folder.path().join(FILE);
-        let whole = fs::read(&path).unwrap();
-        for length in (0..whole.len()).step_by(whole.len() / 16) {
-            fs::write(&path, &whole[..length]).unwrap();
-            let _ = Storage::open(folder.path());
-        }
-    }
-
-    #[tokio::test]
-    async fn a_document_of_another_kind_is_an_error_that_names_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = Storage::open(folder.path()).unwrap();
-        transact(&storage.database, |transaction| {
-            transaction
-                .open_table(JOURNAL)?
-                .insert("d1", &b"{\"seq\":\"x\"}"[..])?;
-            Ok(())
-        })
-        .unwrap();
-        let error = storage.load(&device("d1")).await.unwrap_err();
-        assert_eq!(error.to_string(), "read the journal of d1");
-    }
-
-    #[test]
-    fn two_gateways_cannot_share_a_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let _first = Storage::open(folder.path()).unwrap();
-        assert!(Storage::open(folder.path()).is_err());
-    }
-}
+mod tests;

@@ -1,0 +1,204 @@
+//! What is written stays, and what cannot be written is an error.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use iot_hub::reboot::{RequestId, State};
+use jiff::Timestamp;
+use redb::{StorageBackend, backends::FileBackend};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::*;
+
+fn device(id: &str) -> DeviceId {
+    id.parse().unwrap()
+}
+
+fn ended(number: u64) -> Ended {
+    Ended {
+        number,
+        id: RequestId(Uuid::from_u128(number.into())),
+        state: State::Succeeded,
+        time: Timestamp::UNIX_EPOCH,
+        grade: None,
+        error: None,
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("new").join("state");
+    let mut outbox = Outbox::default();
+    outbox.set_target(json!({ "a": 1 }).as_object().unwrap().clone());
+    let journal = Journal {
+        seq: 7,
+        ..Journal::default()
+    };
+    let storage = Storage::open(&state).unwrap();
+    let record = Record {
+        journal: journal.clone(),
+        ended: vec![ended(1)],
+    };
+    storage.write_record(&device("d1"), record).await.unwrap();
+    storage
+        .write_outbox(&device("d1"), outbox.clone())
+        .await
+        .unwrap();
+    drop(storage);
+
+    let storage = Storage::open(&state).unwrap();
+    let kept = storage.load(&device("d1")).await.unwrap();
+    assert_eq!((kept.journal, kept.outbox), (journal, outbox));
+    assert_eq!(kept.remembered.find(ended(1).id), Some(&ended(1)));
+    let other = storage.load(&device("d10")).await.unwrap();
+    assert_eq!(other.journal, Journal::default());
+    assert_eq!(other.remembered, Remembered::default());
+}
+
+#[tokio::test]
+async fn only_so_many_ended_attempts_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::open(folder.path()).unwrap();
+    let record = Record {
+        journal: Journal::default(),
+        ended: (1..=1_010).map(ended).collect(),
+    };
+    storage.write_record(&device("d1"), record).await.unwrap();
+    let kept = storage.load(&device("d1")).await.unwrap();
+    assert_eq!(kept.remembered.find(ended(10).id), None);
+    assert_eq!(kept.remembered.find(ended(11).id), Some(&ended(11)));
+    assert_eq!(kept.remembered.find(ended(1_010).id), Some(&ended(1_010)));
+}
+
+#[test]
+fn a_damaged_file_is_an_error() {
+    for garbage in [&b"no database at all"[..], &[0; 4_096], &[255; 100_000]] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE), garbage).unwrap();
+        let error = Storage::open(folder.path()).unwrap_err();
+        assert!(matches!(error, StorageError::Open { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn a_file_with_a_torn_end_is_an_error_or_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Storage::open(folder.path()).unwrap());
+    let path = folder.path().join(FILE);
+    let whole = fs::read(&path).unwrap();
+    for length in (0..whole.len()).step_by(whole.len() / 16) {
+        fs::write(&path, &whole[..length]).unwrap();
+        let _ = Storage::open(folder.path());
+    }
+}
+
+#[tokio::test]
+async fn a_document_of_another_kind_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::open(folder.path()).unwrap();
+    let written = storage.with_database(|database| {
+        transact(database, |transaction| {
+            let mut table = transaction.open_table(JOURNAL)?;
+            table.insert("d1", &b"{\"seq\":\"x\"}"[..])?;
+            Ok(())
+        })
+    });
+    written.unwrap();
+    let error = storage.load(&device("d1")).await.unwrap_err();
+    assert_eq!(error.to_string(), "read the journal of d1");
+}
+
+#[test]
+fn two_gateways_cannot_share_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = Storage::open(folder.path()).unwrap();
+    assert!(Storage::open(folder.path()).is_err());
+}
+
+/// A disk that can be full.
+#[derive(Debug)]
+struct Disk {
+    file: FileBackend,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn check(&self) -> io::Result<()> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check()?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.check()?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check()?;
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_until_it_has_room_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE);
+    let full = Arc::new(AtomicBool::new(false));
+    let disk = full.clone();
+    let storage = Storage::with_opener(move || {
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(redb::Error::Io)?;
+        let disk = Disk {
+            file: FileBackend::new(file)?,
+            full: disk.clone(),
+        };
+        Ok(Database::builder().create_with_backend(disk)?)
+    })
+    .unwrap();
+    let write = async |seq| {
+        let record = Record {
+            journal: Journal {
+                seq,
+                ..Journal::default()
+            },
+            ended: Vec::new(),
+        };
+        storage.write_record(&device("d1"), record).await
+    };
+    write(1).await.unwrap();
+    full.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        write(2).await.unwrap_err();
+    }
+    full.store(false, Ordering::SeqCst);
+    assert_eq!(storage.load(&device("d1")).await.unwrap().journal.seq, 1);
+    write(3).await.unwrap();
+    assert_eq!(storage.load(&device("d1")).await.unwrap().journal.seq, 3);
+}
