@@ -172,7 +172,7 @@ impl Device {
 
     async fn on_link(&mut self, event: LinkEvent) {
         match event {
-            LinkEvent::Up => self.mail.on_up(),
+            LinkEvent::Up(epoch) => self.mail.on_up(epoch),
             LinkEvent::Down => {
                 self.mail.on_down();
                 self.desired.on_down();

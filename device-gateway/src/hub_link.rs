@@ -49,6 +49,9 @@ const CALLS: usize = 32;
 /// How many events may wait for the device's task; it is told of no more calls than it can answer.
 const EVENTS: usize = CALLS + 16;
 
+/// How many patches may wait: the one under way, and those that were given up.
+const PATCHES: usize = 4;
+
 /// How many devices may be connecting at once, so that a big gateway does not storm its hub.
 pub(crate) const CONNECTING: usize = 32;
 
@@ -59,8 +62,9 @@ const ANSWER_LIFE: Duration = Duration::from_secs(300);
 /// What happened on the link.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
-    /// The device is connected and subscribed. Nothing is under way.
-    Up,
+    /// The device is connected and subscribed. Nothing is under way. The number names this time of
+    /// being connected.
+    Up(u64),
     /// It is not any more. What became of a patch that was under way is not known.
     Down,
     /// A direct method was called.
@@ -136,16 +140,21 @@ struct Outgoing {
 #[derive(Debug)]
 pub(crate) struct LinkHandle {
     pub(crate) events: mpsc::Receiver<LinkEvent>,
-    patches: mpsc::Sender<Map<String, Value>>,
+    patches: mpsc::Sender<Patch>,
+}
+
+/// A patch on its way.
+#[derive(Debug)]
+struct Patch {
+    /// When the device believed to be connected. A patch of an earlier time was given up.
+    epoch: u64,
+    document: Map<String, Value>,
 }
 
 impl LinkHandle {
-    /// Sends a patch; there must be none under way.
-    pub(crate) fn patch(&self, patch: Map<String, Value>) {
-        // The link's queue has a place for one, and drops what is in it before it says Up.
-        if self.patches.try_send(patch).is_err() {
-            tracing::debug!("the link has no place for a patch");
-        }
+    /// Sends a patch; there must be none under way. Returns whether it was taken.
+    pub(crate) fn patch(&self, epoch: u64, document: Map<String, Value>) -> bool {
+        self.patches.try_send(Patch { epoch, document }).is_ok()
     }
 }
 
@@ -157,7 +166,9 @@ pub(crate) struct Link {
     dialer: Dialer,
     connecting: Arc<Semaphore>,
     events: mpsc::Sender<LinkEvent>,
-    patches: mpsc::Receiver<Map<String, Value>>,
+    patches: mpsc::Receiver<Patch>,
+    /// The number of the newest time of being connected.
+    epoch: u64,
     answers: mpsc::Receiver<Outgoing>,
     /// Gives each call the place for its answer.
     places: mpsc::Sender<Outgoing>,
@@ -211,7 +222,7 @@ impl Link {
         connecting: Arc<Semaphore>,
     ) -> (Self, LinkHandle) {
         let (events_in, events) = mpsc::channel(EVENTS);
-        let (patches, patches_out) = mpsc::channel(1);
+        let (patches, patches_out) = mpsc::channel(PATCHES);
         let (places, answers) = mpsc::channel(CALLS);
         let link = Self {
             connection,
@@ -220,6 +231,7 @@ impl Link {
             connecting,
             events: events_in,
             patches: patches_out,
+            epoch: 0,
             answers,
             places,
             unsent: VecDeque::new(),

@@ -1,7 +1,8 @@
 //! The gateway daemon: arguments, logging, signals, exit code.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, IsTerminal as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -47,6 +48,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let log = tracing_subscriber::fmt()
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .with_env_filter(arguments.log.clone());
     match arguments.log_format {
         LogFormat::Text => log.init(),

@@ -26,7 +26,8 @@ pub(super) struct Mail {
     gateway: GatewayInfo,
     /// How long a report that nobody waits for is held back.
     delay: Duration,
-    connected: bool,
+    /// The link's number for the present time of being connected.
+    connected: Option<u64>,
     /// The twin has been read since the device connected.
     known: bool,
     /// When to look for something to send.
@@ -43,7 +44,7 @@ impl Mail {
             outbox,
             gateway,
             delay,
-            connected: false,
+            connected: None,
             known: false,
             due: None,
             refused: None,
@@ -66,12 +67,15 @@ impl Mail {
 
     /// When there may be something to send.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
-        self.due.filter(|_| self.connected && self.known)
+        self.due.filter(|_| self.connected.is_some() && self.known)
     }
 
     /// Sends what is to be sent. What leaves is on disk as possibly applied before it does.
     pub(super) async fn send(&mut self, device: &DeviceId, storage: &Storage, link: &LinkHandle) {
         self.due = None;
+        let Some(epoch) = self.connected else {
+            return;
+        };
         if self.refused.as_ref() == Some(&self.outbox.target) {
             return;
         }
@@ -88,16 +92,18 @@ impl Mail {
             self.due = Some(Instant::now() + PAUSE);
             return;
         }
-        link.patch(patch);
+        if !link.patch(epoch, patch) {
+            self.on_unanswered();
+        }
     }
 
-    pub(super) fn on_up(&mut self) {
-        self.connected = true;
+    pub(super) fn on_up(&mut self, epoch: u64) {
+        self.connected = Some(epoch);
         self.due = Some(Instant::now());
     }
 
     pub(super) fn on_down(&mut self) {
-        self.connected = false;
+        self.connected = None;
         self.known = false;
         self.outbox.on_unknown();
     }
@@ -135,7 +141,7 @@ impl Mail {
 
     pub(super) fn on_unanswered(&mut self) {
         self.outbox.on_unknown();
-        self.due = Some(Instant::now());
+        self.due = Some(Instant::now() + PAUSE);
     }
 
     /// The number of the newest report that the hub has, once, when it is certain.

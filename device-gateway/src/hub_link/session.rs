@@ -353,9 +353,8 @@ impl Link {
                     return Ok(());
                 }
                 if !renewed {
-                    // A patch that was meant for an earlier connection counts as lost with it.
-                    while self.patches.try_recv().is_ok() {}
-                    self.tell(LinkEvent::Up).await?;
+                    self.epoch += 1;
+                    self.tell(LinkEvent::Up(self.epoch)).await?;
                     tracing::info!(hub = %self.connection.host, "connected to the hub");
                 }
                 self.get_twin(session).await

@@ -5,11 +5,11 @@ use iot_hub::{
     topic::{DeviceTopic, HubTopic, TopicError},
 };
 use rumqttc::{Publish, QoS, Request};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    super::{Link, LinkError, LinkEvent, MethodCall, Outgoing, Reply},
+    super::{Link, LinkError, LinkEvent, MethodCall, Outgoing, Patch, Reply},
     Session, protocol,
 };
 
@@ -84,15 +84,18 @@ impl Link {
     pub(super) async fn send_patch(
         &mut self,
         session: &mut Session,
-        patch: &Map<String, Value>,
+        patch: &Patch,
     ) -> Result<(), LinkError> {
+        if patch.epoch != self.epoch {
+            return Ok(());
+        }
         let (rid, until) = self.next_request();
         session.patch.ask(rid, until);
         let topic = DeviceTopic::TwinReported {
             rid: rid.into(),
             version: None,
         };
-        let payload = serde_json::to_vec(patch).map_err(protocol)?;
+        let payload = serde_json::to_vec(&patch.document).map_err(protocol)?;
         self.publish(session, &topic, payload).await
     }
 
