@@ -87,6 +87,11 @@ fn online_without_a_birth_shows_no_boot() {
     assert!(device.view.is_present());
     assert_eq!(device.boot(), None);
     assert_eq!(device.view.health(), Health::Unknown);
+
+    // Nor does a connection inherit from one whose end was not told.
+    let mut device = Device::born("b1");
+    device.view.connect();
+    assert_eq!(device.boot(), None);
 }
 
 #[test]
