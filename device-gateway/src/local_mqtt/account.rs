@@ -32,6 +32,27 @@ pub(super) struct Account {
     wake: Notify,
 }
 
+/// The one connection that a device has.
+#[derive(Debug)]
+pub(super) struct Seated<'a> {
+    number: u64,
+    newest: watch::Receiver<u64>,
+    _seat: SeatGuard<'a, ()>,
+}
+
+impl Seated<'_> {
+    /// Ends when a newer connection wants this place.
+    pub(super) async fn is_wanted(&mut self) {
+        is_newer(&mut self.newest, self.number).await;
+    }
+}
+
+/// Ends when there is a connection that is newer than the one of that number.
+async fn is_newer(newest: &mut watch::Receiver<u64>, number: u64) {
+    // It never fails: the account outlives its connections.
+    let _ = newest.wait_for(|newest| *newest > number).await;
+}
+
 #[derive(Debug, Default)]
 struct Corner {
     session: Option<Session>,
@@ -82,13 +103,19 @@ impl Account {
         Ok(())
     }
 
-    /// Makes the device's other connection leave, waits until it has, and takes its place. The
-    /// value says whether a newer one wants this place.
-    pub(super) async fn take_seat(&self) -> (SeatGuard<'_, ()>, watch::Receiver<u64>) {
+    /// Makes the device's other connection leave, waits until it has, and takes its place. `None`
+    /// when a newer connection came meanwhile and wants it too.
+    pub(super) async fn take_seat(&self) -> Option<Seated<'_>> {
+        let mut number = 0;
+        self.newest.send_modify(|newest| {
+            *newest += 1;
+            number = *newest;
+        });
         let mut newest = self.newest.subscribe();
-        self.newest.send_modify(|number| *number += 1);
-        newest.borrow_and_update();
-        (self.seat.lock().await, newest)
+        tokio::select! {
+            seat = self.seat.lock() => Some(Seated { number, newest, _seat: seat }),
+            () = is_newer(&mut newest, number) => None,
+        }
     }
 
     /// Begins a connection.

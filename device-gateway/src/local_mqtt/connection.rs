@@ -83,7 +83,7 @@ where
         Err(code) => return refuse(&mut link, code).await,
     };
 
-    let (_seat, mut newest) = account.take_seat().await;
+    let mut seated = account.take_seat().await.ok_or(Ended::TakenOver)?;
     drop(stranger);
     if account.open(connect.last_will).is_err() {
         return refuse(&mut link, ConnectReturnCode::NotAuthorized).await;
@@ -92,8 +92,7 @@ where
     account.tell(Event::Connected).await;
     let ended = tokio::select! {
         ended = exchange(&mut link, account, idle) => ended,
-        // Fails never: the account outlives its connections.
-        _ = newest.changed() => Err(Ended::TakenOver),
+        () = seated.is_wanted() => Err(Ended::TakenOver),
     };
     account.close().await;
     tracing::info!(device = account.device(), "a local device is gone");

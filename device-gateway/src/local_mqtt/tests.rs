@@ -1,11 +1,13 @@
 //! The endpoint over loopback, with an MQTT client that is not ours.
 
+use std::mem;
+
 use proptest::{prelude::*, test_runner::TestRunner};
 use rumqttc::{ConnectReturnCode, MqttOptions, Packet, QoS, SubscribeReasonCode};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 
 use super::{
@@ -13,8 +15,15 @@ use super::{
     *,
 };
 
-/// A CONNECT of device `d1` with a keep-alive of 1 s.
-const SIGN_IN: &[u8] = b"\x10\x1b\x00\x04MQTT\x04\xc2\x00\x01\x00\x02d1\x00\x02d1\x00\x07secret1";
+/// A CONNECT of device `d1` with that keep-alive in seconds.
+fn sign_in(keep_alive: u8) -> Vec<u8> {
+    [
+        b"\x10\x1b\x00\x04MQTT\x04\xc2\x00",
+        &[keep_alive][..],
+        b"\x00\x02d1\x00\x02d1\x00\x07secret1",
+    ]
+    .concat()
+}
 
 struct Server {
     address: SocketAddr,
@@ -128,6 +137,50 @@ async fn a_second_connection_takes_over() {
     }
     second.says("status", "online").await;
     assert_eq!(server.event().await, message("status", "online"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_connections_at_once_the_device_has_one() {
+    const MANY: usize = 16;
+    let mut server = Server::start().await;
+    for _ in 0..20 {
+        let goodbye = CancellationToken::new();
+        let mut connections = JoinSet::new();
+        for _ in 0..MANY {
+            let (address, goodbye) = (server.address, goodbye.clone());
+            connections.spawn(async move {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(&sign_in(60)).await.unwrap();
+                // One that is taken over at once may not even see its CONNACK.
+                let mut answer = Vec::new();
+                tokio::select! {
+                    _ = stream.read_to_end(&mut answer) => {}
+                    () = goodbye.cancelled() => {}
+                }
+            });
+        }
+        for _ in 1..MANY {
+            soon(connections.join_next()).await.unwrap().unwrap();
+        }
+        assert_eq!(connections.len(), 1);
+        goodbye.cancel();
+        soon(connections.join_next()).await.unwrap().unwrap();
+
+        let last = server.d1().await;
+        last.says("marker", "").await;
+        let mut is_connected = false;
+        loop {
+            match server.event().await {
+                Event::Connected => assert!(!mem::replace(&mut is_connected, true)),
+                Event::Disconnected => assert!(mem::replace(&mut is_connected, false)),
+                Event::Message { .. } => break,
+            }
+        }
+        assert!(is_connected);
+        last.disconnects().await;
+        assert_eq!(server.event().await, Event::Disconnected);
+    }
     server.stop().await;
 }
 
@@ -293,7 +346,7 @@ async fn a_connection_that_does_not_sign_in_ends() {
 async fn silence_ends_a_connection_after_one_and_a_half_keep_alives() {
     let mut server = Server::start().await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(SIGN_IN).await.unwrap();
+    stream.write_all(&sign_in(1)).await.unwrap();
     let begun = time::Instant::now();
     let mut answer = Vec::new();
     soon(stream.read_to_end(&mut answer)).await.unwrap();
@@ -323,7 +376,7 @@ fn no_bytes_whatever_end_the_endpoint() {
         .enable_all()
         .build()
         .unwrap();
-    let prefix = prop::sample::select(vec![&b""[..], SIGN_IN]);
+    let prefix = prop::sample::select(vec![Vec::new(), sign_in(1)]);
     let packet = (
         prop::sample::select(vec![0x30_u8, 0x32, 0x40, 0x82, 0xa2, 0xc0, 0xe0, 0x10]),
         prop::collection::vec(any::<u8>(), 0..40),
@@ -346,7 +399,7 @@ fn no_bytes_whatever_end_the_endpoint() {
                 let (mut peer, stream) = tokio::io::duplex(1024);
                 let served = tokio::spawn(connection::serve(stream, accounts.into(), stranger));
                 // The server may hang up before it has read all.
-                let _ = peer.write_all(prefix).await;
+                let _ = peer.write_all(&prefix).await;
                 let _ = peer.write_all(&bytes).await;
                 drop(peer);
                 let ended = served.await;
