@@ -41,6 +41,9 @@ pub async fn serve(
     config: Config,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
+    // Whatever ends this function, and be it that its caller drops it, ends all its tasks.
+    let shutdown = shutdown.child_token();
+    let _stop = shutdown.clone().drop_guard();
     let options = config.store.clone();
     let store = tokio::task::spawn_blocking(move || Sqlite::open(&options)).await??;
     let connection = config.hub.connection.clone();

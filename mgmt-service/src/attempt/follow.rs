@@ -10,9 +10,6 @@ use super::{Trouble, dispatch::Phase, reading::Reading, turn::Turn};
 /// How evidence of the grade CLAIMED is obtained.
 const CLAIM_METHOD: &str = "reported-claim";
 
-/// How far two times of one stage may be apart: the gateway writes milliseconds.
-const SAME_MOMENT_MS: i128 = 5;
-
 impl Turn<'_> {
     /// The twin was read.
     pub(super) fn read(&mut self, reading: &Reading) {
@@ -192,13 +189,20 @@ impl Turn<'_> {
         stages: impl IntoIterator<Item = (State, Timestamp)>,
         newest: State,
     ) {
-        let told = &mut self.attempt.progress.told;
-        let mut fresh: Vec<_> = stages
+        let stages: Vec<_> = stages
             .into_iter()
             .filter(|(state, _)| (State::Scheduled..=State::Verifying).contains(state))
-            .filter(|(state, time)| {
-                told.get(state)
-                    .is_none_or(|before| !same_moment(*before, *time))
+            .collect();
+        let told = &mut self.attempt.progress.told;
+        let mut fresh: Vec<_> = stages
+            .iter()
+            .copied()
+            .filter(|(state, time)| match told.get(state) {
+                None => true,
+                Some(before) => {
+                    was_left_between(*before, *time, told.values())
+                        || was_left_between(*before, *time, stages.iter().map(|(_, time)| time))
+                }
             })
             .collect();
         // A device's clock may go back in the reboot: where it stands now is last all the same.
@@ -273,8 +277,14 @@ impl Turn<'_> {
     }
 }
 
-fn same_moment(one: Timestamp, other: Timestamp) -> bool {
-    one.duration_since(other).as_millis().abs() <= SAME_MOMENT_MS
+/// Says whether a stage told at `before` and now reported at `time` was left in between: then it
+/// was entered again, and otherwise only its time is told differently.
+fn was_left_between<'a>(
+    before: Timestamp,
+    time: Timestamp,
+    mut others: impl Iterator<Item = &'a Timestamp>,
+) -> bool {
+    others.any(|other| before < *other && *other < time)
 }
 
 /// What a stage means, for a person.

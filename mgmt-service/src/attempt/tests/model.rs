@@ -19,7 +19,7 @@ use crate::attempt::{
 };
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn no_sequence_of_inputs_breaks_a_promise(

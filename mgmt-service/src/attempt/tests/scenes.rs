@@ -67,6 +67,31 @@ fn a_native_device_is_followed_through_its_timeline_to_the_evidence() {
 }
 
 #[test]
+fn a_stage_counts_again_only_if_it_was_left() {
+    let mut scene = Scene::begin(Asked::default());
+    scene.read(native(None));
+    scene.input(Input::Answered(acceptance(State::Accepted, scene.now)));
+    let mut report = reported(State::Accepted, scene.at(1));
+    scene.read(native(Some(report.clone())));
+    report.state = State::Blocked;
+    report.state_time = scene.at(2);
+    scene.read(native(Some(report.clone())));
+    report.timeline = BTreeMap::from([(State::Blocked, scene.at(2))]);
+    report.state = State::Accepted;
+    report.state_time = scene.at(3);
+    scene.read(native(Some(report.clone())));
+    scene.read(native(Some(report)));
+    scene.went_through(&[
+        State::Pending,
+        State::Dispatching,
+        State::Accepted,
+        State::Blocked,
+        State::Accepted,
+    ]);
+    assert_eq!(scene.attempt.view.timeline.len(), 5);
+}
+
+#[test]
 fn a_success_without_the_evidence_required_is_a_failure() {
     for grade in [None, Some(Grade::Returned)] {
         let mut scene = Scene::begin(Asked {

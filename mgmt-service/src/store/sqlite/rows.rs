@@ -75,7 +75,7 @@ pub(super) fn add_events(
                 statement.execute(params![
                     id.to_string(),
                     event.revision,
-                    event.time.as_microsecond(),
+                    nanoseconds(event.time),
                     event.view.state.name(),
                     event.message,
                     to_text(&event.view)?,
@@ -185,10 +185,10 @@ pub(super) fn events(connection: &Connection, id: RequestId) -> Result<Vec<Event
         .query_map([id.to_string()], columns)
         .map_err(&failed)?;
     rows.map(|row| {
-        let (revision, time, message, view) = row.map_err(&failed)?;
+        let (revision, time, message, view): (_, i64, _, String) = row.map_err(&failed)?;
         Ok(Event {
             revision,
-            time: Timestamp::from_microsecond(time).unwrap_or_default(),
+            time: Timestamp::from_nanosecond(i128::from(time)).unwrap_or_default(),
             message,
             view: from_text(&view)?,
         })
@@ -262,6 +262,11 @@ fn texts(
         .query_map(params_from_iter(values), |row| row.get(0))
         .map_err(&failed)?;
     rows.collect::<std::result::Result<_, _>>().map_err(&failed)
+}
+
+/// Enough until the year 2262.
+fn nanoseconds(time: Timestamp) -> i64 {
+    i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX)
 }
 
 fn to_text(value: &impl Serialize) -> rusqlite::Result<String> {

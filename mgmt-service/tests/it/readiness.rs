@@ -1,0 +1,71 @@
+//! Health, reflection and stopping.
+
+use tokio::time::timeout;
+use tonic::transport::Channel;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
+
+use crate::world::{DEADLINE, World};
+
+const NAME: &str = "iothubdm.v1.DeviceManagement";
+
+async fn channel(world: &World) -> Channel {
+    let address = format!("http://{}", world.address);
+    Channel::from_shared(address)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn it_is_ready_once_the_hub_is_reached_and_not_before() {
+    let mut world = World::start().await;
+    world.stop().await;
+    let faults = world.emulator.faults();
+    faults.pause();
+    world.start_again().await;
+    let mut health = HealthClient::new(channel(&world).await);
+    for service in ["", NAME] {
+        let request = HealthCheckRequest {
+            service: service.into(),
+        };
+        let status = health.check(request).await.unwrap().into_inner().status();
+        assert_eq!(status, ServingStatus::NotServing, "{service:?}");
+    }
+    let request = HealthCheckRequest {
+        service: NAME.into(),
+    };
+    let mut watch = health.watch(request).await.unwrap().into_inner();
+    let first = watch.message().await.unwrap().unwrap().status();
+    assert_eq!(first, ServingStatus::NotServing);
+    faults.resume();
+    let next = timeout(DEADLINE, watch.message()).await.unwrap();
+    assert_eq!(next.unwrap().unwrap().status(), ServingStatus::Serving);
+}
+
+#[tokio::test]
+async fn reflection_names_the_api() {
+    let world = World::start().await;
+    let mut client = ServerReflectionClient::new(channel(&world).await);
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let stream = futures_util::stream::iter([request]);
+    let mut answers = client
+        .server_reflection_info(stream)
+        .await
+        .unwrap()
+        .into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!("a list of services");
+    };
+    assert!(list.service.iter().any(|service| service.name == NAME));
+}
