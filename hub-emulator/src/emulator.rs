@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use iot_hub::error::HubError;
 use iot_hub::identity::{
     ConnectionString, DeviceAuth, DeviceConnection, DeviceId, HubHost, ServiceConnection,
 };
@@ -18,7 +19,7 @@ use crate::config::EmulatorConfig;
 use crate::error::{FrontDoor, StartError};
 use crate::faults::Faults;
 use crate::files::write_atomically;
-use crate::hub::{CloseReason, EntityId, Identity, IdentityRequest};
+use crate::hub::{CloseReason, CloudToDeviceMessage, EntityId, Identity, IdentityRequest};
 use crate::names::{accepted_names, certificate_names};
 use crate::policies::Policies;
 use crate::switchboard::Switchboard;
@@ -178,6 +179,22 @@ impl Emulator {
             gateway: None,
         };
         Some(ConnectionString::Device(connection).to_string())
+    }
+
+    /// Sends a message to a device. It waits for the device to connect and subscribe, and is gone
+    /// when the device has acknowledged it; meanwhile it counts in the twin's
+    /// `cloudToDeviceMessageCount`.
+    pub fn send_to_device(
+        &self,
+        device: &DeviceId,
+        message: CloudToDeviceMessage,
+    ) -> Result<(), HubError> {
+        let id = EntityId::from(device.clone());
+        self.switchboard.change(|state, now| {
+            let effects = state.hub.send_to_device(&id, message, now.wall)?;
+            state.carry_out(effects);
+            Ok(())
+        })
     }
 
     /// Faults on demand.

@@ -21,7 +21,8 @@ pub(crate) use self::bulk::MAX_BULK;
 pub use self::call_log::{MethodOutcome, MethodRecord};
 pub(crate) use self::calls::{CallId, MethodAnswer, NotCallable};
 pub(crate) use self::identity::{Identity, IdentityRequest, Keys, Status};
-pub(crate) use self::session::Grant;
+pub use self::message::{CloudToDeviceMessage, Feedback};
+pub(crate) use self::session::{Grant, Qos};
 pub use self::telemetry::Telemetry;
 pub(crate) use self::twins::TwinChange;
 
@@ -29,7 +30,9 @@ mod bulk;
 mod call_log;
 mod calls;
 mod identity;
+mod inbox;
 mod log;
+mod message;
 mod registry;
 mod session;
 mod telemetry;
@@ -80,6 +83,7 @@ struct Entity {
     identity: Identity,
     twin: Twin,
     session: session::Session,
+    inbox: inbox::Inbox,
 }
 
 /// One authenticated MQTT connection.
@@ -92,6 +96,14 @@ pub(crate) enum Effect {
     /// Publish to a device.
     Publish {
         link: LinkId,
+        topic: HubTopic,
+        payload: Bytes,
+    },
+    /// Publish to a device a message that it is to acknowledge.
+    Deliver {
+        link: LinkId,
+        packet_id: u16,
+        duplicate: bool,
         topic: HubTopic,
         payload: Bytes,
     },

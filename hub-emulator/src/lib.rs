@@ -29,7 +29,7 @@ pub use self::counters::{Count, Counters};
 pub use self::emulator::Emulator;
 pub use self::error::{FrontDoor, StartError};
 pub use self::faults::{ConnectRefusal, Fault, FaultId, Faults, Operation, Times};
-pub use self::hub::{MethodOutcome, MethodRecord, Telemetry};
+pub use self::hub::{CloudToDeviceMessage, Feedback, MethodOutcome, MethodRecord, Telemetry};
 pub use self::ready::Ready;
 pub use self::tls::TlsError;
 

@@ -59,8 +59,20 @@ struct LinkSender {
 /// What a connection is to send.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ToDevice {
-    Publish { topic: HubTopic, payload: Bytes },
-    Ack { packet_id: u16 },
+    Publish {
+        topic: HubTopic,
+        payload: Bytes,
+    },
+    /// To be acknowledged under this id.
+    Deliver {
+        packet_id: u16,
+        duplicate: bool,
+        topic: HubTopic,
+        payload: Bytes,
+    },
+    Ack {
+        packet_id: u16,
+    },
 }
 
 /// A message that a fault keeps back.
@@ -226,6 +238,21 @@ impl State {
                 } => {
                     self.send(link, ToDevice::Publish { topic, payload });
                 }
+                Effect::Deliver {
+                    link,
+                    packet_id,
+                    duplicate,
+                    topic,
+                    payload,
+                } => {
+                    let message = ToDevice::Deliver {
+                        packet_id,
+                        duplicate,
+                        topic,
+                        payload,
+                    };
+                    self.send(link, message);
+                }
                 Effect::Close { link, reason } => self.close(link, reason),
                 Effect::Answer { call, answer } => {
                     if let Some(caller) = self.callers.remove(&call) {
@@ -249,7 +276,7 @@ impl State {
                         topic: HubTopic::TwinResponse { .. },
                         ..
                     } => self.faults.withhold_twin_answer(device),
-                    ToDevice::Publish { .. } => None,
+                    ToDevice::Publish { .. } | ToDevice::Deliver { .. } => None,
                 });
         match withheld_by {
             Some(fault) => self.withheld.push(Withheld {

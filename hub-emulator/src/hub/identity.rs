@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use iot_hub::sas::SharedKey;
+use iot_hub::twin::Twin;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -118,19 +119,19 @@ impl Identity {
     }
 
     /// The fields that are the same for a device and a module, as the API prints them.
-    pub(super) fn to_value(&self, connected: bool, last_activity: Option<Timestamp>) -> Value {
+    pub(super) fn to_value(&self, twin: &Twin) -> Value {
         let time =
             |time: Option<Timestamp>| time.map_or_else(|| NEVER.to_owned(), |t| t.to_string());
         json!({
             "generationId": self.generation.to_string(),
             "etag": self.etag(),
-            "connectionState": if connected { "Connected" } else { "Disconnected" },
+            "connectionState": if twin.connected { "Connected" } else { "Disconnected" },
             "status": self.status.as_str(),
             "statusReason": self.status_reason,
             "connectionStateUpdatedTime": time(self.connection_state_updated),
             "statusUpdatedTime": time(self.status_updated),
-            "lastActivityTime": time(last_activity),
-            "cloudToDeviceMessageCount": 0,
+            "lastActivityTime": time(twin.last_activity),
+            "cloudToDeviceMessageCount": twin.cloud_to_device_messages,
             "authentication": self.authentication.to_value(),
             "capabilities": {"iotEdge": self.iot_edge},
             "deviceScope": self.device_scope,

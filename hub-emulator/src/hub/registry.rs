@@ -7,6 +7,7 @@ use iot_hub::twin::Twin;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::inbox::Inbox;
 use super::session::Session;
 use super::{CloseReason, Effect, Entity, EntityId, Hub, Identity, IdentityRequest, Status};
 
@@ -38,6 +39,7 @@ impl Hub {
             identity,
             twin,
             session: Session::default(),
+            inbox: Inbox::default(),
         };
         entity.show_identity_in_twin();
         self.entities.insert(id, entity);
@@ -193,7 +195,7 @@ fn not_found(id: &EntityId) -> HubError {
 
 fn identity_value(id: &EntityId, entity: &Entity) -> Value {
     let Entity { identity, twin, .. } = entity;
-    let mut value = identity.to_value(twin.connected, twin.last_activity);
+    let mut value = identity.to_value(twin);
     value["deviceId"] = json!(id.device.as_ref());
     if let Some(module) = &id.module {
         value["moduleId"] = json!(module.as_ref());

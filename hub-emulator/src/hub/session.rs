@@ -3,7 +3,7 @@
 //! Subscriptions belong to the device, not to the connection: Microsoft's SDKs subscribe once and
 //! count on the hub to remember over every reconnect.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::mem;
 
 use iot_hub::error::HubError;
@@ -16,7 +16,7 @@ use super::{CloseReason, Effect, Entity, EntityId, Hub, LinkId};
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     pub(super) link: Option<LinkId>,
-    filters: BTreeSet<Filter>,
+    filters: BTreeMap<Filter, Qos>,
     /// The client asked that its subscriptions outlive the connection.
     kept: bool,
 }
@@ -24,7 +24,12 @@ pub(crate) struct Session {
 impl Session {
     /// The connection that messages of this subscription go to.
     pub(super) fn route(&self, filter: &Filter) -> Option<LinkId> {
-        self.link.filter(|_| self.filters.contains(filter))
+        self.link.filter(|_| self.filters.contains_key(filter))
+    }
+
+    /// How messages of this subscription are to be delivered; `None` when there is no such one.
+    pub(super) fn qos(&self, filter: &Filter) -> Option<Qos> {
+        self.filters.get(filter).copied()
     }
 }
 
@@ -35,6 +40,13 @@ pub(crate) struct Connected {
     /// The hub still knows subscriptions from an earlier connection.
     pub(crate) session_present: bool,
     pub(crate) effects: Vec<Effect>,
+}
+
+/// Whether a device acknowledges what it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Qos {
+    AtMostOnce,
+    AtLeastOnce,
 }
 
 /// The answer to one requested subscription.
@@ -62,6 +74,7 @@ impl Hub {
         }
         let session_present = !session.filters.is_empty();
         session.kept = !clean_session;
+        entity.interrupt_messages();
         entity.set_connected(true, now);
 
         self.last_link += 1;
@@ -92,13 +105,14 @@ impl Hub {
             if !entity.session.kept {
                 entity.session.filters.clear();
             }
+            entity.interrupt_messages();
             entity.set_connected(false, now);
         }
         self.calls.device_gone(link)
     }
 
     /// Adds a subscription, if it is one that the hub offers to this device.
-    pub(crate) fn subscribe(&mut self, link: LinkId, filter: &str) -> Grant {
+    pub(crate) fn subscribe(&mut self, link: LinkId, filter: &str, qos: Qos) -> Grant {
         let Some(id) = self.links.get(&link) else {
             return Grant::Refused;
         };
@@ -112,7 +126,7 @@ impl Hub {
             return Grant::Refused;
         }
         // The real hub refuses a sixth subscription; there are not that many to have.
-        entity.session.filters.insert(filter);
+        entity.session.filters.insert(filter, qos);
         Grant::Granted
     }
 

@@ -31,7 +31,10 @@ fn hub_with(ids: &[&str]) -> Hub {
 fn connect(hub: &mut Hub, id: &str) -> LinkId {
     let link = hub.connect(&entity(id), false, now()).unwrap().link;
     for filter in [Filter::Methods, Filter::TwinResponses, Filter::Desired] {
-        assert_eq!(hub.subscribe(link, &filter.to_string()), Grant::Granted);
+        assert_eq!(
+            hub.subscribe(link, &filter.to_string(), Qos::AtLeastOnce),
+            Grant::Granted
+        );
     }
     link
 }
@@ -143,7 +146,7 @@ fn what_a_closed_connection_still_says_reaches_nobody() {
     assert_eq!(effect, None);
     assert_eq!(hub.twin(&entity("d1")).unwrap().reported.version(), 1);
     assert_eq!(
-        hub.subscribe(old, &Filter::Methods.to_string()),
+        hub.subscribe(old, &Filter::Methods.to_string(), Qos::AtLeastOnce),
         Grant::Refused
     );
 }
@@ -228,7 +231,7 @@ proptest! {
                 Step::Disconnect { link } => hub.disconnect(LinkId(link), now()),
                 Step::Subscribe { link } => {
                     for filter in [Filter::Methods, Filter::TwinResponses, Filter::Desired] {
-                        hub.subscribe(LinkId(link), &filter.to_string());
+                        hub.subscribe(LinkId(link), &filter.to_string(), Qos::AtLeastOnce);
                     }
                     Vec::new()
                 }
@@ -276,6 +279,7 @@ proptest! {
 
             for effect in effects {
                 match effect {
+                    Effect::Deliver { .. } => unreachable!("nobody sends messages here"),
                     Effect::Publish { link, .. } => {
                         let owner = hub.owner(link).expect("a live connection").clone();
                         prop_assert_eq!(hub.link_of(&owner), Some(link));

@@ -115,6 +115,8 @@ fn check(
         .map_err(|_| Rejection::Code(ConnectReturnCode::NotAuthorized))?;
     let receiver = state.add_link(connected.link);
     state.carry_out(connected.effects);
+    let messages = state.hub.deliver(connected.link, now.wall);
+    state.carry_out(messages);
     Ok(Admitted {
         id,
         link: Link {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Packets;
 use super::admission::{Admitted, Link};
-use crate::hub::{CloseReason, EntityId, Grant};
+use crate::hub::{CloseReason, EntityId, Grant, Qos};
 use crate::switchboard::{LinkReceiver, Switchboard, ToDevice};
 
 /// The hub lets nobody be silent for longer, whatever keep-alive was asked for.
@@ -136,8 +136,12 @@ impl Connection {
             Packet::Subscribe(subscribe) => self.subscribe(subscribe).await,
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe).await,
             Packet::PingReq => self.send(Packet::PingResp).await,
-            // Everything we send is QoS 0, so there is nothing to acknowledge.
-            Packet::PubAck(_) => Ok(()),
+            Packet::PubAck(ack) => {
+                let link = self.link.id;
+                self.switchboard
+                    .change(|state, _| state.hub.message_acknowledged(link, ack.pkid));
+                Ok(())
+            }
             Packet::Disconnect => Err(End::Disconnect),
             Packet::Connect(_) => Err(End::Protocol("a second CONNECT")),
             Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_) => {
@@ -151,18 +155,22 @@ impl Connection {
 
     async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
         let link = self.link.id;
-        let codes = self.switchboard.change(|state, _| {
-            let grant = |SubscribeFilter { path, qos }: &SubscribeFilter| match state
-                .hub
-                .subscribe(link, path)
-            {
-                Grant::Granted => SubscribeReasonCode::Success(granted_qos(*qos)),
-                Grant::Refused => {
-                    tracing::info!(device = %self.id, filter = path, "refused a subscription");
-                    SubscribeReasonCode::Failure
+        let codes = self.switchboard.change(|state, now| {
+            let grant = |SubscribeFilter { path, qos }: &SubscribeFilter| {
+                let (qos, granted) = granted_qos(*qos);
+                match state.hub.subscribe(link, path, qos) {
+                    Grant::Granted => SubscribeReasonCode::Success(granted),
+                    Grant::Refused => {
+                        tracing::info!(device = %self.id, filter = path, "refused a subscription");
+                        SubscribeReasonCode::Failure
+                    }
                 }
             };
-            subscribe.filters.iter().map(grant).collect()
+            let codes = subscribe.filters.iter().map(grant).collect();
+            // These wait behind the answer, which does not go through the queue.
+            let messages = state.hub.deliver(link, now.wall);
+            state.carry_out(messages);
+            codes
         });
         self.send(Packet::SubAck(SubAck::new(subscribe.pkid, codes)))
             .await
@@ -187,14 +195,14 @@ impl Connection {
 }
 
 /// The hub grants 1 to whoever asks for 2.
-fn granted_qos(asked: QoS) -> QoS {
+fn granted_qos(asked: QoS) -> (Qos, QoS) {
     match asked {
-        QoS::AtMostOnce => QoS::AtMostOnce,
-        QoS::AtLeastOnce | QoS::ExactlyOnce => QoS::AtLeastOnce,
+        QoS::AtMostOnce => (Qos::AtMostOnce, QoS::AtMostOnce),
+        QoS::AtLeastOnce | QoS::ExactlyOnce => (Qos::AtLeastOnce, QoS::AtLeastOnce),
     }
 }
 
-/// Everything goes out as QoS 0: nothing that the hub sends is queued for a device.
+/// Methods and twins go out as QoS 0, whatever was granted: only messages are queued.
 fn packet(message: ToDevice) -> Packet {
     match message {
         ToDevice::Ack { packet_id } => Packet::PubAck(PubAck::new(packet_id)),
@@ -203,5 +211,16 @@ fn packet(message: ToDevice) -> Packet {
             QoS::AtMostOnce,
             payload,
         )),
+        ToDevice::Deliver {
+            packet_id,
+            duplicate,
+            topic,
+            payload,
+        } => {
+            let mut publish = Publish::from_bytes(topic.to_string(), QoS::AtLeastOnce, payload);
+            publish.pkid = packet_id;
+            publish.dup = duplicate;
+            Packet::Publish(publish)
+        }
     }
 }

@@ -212,7 +212,11 @@ impl Device {
     }
 
     pub(crate) async fn subscribe(&mut self, filter: &str) -> SubscribeReasonCode {
-        let mut subscribe = Subscribe::new(filter, QoS::AtLeastOnce);
+        self.subscribe_with(filter, QoS::AtLeastOnce).await
+    }
+
+    pub(crate) async fn subscribe_with(&mut self, filter: &str, qos: QoS) -> SubscribeReasonCode {
+        let mut subscribe = Subscribe::new(filter, qos);
         self.last_packet_id += 1;
         subscribe.pkid = self.last_packet_id;
         self.send(Packet::Subscribe(subscribe)).await;
