@@ -30,8 +30,14 @@ impl Live {
         Ok(())
     }
 
-    /// Shows these moving lines and no others.
-    pub(crate) fn moving(&mut self, texts: Vec<String>) {
+    /// Shows these moving lines and no others, below an empty one.
+    ///
+    /// The cursor stays at the end of the last line, so the echo of Ctrl-C goes to the next one and
+    /// clearing then stops one line too early: at the empty one, where nobody sees it.
+    pub(crate) fn moving(&mut self, mut texts: Vec<String>) {
+        if !texts.is_empty() {
+            texts.insert(0, String::new());
+        }
         while self.bars.len() > texts.len() {
             if let Some(bar) = self.bars.pop() {
                 bar.finish_and_clear();
@@ -39,7 +45,10 @@ impl Live {
             }
         }
         while self.bars.len() < texts.len() {
-            let bar = ProgressBar::new_spinner().with_style(style());
+            let bar = ProgressBar::new_spinner().with_style(match self.bars.is_empty() {
+                true => style(" "),
+                false => style("{spinner:.cyan} {msg}"),
+            });
             self.bars.push(self.screen.add(bar));
         }
         for (bar, text) in self.bars.iter().zip(texts) {
@@ -58,9 +67,8 @@ impl Drop for Live {
     }
 }
 
-fn style() -> ProgressStyle {
-    // Not padded to the full width: the echo of Ctrl-C would wrap, and the line could not be cleared.
-    ProgressStyle::with_template("{spinner:.cyan} {msg}")
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
         .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ")
 }
