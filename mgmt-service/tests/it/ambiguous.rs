@@ -31,7 +31,7 @@ async fn the_twin_shows_that_the_request_arrived() {
         .report_attempt(Some(attempt(id, State::Rebooting)))
         .await;
     device.succeed(id, Grade::Caused).await;
-    let events = watch.to_the_end().await;
+    let events = watch.read_to_end().await;
     let states = states(&events);
     assert_eq!(
         states[..2],

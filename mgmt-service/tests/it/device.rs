@@ -179,10 +179,11 @@ impl Device {
     }
 
     async fn message(&mut self) -> (HubTopic, Vec<u8>) {
-        match self.next().await {
-            Packet::Publish(publish) => (publish.topic.parse().unwrap(), publish.payload.to_vec()),
-            other => panic!("expected a message, got {other:?}"),
-        }
+        let packet = self.next().await;
+        let Packet::Publish(publish) = packet else {
+            panic!("expected a message, got {packet:?}");
+        };
+        (publish.topic.parse().unwrap(), publish.payload.to_vec())
     }
 
     async fn publish(&mut self, topic: &str, payload: String) {

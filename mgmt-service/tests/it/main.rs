@@ -1,15 +1,28 @@
 //! The service as its callers see it, over the emulated hub and a device that each test scripts.
 
+#[cfg(test)]
 mod ambiguous;
+#[cfg(test)]
 mod bad_input;
+#[cfg(test)]
 mod cancel;
+#[cfg(test)]
 mod device;
+#[cfg(test)]
 mod devices;
+#[cfg(test)]
 mod idempotence;
+#[cfg(test)]
 mod native;
+#[cfg(test)]
 mod offline;
+#[cfg(test)]
 mod readiness;
+#[cfg(test)]
 mod restart;
+#[cfg(test)]
 mod tutorial;
+#[cfg(test)]
 mod watching;
+#[cfg(test)]
 mod world;

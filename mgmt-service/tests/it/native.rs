@@ -34,7 +34,7 @@ async fn a_reboot_is_followed_to_its_evidence() {
 
     let watch = world.watch(&attempt.name, "").await.unwrap();
     device.succeed(id, Grade::Caused).await;
-    let events = watch.to_the_end().await;
+    let events = watch.read_to_end().await;
     assert!(matches!(events[0].event, Some(Event::Snapshot(_))));
     assert_eq!(
         states(&events),

@@ -31,7 +31,12 @@ async fn a_watcher_goes_on_with_its_token_after_a_restart() {
     device.succeed(id, Grade::Caused).await;
     world.start_again().await;
     let token = seen.last().unwrap().resume_token.clone();
-    let rest = world.watch(&name, &token).await.unwrap().to_the_end().await;
+    let rest = world
+        .watch(&name, &token)
+        .await
+        .unwrap()
+        .read_to_end()
+        .await;
     seen.extend(rest.into_iter().skip(1));
     assert_eq!(
         states(&seen),

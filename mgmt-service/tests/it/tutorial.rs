@@ -26,7 +26,7 @@ async fn a_node_device_succeeds_by_its_claim() {
     assert_eq!(attempt.dialect(), Dialect::Tutorial);
     let watch = world.watch(&attempt.name, "").await.unwrap();
     device.report(&last_reboot("not even a time")).await;
-    let events = watch.to_the_end().await;
+    let events = watch.read_to_end().await;
     assert_eq!(
         states(&events),
         [

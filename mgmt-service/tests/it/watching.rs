@@ -34,7 +34,7 @@ async fn a_late_watcher_gets_a_snapshot_every_event_and_the_end() {
     let (name, id) = accepted(&world, &mut device, "pump-1").await;
     device.succeed(id, Grade::Caused).await;
     world.reaches(&name, AttemptState::Succeeded).await;
-    let events = world.watch(&name, "").await.unwrap().to_the_end().await;
+    let events = world.watch(&name, "").await.unwrap().read_to_end().await;
     let Some(Event::Snapshot(snapshot)) = &events[0].event else {
         panic!("a snapshot comes first");
     };
@@ -52,10 +52,10 @@ async fn every_token_continues_right_after_its_event() {
     let mut device = Device::native(&world.emulator, "pump-1").await;
     let (name, id) = accepted(&world, &mut device, "pump-1").await;
     device.succeed(id, Grade::Caused).await;
-    let all = world.watch(&name, "").await.unwrap().to_the_end().await;
+    let all = world.watch(&name, "").await.unwrap().read_to_end().await;
     for (index, event) in all.iter().enumerate() {
         let watch = world.watch(&name, &event.resume_token).await.unwrap();
-        let rest = watch.to_the_end().await;
+        let rest = watch.read_to_end().await;
         assert_eq!(rest[1..], all[index + 1..], "after {event:?}");
     }
 }
@@ -104,7 +104,7 @@ async fn a_token_older_than_the_kept_events_is_out_of_range() {
     let folder = tempfile::tempdir().unwrap();
     let (name, tokens) = long_story(folder.path()).await;
     let mut world = World::in_folder(folder, "").await;
-    let kept = world.watch(&name, "").await.unwrap().to_the_end().await;
+    let kept = world.watch(&name, "").await.unwrap().read_to_end().await;
     assert_eq!(kept.len(), 11, "the snapshot and the newest ten");
     let status = world.watch(&name, &tokens[0]).await.err().unwrap();
     assert_eq!(status.code(), Code::OutOfRange);

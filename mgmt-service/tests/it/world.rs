@@ -201,7 +201,7 @@ impl Watch {
     }
 
     /// Everything up to the end, but for bookmarks.
-    pub(crate) async fn to_the_end(mut self) -> Vec<RebootEvent> {
+    pub(crate) async fn read_to_end(mut self) -> Vec<RebootEvent> {
         let mut events = Vec::new();
         while let Some(event) = self.next_event().await {
             events.push(event);
