@@ -1,1 +1,22 @@
-//! End-to-end tests of the promises.
+//! What the end-to-end tests stand on.
+//!
+//! A [`World`] is the whole main path on loopback: the emulator in this process, where a test can
+//! script its faults and read its counters, and the management service, the gateway and the local
+//! devices as real processes that can be killed and really restart.
+//!
+//! ```text
+//!  test ── gRPC ──► mgmt-service ── HTTPS ──► Emulator ◄── MQTT/TLS ── device-gateway ◄── MQTT ── local-device
+//!  (this process)   (process)                 (this process)           (process)                  (processes)
+//! ```
+
+mod devices;
+mod process;
+mod tutorial;
+mod watch;
+mod world;
+
+pub use devices::Behavior;
+pub use process::{Daemon, binary, eventually};
+pub use tutorial::{Script, TutorialDevice};
+pub use watch::Watched;
+pub use world::{DeviceSetup, PATIENCE, World, WorldBuilder, device_id, request};
