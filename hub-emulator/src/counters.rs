@@ -50,6 +50,8 @@ counters! {
     method_calls,
     /// Queries over REST, each page counted.
     queries,
+    /// Jobs made, read, listed and cancelled over REST.
+    job_operations,
     /// Operations on the identity registry and its statistics over REST.
     registry_operations,
     /// MQTT CONNECT packets, refused ones too.
@@ -74,6 +76,7 @@ impl Meters {
             Operation::ServiceTwinUpdate => &mut self.service_twin_updates,
             Operation::MethodCall => &mut self.method_calls,
             Operation::Query => &mut self.queries,
+            Operation::Job => &mut self.job_operations,
             Operation::Registry => &mut self.registry_operations,
             Operation::DeviceTwinRead => &mut self.device_twin_reads,
             Operation::DeviceTwinUpdate => &mut self.device_twin_updates,

@@ -24,7 +24,7 @@ use crate::names::{accepted_names, certificate_names};
 use crate::policies::Policies;
 use crate::switchboard::Switchboard;
 use crate::tls::Authority;
-use crate::{mqtt, rest};
+use crate::{executor, mqtt, rest};
 
 /// How long [`Emulator::shutdown`] lets connections end by themselves.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
@@ -83,6 +83,7 @@ impl Emulator {
         };
         tasks.spawn(rest::serve(door(https)));
         tasks.spawn(mqtt::serve(door(mqtt)));
+        tasks.spawn(executor::run(Arc::clone(&switchboard), shutdown.clone()));
         tracing::info!(https = %https_address, mqtt = %mqtt_address, "listening");
 
         Ok(Self {

@@ -90,6 +90,8 @@ pub enum Operation {
     MethodCall,
     /// A query over REST.
     Query,
+    /// Jobs over REST: made, read, listed, cancelled.
+    Job,
     /// Identities and statistics over REST.
     Registry,
     /// A device's twin GET over MQTT.

@@ -21,6 +21,7 @@ pub(crate) use self::bulk::MAX_BULK;
 pub use self::call_log::{MethodOutcome, MethodRecord};
 pub(crate) use self::calls::{CallId, MethodAnswer, NotCallable};
 pub(crate) use self::identity::{Identity, IdentityRequest, Keys, Status};
+pub(crate) use self::jobs::{DeviceOutcome, JobId, JobRequest, Started, Work};
 pub use self::message::{CloudToDeviceMessage, Feedback};
 pub(crate) use self::session::{Grant, Qos};
 pub use self::telemetry::Telemetry;
@@ -31,6 +32,7 @@ mod call_log;
 mod calls;
 mod identity;
 mod inbox;
+mod jobs;
 mod log;
 mod message;
 mod registry;
@@ -47,6 +49,7 @@ pub(crate) struct Hub {
     /// Who is at the other end of each live connection.
     links: HashMap<LinkId, EntityId>,
     calls: calls::Calls,
+    jobs: jobs::Jobs,
     telemetry: log::Log<Telemetry>,
     last_link: u64,
     last_generation: u64,

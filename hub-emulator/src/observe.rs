@@ -76,6 +76,16 @@ impl Emulator {
         self.switchboard.wait_for(look).await
     }
 
+    /// Waits until a job is as wanted, and returns it as the REST API would show it. A job that does
+    /// not exist yet is waited for.
+    pub async fn watch_job(&self, job: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let look = |state: &State| {
+            let job = state.hub.job(&job.parse().ok()?).ok()?;
+            Some(job).filter(&wanted)
+        };
+        self.switchboard.wait_for(look).await
+    }
+
     /// What clients cost so far.
     #[must_use]
     pub fn counters(&self) -> Counters {

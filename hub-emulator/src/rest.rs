@@ -34,7 +34,9 @@ use crate::{auth, mqtt};
 
 mod bulk;
 mod call;
+mod jobs;
 mod methods;
+mod paging;
 mod parameters;
 mod query;
 mod registry;
@@ -144,6 +146,10 @@ async fn perform(
         Call::ReplaceTwin(id) => twins::replace(switchboard, id, headers, &body),
         Call::InvokeMethod(id) => methods::invoke(switchboard, id, body).await,
         Call::Query => query::query(switchboard, headers, &body),
+        Call::ListJobs => jobs::list(switchboard, headers, &parameters),
+        Call::GetJob(id) => jobs::get(switchboard, id),
+        Call::PutJob(id) => jobs::put(switchboard, id, &body),
+        Call::CancelJob(id) => jobs::cancel(switchboard, id),
     }
     .map_err(fail)
 }

@@ -88,8 +88,7 @@ impl Hub {
         match source {
             Source::Devices => twins(false),
             Source::Modules => twins(true),
-            // There are no jobs yet that could have left results.
-            Source::Jobs => Vec::new(),
+            Source::Jobs => self.job_rows(),
         }
     }
 

@@ -6,8 +6,11 @@ use iot_hub::identity::{DeviceId, ModuleId};
 use percent_encoding::percent_decode_str;
 
 use crate::faults::Operation;
-use crate::hub::EntityId;
+use crate::hub::{EntityId, JobId};
 use crate::policies::Permission;
+
+#[cfg(test)]
+mod tests;
 
 /// One call of the service API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,10 @@ pub(crate) enum Call {
     ReplaceTwin(EntityId),
     InvokeMethod(EntityId),
     Query,
+    ListJobs,
+    GetJob(JobId),
+    PutJob(JobId),
+    CancelJob(JobId),
     DeviceStatistics,
     ServiceStatistics,
 }
@@ -76,6 +83,20 @@ impl Call {
                     Self::InvokeMethod(entity(device, Some(module))?),
                 )],
             ),
+            ["jobs", "v2", "query"] if method == Method::GET => Some(Self::ListJobs),
+            ["jobs", "v2", job] => {
+                let job: JobId = job.parse()?;
+                pick(
+                    method,
+                    [
+                        (Method::GET, Self::GetJob(job.clone())),
+                        (Method::PUT, Self::PutJob(job)),
+                    ],
+                )
+            }
+            ["jobs", "v2", job, "cancel"] => {
+                pick(method, [(Method::POST, Self::CancelJob(job.parse()?))])
+            }
             ["statistics", "devices"] => pick(method, [(Method::GET, Self::DeviceStatistics)]),
             ["statistics", "service"] => pick(method, [(Method::GET, Self::ServiceStatistics)]),
             _ => {
@@ -112,7 +133,11 @@ impl Call {
             | Self::PatchTwin(_)
             | Self::ReplaceTwin(_)
             | Self::InvokeMethod(_)
-            | Self::Query => Permission::ServiceConnect,
+            | Self::Query
+            | Self::ListJobs
+            | Self::GetJob(_)
+            | Self::PutJob(_)
+            | Self::CancelJob(_) => Permission::ServiceConnect,
         }
     }
 
@@ -131,6 +156,9 @@ impl Call {
             Self::PatchTwin(_) | Self::ReplaceTwin(_) => Operation::ServiceTwinUpdate,
             Self::InvokeMethod(_) => Operation::MethodCall,
             Self::Query => Operation::Query,
+            Self::ListJobs | Self::GetJob(_) | Self::PutJob(_) | Self::CancelJob(_) => {
+                Operation::Job
+            }
         }
     }
 
@@ -148,6 +176,10 @@ impl Call {
             | Self::PatchTwin(_)
             | Self::ReplaceTwin(_)
             | Self::Query
+            | Self::ListJobs
+            | Self::GetJob(_)
+            | Self::PutJob(_)
+            | Self::CancelJob(_)
             | Self::DeviceStatistics
             | Self::ServiceStatistics => ErrorStyle::Name,
         }
@@ -207,97 +239,5 @@ fn decode(segment: &str) -> Result<String, HubError> {
             ErrorCode::ArgumentInvalid,
             format!("path segment {segment} is not percent-encoded UTF-8"),
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[track_caller]
-    fn check(method: Method, path: &str, expected: &Call) {
-        assert_eq!(&Call::parse(&method, path).unwrap(), expected);
-    }
-
-    fn device(id: &str) -> EntityId {
-        EntityId::from(id.parse::<DeviceId>().unwrap())
-    }
-
-    #[test]
-    fn reads_the_paths_that_sdks_send() {
-        check(Method::GET, "/devices", &Call::ListDevices);
-        check(Method::GET, "/devices/", &Call::ListDevices);
-        check(
-            Method::GET,
-            "/devices/d1/modules",
-            &Call::ListModules(device("d1")),
-        );
-        check(Method::PUT, "/devices/d1", &Call::PutIdentity(device("d1")));
-        check(Method::POST, "/devices/query", &Call::Query);
-        check(
-            Method::GET,
-            "/devices/query",
-            &Call::GetIdentity(device("query")),
-        );
-        check(
-            Method::GET,
-            "/twins/a%23b%3Fc",
-            &Call::GetTwin(device("a#b?c")),
-        );
-        check(
-            Method::POST,
-            "/twins/d1/methods",
-            &Call::InvokeMethod(device("d1")),
-        );
-        let module = EntityId {
-            module: Some("m".parse().unwrap()),
-            ..device("d1")
-        };
-        check(
-            Method::PATCH,
-            "/twins/d1/modules/m",
-            &Call::PatchTwin(module),
-        );
-    }
-
-    #[test]
-    fn refuses_what_it_does_not_offer() {
-        let code = |method: Method, path: &str| Call::parse(&method, path).unwrap_err().code;
-        assert_eq!(
-            code(Method::POST, "/twins/d1"),
-            Some(ErrorCode::MethodNotAllowed)
-        );
-        assert_eq!(code(Method::GET, "/nothing"), None);
-        assert_eq!(
-            code(Method::GET, "/twins/a%FF"),
-            Some(ErrorCode::ArgumentInvalid)
-        );
-        assert_eq!(
-            code(Method::GET, "/twins/a%20b"),
-            Some(ErrorCode::ArgumentInvalid)
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn any_device_id_survives_its_encoding(id in "[A-Za-z0-9.+%_#*?!(),:=@$'-]{1,128}") {
-            let encoded = utf8_percent_encode(&id, NON_ALPHANUMERIC);
-            let call = Call::parse(&Method::GET, &format!("/twins/{encoded}"));
-            prop_assert_eq!(call, Ok(Call::GetTwin(device(&id))));
-        }
-
-        #[test]
-        fn no_path_is_too_much(path in ".*", tail in "(/[a-z%0-9]{0,9}){0,7}") {
-            for method in [Method::GET, Method::PUT, Method::POST, Method::PATCH, Method::DELETE] {
-                for path in [path.clone(), format!("/devices{tail}"), format!("/twins{tail}")] {
-                    if let Err(error) = Call::parse(&method, &path) {
-                        prop_assert!(matches!(error.status, 400 | 404 | 405));
-                    }
-                }
-            }
-        }
     }
 }

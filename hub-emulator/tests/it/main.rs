@@ -9,6 +9,8 @@ mod device;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod jobs;
+#[cfg(test)]
 mod methods;
 #[cfg(test)]
 mod modules;

@@ -119,7 +119,8 @@ impl Service {
         body: Option<&Value>,
         headers: &[(&str, &str)],
     ) -> Answer {
-        let url = format!("{}{path}?api-version=2021-04-12", self.base);
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let url = format!("{}{path}{joint}api-version=2021-04-12", self.base);
         let mut request = self.client.request(method, url);
         for (name, value) in headers {
             request = request.header(*name, *value);

@@ -1,0 +1,91 @@
+//! Runs jobs: starts each when its time has come, and does its work device by device.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _};
+use iot_hub::error::HubError;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::hub::{DeviceOutcome, EntityId, JobId, Started, Work};
+use crate::invoke::invoke;
+use crate::switchboard::Switchboard;
+
+/// How many devices of one job are at work at the same time.
+const DEVICES_AT_ONCE: usize = 64;
+
+/// Runs jobs until shutdown.
+pub(crate) async fn run(switchboard: Arc<Switchboard>, shutdown: CancellationToken) {
+    let jobs = TaskTracker::new();
+    loop {
+        while let Some(job) = switchboard.read(|state| state.hub.due_job(Timestamp::now())) {
+            let started = switchboard.change(|state, now| state.hub.start_job(&job, now.wall));
+            let Some(started) = started else { continue };
+            let (switchboard, shutdown) = (Arc::clone(&switchboard), shutdown.clone());
+            jobs.spawn(async move {
+                shutdown
+                    .run_until_cancelled(execute(&switchboard, &job, &started))
+                    .await;
+            });
+        }
+        let next = switchboard.read(|state| state.hub.next_job_start());
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = sleep_until(next) => {}
+            () = switchboard.wait_until(|state| state.hub.next_job_start() != next) => {}
+        }
+    }
+    jobs.close();
+    jobs.wait().await;
+}
+
+async fn sleep_until(time: Option<Timestamp>) {
+    match time {
+        None => std::future::pending().await,
+        Some(time) => {
+            let wait = time.duration_since(Timestamp::now());
+            tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
+        }
+    }
+}
+
+/// Does a job's work until it is done, cancelled, or out of time.
+async fn execute(switchboard: &Switchboard, job: &JobId, started: &Started) {
+    let work =
+        stream::iter(&started.devices).for_each_concurrent(DEVICES_AT_ONCE, |device| async {
+            switchboard.change(|state, now| state.hub.job_begins(job, device, now.wall));
+            let outcome = perform(switchboard, device, &started.work).await;
+            switchboard.change(|state, now| state.hub.job_ends(job, device, outcome, now.wall));
+        });
+    tokio::select! {
+        () = work => {}
+        () = switchboard.wait_until(|state| !state.hub.job_is_running(job)) => {}
+        () = tokio::time::sleep(started.time_limit) => {
+            switchboard.change(|state, now| state.hub.job_times_out(job, now.wall));
+        }
+    }
+}
+
+async fn perform(switchboard: &Switchboard, device: &EntityId, work: &Work) -> DeviceOutcome {
+    match work {
+        Work::Method { call, .. } => {
+            let (status, payload) = invoke(switchboard, device, call).await?;
+            let payload = serde_json::from_slice(&payload)
+                .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&payload)));
+            Ok(json!({"deviceMethodResponse": {"status": status, "payload": payload}}))
+        }
+        Work::UpdateTwin {
+            change, condition, ..
+        } => switchboard.change(|state, now| {
+            let change = change.as_ref().clone();
+            let effects = state
+                .hub
+                .change_twin(device, change, Some(condition), now.wall)?;
+            state.carry_out(effects);
+            Ok::<Value, HubError>(Value::Null)
+        }),
+    }
+}
