@@ -11,12 +11,14 @@
 
 mod devices;
 mod process;
+mod sdk;
 mod tutorial;
 mod watch;
 mod world;
 
 pub use devices::Behavior;
 pub use process::{Daemon, binary, eventually};
+pub use sdk::{Language, run_script};
 pub use tutorial::{Script, TutorialDevice};
 pub use watch::Watched;
 pub use world::{DeviceSetup, PATIENCE, World, WorldBuilder, device_id, request};

@@ -1,0 +1,134 @@
+//! What a script may ask of the process that runs its hub.
+//!
+//! A question is a JSON object on a line of the script's standard output, after `ask `. The answer
+//! is one line of JSON on its standard input. Waiting is done here, where changes wake it.
+//!
+//! | question | answer |
+//! | --- | --- |
+//! | `{"do":"register","device":"d"}` | the connection string of a device, registered now if need be |
+//! | `{"do":"cut","device":"d"}` | whether there was a connection to close |
+//! | `{"do":"pause"}`, `{"do":"resume"}` | null; the hub is out of reach in between |
+//! | `{"do":"connected","device":"d"}`, `"disconnected"`, `"callable"` | null, once it is so |
+//! | `{"do":"connects"}` | how many MQTT connects were accepted so far |
+//! | `{"do":"connects","atLeast":3}` | the same, once there were so many |
+//! | `{"do":"refuse","device":"d"}` | null; its next CONNECT gets CONNACK 3 |
+//! | `{"do":"fail","operation":"twinRead","status":429,"times":1}` | null; the next of these fail so |
+//! | `{"do":"loseAnswer","device":"d"}` | null; the answer to its next method is lost |
+//! | `{"do":"methods"}` | the delivered methods: `device`, `name`, `payload`, `deliveries` |
+//! | `{"do":"telemetry"}` | the messages to the cloud: `device`, `module`, `body`, `properties` |
+
+use anyhow::{Context as _, Result, bail};
+use hub_emulator::{ConnectRefusal, Emulator, Fault, Operation, Times};
+use iot_hub::identity::{DeviceId, ModuleId};
+use serde_json::{Value, json};
+
+/// Does what a script asks for, and returns the answer.
+pub(super) async fn answer(question: &str, emulator: &Emulator) -> Result<Value> {
+    let asked: Value = serde_json::from_str(question).context("read the question")?;
+    let device = asked["device"].as_str().unwrap_or_default();
+    let device_id = || device.parse::<DeviceId>().context("read the device's id");
+    let faults = emulator.faults();
+    let answer = match asked["do"].as_str().unwrap_or_default() {
+        "register" => emulator
+            .register(&device_id()?)
+            .context("register a device")?
+            .into(),
+        "cut" => faults.cut(device).into(),
+        "pause" => {
+            faults.pause();
+            Value::Null
+        }
+        "resume" => {
+            faults.resume();
+            Value::Null
+        }
+        "connected" => {
+            emulator.connected(device).await;
+            Value::Null
+        }
+        "disconnected" => {
+            emulator.disconnected(device).await;
+            Value::Null
+        }
+        "callable" => {
+            emulator.callable(device).await;
+            Value::Null
+        }
+        "connects" => {
+            let wanted = asked["atLeast"].as_u64().unwrap_or_default();
+            let counters = emulator
+                .counted(|counters| counters.connects_accepted.total >= wanted)
+                .await;
+            counters.connects_accepted.total.into()
+        }
+        "refuse" => {
+            let fault = Fault::RefuseConnect {
+                device: Some(device_id()?),
+                refusal: ConnectRefusal::ServerUnavailable,
+            };
+            faults.inject(fault, Times::Next(1));
+            Value::Null
+        }
+        "fail" => {
+            let status = asked["status"].as_u64().context("read the status")?;
+            let fault = Fault::Answer {
+                operation: Some(operation(&asked["operation"])?),
+                status: status.try_into().context("read the status")?,
+                retry_after: None,
+            };
+            let times = asked["times"].as_u64().context("read how often")?;
+            faults.inject(fault, Times::Next(times));
+            Value::Null
+        }
+        "loseAnswer" => {
+            let fault = Fault::LoseMethodAnswer {
+                device: Some(device_id()?),
+            };
+            faults.inject(fault, Times::Next(1));
+            Value::Null
+        }
+        "methods" => methods(emulator),
+        "telemetry" => telemetry(emulator),
+        other => bail!("nothing is known of {other:?}"),
+    };
+    Ok(answer)
+}
+
+fn operation(name: &Value) -> Result<Operation> {
+    Ok(match name.as_str().unwrap_or_default() {
+        "twinRead" => Operation::ServiceTwinRead,
+        "methodCall" => Operation::MethodCall,
+        "registry" => Operation::Registry,
+        "deviceTwinUpdate" => Operation::DeviceTwinUpdate,
+        other => bail!("no operation is called {other:?}"),
+    })
+}
+
+fn methods(emulator: &Emulator) -> Value {
+    let describe = |record: hub_emulator::MethodRecord| {
+        json!({
+            "device": record.device.as_ref(),
+            "name": record.name,
+            "payload": record.payload,
+            "deliveries": record.deliveries,
+        })
+    };
+    emulator.methods().into_iter().map(describe).collect()
+}
+
+fn telemetry(emulator: &Emulator) -> Value {
+    let describe = |message: hub_emulator::Telemetry| {
+        let properties: serde_json::Map<_, _> = message
+            .properties
+            .iter()
+            .map(|(name, value)| (name.to_owned(), json!(value)))
+            .collect();
+        json!({
+            "device": message.device.as_ref(),
+            "module": message.module.as_ref().map(ModuleId::as_ref),
+            "body": String::from_utf8_lossy(&message.payload),
+            "properties": properties,
+        })
+    };
+    emulator.telemetry().into_iter().map(describe).collect()
+}

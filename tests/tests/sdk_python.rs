@@ -1,0 +1,61 @@
+//! Microsoft's Python SDKs, unmodified, against the emulator: one script of `sdk/python` a test.
+
+use std::path::Path;
+
+use hub_emulator::{Emulator, EmulatorConfig};
+use iothubdm_tests::{Language, run_script};
+
+async fn passes(script: &[&str]) {
+    let emulator = Emulator::start(EmulatorConfig::default())
+        .await
+        .expect("start the emulator");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    if let Err(error) = run_script(Language::Python, script, &emulator, folder).await {
+        panic!("{error:#}");
+    }
+}
+
+#[tokio::test]
+async fn identities_are_made_read_changed_and_removed() {
+    passes(&["identities.py"]).await;
+}
+
+#[tokio::test]
+async fn twins_go_both_ways() {
+    passes(&["twins.py"]).await;
+}
+
+#[tokio::test]
+async fn methods_carry_every_payload_and_every_error() {
+    passes(&["methods.py"]).await;
+}
+
+#[tokio::test]
+async fn queries_come_page_by_page() {
+    passes(&["queries.py"]).await;
+}
+
+#[tokio::test]
+async fn modules_are_devices_of_their_own() {
+    passes(&["modules.py"]).await;
+}
+
+#[tokio::test]
+async fn messages_arrive_with_their_properties() {
+    passes(&["telemetry.py"]).await;
+}
+
+#[tokio::test]
+async fn connections_that_end_lose_nothing() {
+    passes(&["connections.py"]).await;
+}
+
+#[tokio::test]
+async fn websockets_that_end_lose_nothing() {
+    passes(&["connections.py", "websockets"]).await;
+}
+
+#[tokio::test]
+async fn the_reboot_tutorial_works_as_written() {
+    passes(&["reboot.py"]).await;
+}
