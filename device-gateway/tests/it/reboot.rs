@@ -61,7 +61,11 @@ async fn a_stale_error_is_gone_after_the_next_attempt() {
 
 #[tokio::test]
 async fn the_command_leaves_after_the_acceptance_is_in_the_twin() {
-    let mut world = World::prepare("ack_limit = \"1h\"", EmulatorConfig::default()).await;
+    let mut world = World::prepare(
+        "answer_grace = \"0s\"\nack_limit = \"1h\"",
+        EmulatorConfig::default(),
+    )
+    .await;
     world.start_gateway();
     world.connected().await;
     world
@@ -74,6 +78,11 @@ async fn the_command_leaves_after_the_acceptance_is_in_the_twin() {
     world.reboot().await;
     world.state("ACCEPTED").await;
     within(world.hub.faults().fired(fault, 1)).await;
+    for _ in 0..20 {
+        // Each round trip is time enough for a command that waits for nothing.
+        let (_, status) = world.call("rebootStatus", Value::Null).await;
+        assert_eq!(status["state"], "ACCEPTED");
+    }
     assert!(world.device.orders().is_empty());
     world.hub.faults().remove(fault);
     world.state("SUCCEEDED").await;

@@ -98,6 +98,8 @@ impl World {
     pub(crate) fn config_of(&self, connection_string: &str, mqtt_port: u16) -> Config {
         let folder = self.folder.path();
         std::fs::write(folder.join("ca.pem"), self.hub.ca_pem()).unwrap();
+        let own = self.timing.contains("answer_grace");
+        let grace = if own { "" } else { "answer_grace = \"50ms\"" };
         let text = format!(
             r#"
             state_dir = "state"
@@ -107,7 +109,7 @@ impl World {
             mqtt_port = {}
             ca_file = "ca.pem"
             [timing]
-            answer_grace = "50ms"
+            {}
             observe_interval = "20ms"
             reconnect_min = "20ms"
             reconnect_max = "200ms"
@@ -125,7 +127,7 @@ impl World {
             trigger = ["false"]
             observe = ["false"]
             "#,
-            mqtt_port, self.timing,
+            mqtt_port, grace, self.timing,
         );
         Config::parse(&text, &folder.join("gateway.toml")).unwrap()
     }

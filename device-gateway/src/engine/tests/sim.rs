@@ -27,7 +27,7 @@ pub(super) enum Behavior {
     Reboots,
     /// The same, too fast to be seen absent.
     Instant,
-    /// The same, and then once more.
+    /// The same, and then once more, too fast to be seen absent.
     Twice,
     /// The same, without a boot identity that it could show.
     NoIdentity,
@@ -348,10 +348,11 @@ impl Sim {
             told.is_some_and(|told| (seconds(from)..seconds(to)).contains(&told))
         };
         let absent = match self.behavior {
-            Behavior::Reboots | Behavior::NoIdentity | Behavior::Unhealthy | Behavior::SameBoot => {
-                away(2, 6)
-            }
-            Behavior::Twice => away(2, 6) || away(10, 12),
+            Behavior::Reboots
+            | Behavior::Twice
+            | Behavior::NoIdentity
+            | Behavior::Unhealthy
+            | Behavior::SameBoot => away(2, 6),
             Behavior::NeverReturns => away(2, u64::MAX),
             Behavior::Instant | Behavior::Lies | Behavior::Refuses | Behavior::BootsEarly => false,
         };

@@ -252,6 +252,19 @@ fn the_command_waits_for_the_acknowledgements_but_not_for_ever() {
 }
 
 #[test]
+fn either_acknowledgement_alone_is_not_enough() {
+    for acked in [Input::AnswerAcked("r1".into()), Input::ReportAcked(1_000)] {
+        let mut sim = Sim::new(Behavior::Instant);
+        sim.hub_acknowledges = false;
+        sim.call("reboot", request());
+        sim.run_until(|sim| !sim.answers.is_empty());
+        sim.feed(acked);
+        sim.run_until(|sim| !sim.triggers.is_empty());
+        assert!(sim.time >= seconds(10), "{:?}", sim.time);
+    }
+}
+
+#[test]
 fn a_boot_that_nobody_asked_for_is_counted_and_proves_nothing() {
     let mut sim = Sim::new(Behavior::BootsEarly);
     sim.run_until(|sim| sim.disk.boot_id.is_some());
