@@ -1,10 +1,11 @@
-//! Who may come in: the checks of SAS tokens at both front doors.
+//! Who may come in: the checks of SAS tokens at both front doors, and of devices' certificates.
 
 use iot_hub::identity::{self, HubHost, MqttUser};
 use iot_hub::sas::{SasError, SasParseError, SasToken, SharedKey};
 use jiff::Timestamp;
 
-use crate::hub::{EntityId, Hub, Keys, Status};
+use crate::certificate::{CertificateRefused, DeviceAuthorities, DeviceCertificate};
+use crate::hub::{Authentication, EntityId, Hub, Identity, Keys, Status};
 use crate::policies::{Permission, Policies};
 
 /// Why a token does not open the door. Clients are told nothing of it, the log is.
@@ -31,6 +32,10 @@ pub(crate) enum Denied {
     Disabled(EntityId),
     #[error("{0} has no symmetric keys")]
     NoKeys(EntityId),
+    #[error("{0} does not identify itself by a certificate")]
+    NoCertificate(EntityId),
+    #[error("certificate: {0}")]
+    BadCertificate(#[from] CertificateRefused),
 }
 
 /// The names under which this hub is addressed.
@@ -73,22 +78,75 @@ pub(crate) fn authorize(
     check_policy(policies, &token, permission, now)
 }
 
-/// Checks a device's CONNECT and returns when its token ends.
+/// What this hub goes by when it looks at credentials.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trust<'a> {
+    pub(crate) policies: &'a Policies,
+    pub(crate) names: HubNames<'a>,
+    pub(crate) authorities: &'a DeviceAuthorities,
+}
+
+/// What a device shows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Credentials<'a> {
+    pub(crate) user: &'a MqttUser,
+    pub(crate) password: &'a str,
+    pub(crate) certificate: Option<&'a DeviceCertificate>,
+}
+
+/// Checks a device's CONNECT and returns when its token ends. A password goes before a certificate.
 pub(crate) fn authenticate(
     hub: &Hub,
-    policies: &Policies,
-    names: HubNames<'_>,
+    trust: Trust<'_>,
+    id: &EntityId,
+    credentials: Credentials<'_>,
+    now: Timestamp,
+) -> Result<Timestamp, Denied> {
+    let identity = hub
+        .identity(id)
+        .ok_or_else(|| Denied::UnknownEntity(id.clone()))?;
+    let ends = match (credentials.password, credentials.certificate) {
+        ("", None) => return Err(Denied::NoCredentials),
+        ("", Some(certificate)) => {
+            check_certificate(identity, trust.authorities, id, certificate, now)?;
+            Timestamp::MAX
+        }
+        (password, _) => check_device_token(identity, trust, id, credentials.user, password, now)?,
+    };
+    match identity.status {
+        Status::Enabled => Ok(ends),
+        Status::Disabled => Err(Denied::Disabled(id.clone())),
+    }
+}
+
+fn check_certificate(
+    identity: &Identity,
+    authorities: &DeviceAuthorities,
+    id: &EntityId,
+    certificate: &DeviceCertificate,
+    now: Timestamp,
+) -> Result<(), Denied> {
+    match &identity.authentication {
+        Authentication::SelfSigned(thumbprints) => {
+            Ok(certificate.check_thumbprint(thumbprints.iter())?)
+        }
+        Authentication::CertificateAuthority => {
+            Ok(authorities.check(certificate, &id.to_string(), now)?)
+        }
+        Authentication::Sas(_) | Authentication::Nothing => Err(Denied::NoCertificate(id.clone())),
+    }
+}
+
+fn check_device_token(
+    identity: &Identity,
+    Trust {
+        policies, names, ..
+    }: Trust<'_>,
     id: &EntityId,
     user: &MqttUser,
     password: &str,
     now: Timestamp,
 ) -> Result<Timestamp, Denied> {
-    if password.is_empty() {
-        return Err(Denied::NoCredentials);
-    }
-    let identity = hub
-        .identity(id)
-        .ok_or_else(|| Denied::UnknownEntity(id.clone()))?;
     let token: SasToken = password.parse()?;
     let scope = identity::scope(&user.host, &id.device, id.module.as_ref());
     let path = scope.strip_prefix(&user.host.to_string()).unwrap_or(&scope);
@@ -100,10 +158,7 @@ pub(crate) fn authenticate(
             token.verify(&both(keys), now)?;
         }
     }
-    match identity.status {
-        Status::Enabled => Ok(token.expiry()),
-        Status::Disabled => Err(Denied::Disabled(id.clone())),
-    }
+    Ok(token.expiry())
 }
 
 fn check_policy(

@@ -23,6 +23,9 @@ pub struct EmulatorConfig {
     pub ca_dir: Option<PathBuf>,
     /// Where to write the authority's certificate (PEM) for clients to read.
     pub ca_file: Option<PathBuf>,
+    /// Files with the certificates (PEM) of authorities that may sign devices' certificates, as the
+    /// real hub has them uploaded.
+    pub device_ca_files: Vec<PathBuf>,
     /// How long after a device's token expired its live connection is closed.
     pub token_grace: Duration,
     /// An upper bound on every method call's response timeout, so that a test of a call without
@@ -52,6 +55,7 @@ impl Default for EmulatorConfig {
             mqtt_port: 0,
             ca_dir: None,
             ca_file: None,
+            device_ca_files: Vec::new(),
             token_grace: Self::DEFAULT_TOKEN_GRACE,
             response_timeout_cap: None,
             query_page_size: Self::DEFAULT_QUERY_PAGE_SIZE,

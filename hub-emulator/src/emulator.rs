@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::certificate::DeviceAuthorities;
 use crate::config::EmulatorConfig;
 use crate::error::{FrontDoor, StartError};
 use crate::faults::Faults;
@@ -71,7 +72,9 @@ impl Emulator {
         let tls = Arc::new(authority.server_config(&certificate_names(&config), now)?);
 
         let names = accepted_names(&config, [https_address.port(), mqtt_address.port()]);
-        let switchboard = Arc::new(Switchboard::new(config, Policies::new(new_key), names));
+        let authorities = DeviceAuthorities::read(&config.device_ca_files)?;
+        let policies = Policies::new(new_key);
+        let switchboard = Arc::new(Switchboard::new(config, policies, authorities, names));
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
         let door = |listener| crate::door::Door {

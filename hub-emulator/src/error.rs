@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::certificate::DeviceCaError;
 use crate::tls::TlsError;
 
 /// Why an emulator did not start.
@@ -23,6 +24,9 @@ pub enum StartError {
     /// Certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// An authority for devices' certificates cannot be used.
+    #[error(transparent)]
+    DeviceCa(#[from] DeviceCaError),
     /// The authority's certificate could not be handed out.
     #[error("write the certificate authority to {}", path.display())]
     CaFile {

@@ -20,7 +20,7 @@ use iot_hub::twin::Twin;
 pub(crate) use self::bulk::MAX_BULK;
 pub use self::call_log::{MethodOutcome, MethodRecord};
 pub(crate) use self::calls::{CallId, MethodAnswer, NotCallable};
-pub(crate) use self::identity::{Identity, IdentityRequest, Keys, Status};
+pub(crate) use self::identity::{Authentication, Identity, IdentityRequest, Keys, Status};
 pub(crate) use self::jobs::{DeviceOutcome, JobId, JobRequest, Started, Work};
 pub use self::message::{CloudToDeviceMessage, Feedback};
 pub(crate) use self::session::{Grant, Qos};

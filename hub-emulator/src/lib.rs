@@ -24,6 +24,7 @@
 //! - No bytes from a client end anything but that client's connection.
 //! - Waiting is waiting for a state: every `async fn` for tests wakes on changes and never polls.
 
+pub use self::certificate::DeviceCaError;
 pub use self::config::EmulatorConfig;
 pub use self::counters::{Count, Counters};
 pub use self::emulator::Emulator;
@@ -34,6 +35,7 @@ pub use self::ready::Ready;
 pub use self::tls::TlsError;
 
 mod auth;
+mod certificate;
 mod config;
 mod counters;
 mod door;

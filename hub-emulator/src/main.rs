@@ -53,6 +53,11 @@ struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     ca_dir: Option<PathBuf>,
 
+    /// Trusts certificates of devices that are signed by an authority in this file (PEM); may be
+    /// given several times
+    #[arg(long = "device-ca", value_name = "FILE")]
+    device_ca: Vec<PathBuf>,
+
     /// Writes a JSON object that says how to connect here, once connections are accepted
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -90,6 +95,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         mqtt_port: arguments.mqtt_port,
         ca_dir: arguments.ca_dir.clone(),
         ca_file: Some(ca_file.path.clone()),
+        device_ca_files: arguments.device_ca.clone(),
         ..EmulatorConfig::default()
     };
     let emulator = Emulator::start(config).await.map_err(explain)?;
@@ -198,7 +204,7 @@ fn explain(error: StartError) -> anyhow::Error {
             what: hub_emulator::FrontDoor::Mqtt,
             ..
         } => Some("start the hub: try another port with --mqtt-port, or 0 for any free one"),
-        StartError::Tls(_) | StartError::CaFile { .. } => None,
+        StartError::Tls(_) | StartError::DeviceCa(_) | StartError::CaFile { .. } => None,
     };
     let error = anyhow::Error::from(error);
     match advice {

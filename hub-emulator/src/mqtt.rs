@@ -17,6 +17,7 @@ use tokio_util::codec::Framed;
 
 use self::admission::{Admission, Rejection};
 use self::connection::Connection;
+use crate::certificate::DeviceCertificate;
 use crate::door::Door;
 use crate::switchboard::Switchboard;
 
@@ -41,13 +42,20 @@ type Packets = Framed<Box<dyn ByteStream>, ServerCodec>;
 pub(crate) async fn serve(door: Door) {
     door.serve(
         |meters| &mut meters.mqtt_connections,
-        |stream, switchboard| serve_connection(Box::new(stream), switchboard),
+        |stream, switchboard| {
+            let certificate = DeviceCertificate::of(stream.get_ref().1);
+            serve_connection(Box::new(stream), certificate, switchboard)
+        },
     )
     .await;
 }
 
 /// Serves one device, whatever its bytes come in.
-pub(crate) async fn serve_connection(stream: Box<dyn ByteStream>, switchboard: Arc<Switchboard>) {
+pub(crate) async fn serve_connection(
+    stream: Box<dyn ByteStream>,
+    certificate: Option<DeviceCertificate>,
+    switchboard: Arc<Switchboard>,
+) {
     let mut packets = Framed::new(stream, ServerCodec::new(MAX_PACKET));
     let connect = match timeout(CONNECT_LIMIT, packets.next()).await {
         Ok(Some(Ok(Packet::Connect(connect)))) => connect,
@@ -64,7 +72,7 @@ pub(crate) async fn serve_connection(stream: Box<dyn ByteStream>, switchboard: A
         }
         Ok(None) | Err(_) => return,
     };
-    match admission::admit(&switchboard, &connect) {
+    match admission::admit(&switchboard, &connect, certificate.as_ref()) {
         Admission::Admitted(admitted) => {
             Connection::new(packets, Arc::clone(&switchboard), admitted)
                 .run()

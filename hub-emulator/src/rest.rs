@@ -26,6 +26,7 @@ use self::call::{Call, ErrorStyle};
 use self::parameters::Parameters;
 pub(crate) use self::reply::new_tracking;
 use self::reply::{Failure, Reply};
+use crate::certificate::DeviceCertificate;
 use crate::door::Door;
 use crate::faults::Operation;
 use crate::switchboard::Switchboard;
@@ -68,6 +69,7 @@ async fn serve_connection(
     switchboard: Arc<Switchboard>,
     app: Router,
 ) {
+    let certificate = DeviceCertificate::of(stream.get_ref().1);
     let (handover, mut websocket) = Handover::new();
     let app = app.layer(Extension(handover));
     let connection = http1::Builder::new()
@@ -79,7 +81,8 @@ async fn serve_connection(
         tracing::debug!(%error, "connection ended");
     }
     if let Some(socket) = websocket.recv().await {
-        mqtt::serve_connection(Box::new(websocket::into_bytes(socket)), switchboard).await;
+        let stream = Box::new(websocket::into_bytes(socket));
+        mqtt::serve_connection(stream, certificate, switchboard).await;
     }
 }
 

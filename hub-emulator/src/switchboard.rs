@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::auth::HubNames;
+use crate::certificate::DeviceAuthorities;
 use crate::config::EmulatorConfig;
 use crate::counters::Meters;
 use crate::faults::{FaultId, Plan};
@@ -31,6 +32,7 @@ const LINK_QUEUE: usize = 256;
 pub(crate) struct Switchboard {
     pub(crate) config: EmulatorConfig,
     pub(crate) policies: Policies,
+    pub(crate) authorities: DeviceAuthorities,
     /// The names under which clients may address the hub.
     names: Vec<HubHost>,
     state: Mutex<State>,
@@ -98,10 +100,16 @@ pub(crate) struct Now {
 }
 
 impl Switchboard {
-    pub(crate) fn new(config: EmulatorConfig, policies: Policies, names: Vec<HubHost>) -> Self {
+    pub(crate) fn new(
+        config: EmulatorConfig,
+        policies: Policies,
+        authorities: DeviceAuthorities,
+        names: Vec<HubHost>,
+    ) -> Self {
         Self {
             config,
             policies,
+            authorities,
             names,
             state: Mutex::default(),
             changed: watch::Sender::new(()),

@@ -3,7 +3,8 @@
 //! A hub has a certificate that its clients already trust; an emulator cannot. So it makes an
 //! authority, hands out its certificate, and lets that sign a server certificate for the names it
 //! is reached by. The authority lives in memory, or in a directory so that clients set up once
-//! keep trusting it.
+//! keep trusting it. Devices may show a certificate of their own in the handshake; whether it is
+//! good is for their CONNECT to decide.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use rcgen::{
 };
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::certificate::AskForCertificate;
 
 /// The file in the authority's directory that clients are pointed at.
 const CERTIFICATE_FILE: &str = "ca.pem";
@@ -122,9 +125,10 @@ impl Authority {
 
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let ask = AskForCertificate::new(provider.signature_verification_algorithms);
         Ok(ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(Arc::new(ask))
             .with_single_cert(vec![certificate.der().clone()], key)?)
     }
 }

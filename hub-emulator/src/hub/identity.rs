@@ -141,6 +141,14 @@ impl Identity {
     }
 }
 
+impl Thumbprints {
+    /// The registered ones.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        let both = [&self.primary_thumbprint, &self.secondary_thumbprint];
+        both.into_iter().flatten().map(String::as_str)
+    }
+}
+
 impl Status {
     pub(crate) fn as_str(self) -> &'static str {
         match self {

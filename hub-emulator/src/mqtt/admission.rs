@@ -7,7 +7,8 @@ use iot_hub::identity::MqttUser;
 use jiff::Timestamp;
 use mqtt_wire::{Connect, ConnectReturnCode, LastWill};
 
-use crate::auth;
+use crate::auth::{self, Credentials, Trust};
+use crate::certificate::DeviceCertificate;
 use crate::faults::ConnectRefusal;
 use crate::hub::{EntityId, LinkId};
 use crate::switchboard::{LinkReceiver, Now, State, Switchboard};
@@ -38,6 +39,7 @@ pub(super) struct Admitted {
     pub(super) session_present: bool,
     pub(super) will: Option<LastWill>,
     pub(super) keep_alive: Duration,
+    /// The end of time for a certificate.
     pub(super) token_ends: Timestamp,
 }
 
@@ -59,10 +61,14 @@ impl Drop for Link {
 }
 
 /// Looks at a CONNECT and, if all is well, opens the session.
-pub(super) fn admit(switchboard: &Arc<Switchboard>, connect: &Connect) -> Admission {
+pub(super) fn admit(
+    switchboard: &Arc<Switchboard>,
+    connect: &Connect,
+    certificate: Option<&DeviceCertificate>,
+) -> Admission {
     switchboard.change(|state, now| {
         state.meters.connects.count_one(now.instant);
-        match check(switchboard, state, connect, now) {
+        match check(switchboard, state, connect, certificate, now) {
             Ok(admitted) => {
                 state.meters.connects_accepted.count_one(now.instant);
                 tracing::info!(device = %admitted.id, "connected");
@@ -77,6 +83,7 @@ fn check(
     switchboard: &Arc<Switchboard>,
     state: &mut State,
     connect: &Connect,
+    certificate: Option<&DeviceCertificate>,
     now: Now,
 ) -> Result<Admitted, Rejection> {
     if connect.client_id.is_empty() {
@@ -101,14 +108,21 @@ fn check(
     if let Some(refusal) = state.faults.refuse_connect(&id.device) {
         return Err(refused(refusal));
     }
-    let (policies, names) = (&switchboard.policies, switchboard.names());
-    let token_ends = auth::authenticate(
-        &state.hub, policies, names, &id, &user, password, now.wall,
-    )
-    .map_err(|denied| {
-        tracing::info!(device = %id, reason = %denied, "refused a connection");
-        Rejection::Code(ConnectReturnCode::NotAuthorized)
-    })?;
+    let trust = Trust {
+        policies: &switchboard.policies,
+        names: switchboard.names(),
+        authorities: &switchboard.authorities,
+    };
+    let credentials = Credentials {
+        user: &user,
+        password,
+        certificate,
+    };
+    let token_ends =
+        auth::authenticate(&state.hub, trust, &id, credentials, now.wall).map_err(|denied| {
+            tracing::info!(device = %id, reason = %denied, "refused a connection");
+            Rejection::Code(ConnectReturnCode::NotAuthorized)
+        })?;
     let connected = state
         .hub
         .connect(&id, connect.clean_session, now.wall)

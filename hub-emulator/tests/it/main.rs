@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bulk;
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod cloud_to_device;
 #[cfg(test)]
 mod device;
