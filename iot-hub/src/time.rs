@@ -10,7 +10,7 @@ pub(crate) fn print(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.7fZ").to_string()
 }
 
-/// As [`print`], and [`NEVER`] for `None`.
+/// As [`print()`], and [`NEVER`] for `None`.
 pub(crate) fn print_or_never(time: Option<Timestamp>) -> String {
     time.map_or_else(|| NEVER.to_owned(), print)
 }
@@ -25,7 +25,7 @@ pub(crate) fn parse(text: &str) -> Option<Timestamp> {
     (time > never + SignedDuration::from_hours(24)).then_some(time)
 }
 
-/// Cuts a time to the precision that [`print`] keeps.
+/// Cuts a time to the precision that [`print()`] keeps.
 pub(crate) fn truncate(time: Timestamp) -> Timestamp {
     let excess = time.subsec_nanosecond() % 100;
     time.checked_sub(SignedDuration::from_nanos(i64::from(excess)))
