@@ -62,7 +62,7 @@ pub(crate) async fn run(
     };
     let outcome = match shown {
         Ok(Some((world, Exit::Success))) if command.keep => {
-            keep(&world, &mut children, terminal, interrupt).await
+            keep_running(&world, &mut children, terminal, interrupt).await
         }
         Ok(Some((_, exit))) => Ok(exit),
         Ok(None) => Ok(Exit::Interrupted),
@@ -136,7 +136,7 @@ async fn reboot_both(world: &World, style: Style<'_>) -> Result<Vec<RebootAttemp
 }
 
 /// Says how to use what runs, and waits until somebody has had enough.
-async fn keep(
+async fn keep_running(
     world: &World,
     children: &mut Children,
     terminal: &mut Terminal,

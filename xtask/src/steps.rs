@@ -99,7 +99,11 @@ fn doc() -> anyhow::Result<()> {
             "--no-deps",
             "--document-private-items",
         ])
-        .env("RUSTDOCFLAGS", "-D warnings");
+        // A module's page is the index of its private parts too: links to them are meant.
+        .env(
+            "RUSTDOCFLAGS",
+            "-D warnings -A rustdoc::private-intra-doc-links",
+        );
     run(&mut command)
 }
 
