@@ -42,6 +42,8 @@ struct Entry {
     id: Option<String>,
     module_id: Option<String>,
     import_mode: Option<String>,
+    /// A Node client that sends back what it read spells it as identities do.
+    #[serde(alias = "etag")]
     e_tag: Option<String>,
     #[serde(rename = "twinETag")]
     twin_etag: Option<String>,
@@ -226,6 +228,14 @@ fn invalid(text: String) -> HubError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_etag_is_read_in_both_spellings() {
+        for name in ["eTag", "etag"] {
+            let entry: Entry = serde_json::from_value(json!({ name: "e1" })).unwrap();
+            assert_eq!(entry.e_tag.as_deref(), Some("e1"), "{name}");
+        }
+    }
 
     #[test]
     fn every_import_mode_is_read_whatever_its_case() {
