@@ -1,0 +1,61 @@
+//! Microsoft's Node SDKs, unmodified, against the emulator: one script of `sdk/node` a test.
+
+use std::path::Path;
+
+use hub_emulator::{Emulator, EmulatorConfig};
+use iothubdm_tests::{Language, run_script};
+
+async fn passes(script: &[&str]) {
+    let emulator = Emulator::start(EmulatorConfig::default())
+        .await
+        .expect("start the emulator");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    if let Err(error) = run_script(Language::Node, script, &emulator, folder).await {
+        panic!("{error:#}");
+    }
+}
+
+#[tokio::test]
+async fn identities_are_made_read_changed_and_removed() {
+    passes(&["identities.js"]).await;
+}
+
+#[tokio::test]
+async fn twins_go_both_ways() {
+    passes(&["twins.js"]).await;
+}
+
+#[tokio::test]
+async fn methods_carry_every_payload_and_every_error() {
+    passes(&["methods.js"]).await;
+}
+
+#[tokio::test]
+async fn queries_come_page_by_page() {
+    passes(&["queries.js"]).await;
+}
+
+#[tokio::test]
+async fn modules_are_devices_of_their_own() {
+    passes(&["modules.js"]).await;
+}
+
+#[tokio::test]
+async fn messages_arrive_with_their_properties() {
+    passes(&["telemetry.js"]).await;
+}
+
+#[tokio::test]
+async fn connections_that_end_lose_nothing() {
+    passes(&["connections.js"]).await;
+}
+
+#[tokio::test]
+async fn websockets_that_end_lose_nothing() {
+    passes(&["connections.js", "websockets"]).await;
+}
+
+#[tokio::test]
+async fn the_reboot_tutorials_work_as_written() {
+    passes(&["reboot.js"]).await;
+}
