@@ -26,6 +26,9 @@ pub struct EmulatorConfig {
     /// Files with the certificates (PEM) of authorities that may sign devices' certificates, as the
     /// real hub has them uploaded.
     pub device_ca_files: Vec<PathBuf>,
+    /// Where identities, twins, subscriptions, waiting messages and the policies' keys are kept over
+    /// restarts. Without it they are gone with the emulator.
+    pub state_file: Option<PathBuf>,
     /// How long after a device's token expired its live connection is closed.
     pub token_grace: Duration,
     /// An upper bound on every method call's response timeout, so that a test of a call without
@@ -56,6 +59,7 @@ impl Default for EmulatorConfig {
             ca_dir: None,
             ca_file: None,
             device_ca_files: Vec::new(),
+            state_file: None,
             token_grace: Self::DEFAULT_TOKEN_GRACE,
             response_timeout_cap: None,
             query_page_size: Self::DEFAULT_QUERY_PAGE_SIZE,

@@ -23,7 +23,7 @@ use crate::files::write_atomically;
 use crate::hub::{CloseReason, CloudToDeviceMessage, EntityId, Identity, IdentityRequest};
 use crate::names::{accepted_names, certificate_names};
 use crate::policies::Policies;
-use crate::switchboard::Switchboard;
+use crate::switchboard::{State, Switchboard};
 use crate::tls::Authority;
 use crate::{executor, mqtt, rest};
 
@@ -73,8 +73,13 @@ impl Emulator {
 
         let names = accepted_names(&config, [https_address.port(), mqtt_address.port()]);
         let authorities = DeviceAuthorities::read(&config.device_ca_files)?;
-        let policies = Policies::new(new_key);
-        let switchboard = Arc::new(Switchboard::new(config, policies, authorities, names));
+        let mut policies = Policies::new(new_key);
+        let mut state = State::default();
+        if let Some(path) = &config.state_file {
+            state.take_up(path, &mut policies)?;
+        }
+        let switchboard = Switchboard::new(config, policies, authorities, names, state);
+        let switchboard = Arc::new(switchboard);
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
         let door = |listener| crate::door::Door {
@@ -218,6 +223,7 @@ impl Emulator {
         {
             tracing::warn!(left = self.tasks.len(), "connections did not end in time");
         }
+        self.switchboard.close_state_file();
     }
 }
 

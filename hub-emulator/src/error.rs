@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::certificate::DeviceCaError;
+use crate::state_file::StateError;
 use crate::tls::TlsError;
 
 /// Why an emulator did not start.
@@ -27,6 +28,9 @@ pub enum StartError {
     /// An authority for devices' certificates cannot be used.
     #[error(transparent)]
     DeviceCa(#[from] DeviceCaError),
+    /// The state of an earlier run cannot be taken up, or this one's not be kept.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The authority's certificate could not be handed out.
     #[error("write the certificate authority to {}", path.display())]
     CaFile {

@@ -1,11 +1,20 @@
 //! Files that appear whole: whoever sees one sees all of it.
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Writes a file beside its place and moves it there. What stood there before is replaced, a link
 /// too: it is not followed.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, |file| file.write_all(bytes)).map(drop)
+}
+
+/// The same for a file that is written by `write` and stays open.
+pub(crate) fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<File> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(format!(
         ".{}.{:08x}",
@@ -13,9 +22,11 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
         rand::random::<u32>()
     ));
     let unfinished = PathBuf::from(unfinished);
-    let written = std::fs::File::create_new(&unfinished)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| std::fs::rename(&unfinished, path));
+    let written = File::create_new(&unfinished).and_then(|mut file| {
+        write(&mut file)?;
+        std::fs::rename(&unfinished, path)?;
+        Ok(file)
+    });
     if written.is_err() {
         // The first error is the one to report.
         let _ = std::fs::remove_file(&unfinished);

@@ -9,7 +9,7 @@
 //!   MQTT packet ───► session, calls ───┘               └──► Answer a waiting caller
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ pub(crate) use self::calls::{CallId, MethodAnswer, NotCallable};
 pub(crate) use self::identity::{Authentication, Identity, IdentityRequest, Keys, Status};
 pub(crate) use self::jobs::{DeviceOutcome, JobId, JobRequest, Started, Work};
 pub use self::message::{CloudToDeviceMessage, Feedback};
+pub(crate) use self::record::{Record, RecordError};
 pub(crate) use self::session::{Grant, Qos};
 pub use self::telemetry::Telemetry;
 pub(crate) use self::twins::TwinChange;
@@ -30,11 +31,13 @@ pub(crate) use self::twins::TwinChange;
 mod bulk;
 mod call_log;
 mod calls;
+mod entities;
 mod identity;
 mod inbox;
 mod jobs;
 mod log;
 mod message;
+mod record;
 mod registry;
 mod session;
 mod telemetry;
@@ -45,7 +48,7 @@ mod twins;
 /// The hub's whole state.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
-    entities: BTreeMap<EntityId, Entity>,
+    entities: entities::Entities,
     /// Who is at the other end of each live connection.
     links: HashMap<LinkId, EntityId>,
     calls: calls::Calls,

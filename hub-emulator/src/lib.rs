@@ -20,7 +20,8 @@
 //!
 //! # Invariants
 //!
-//! - All state is in memory and belongs to one [`Emulator`]; any number of them run side by side.
+//! - All state belongs to one [`Emulator`]; any number of them run side by side. It is in memory, and
+//!   in a file too if the configuration names one.
 //! - No bytes from a client end anything but that client's connection.
 //! - Waiting is waiting for a state: every `async fn` for tests wakes on changes and never polls.
 
@@ -32,6 +33,7 @@ pub use self::error::{FrontDoor, StartError};
 pub use self::faults::{ConnectRefusal, Fault, FaultId, Faults, Operation, Times};
 pub use self::hub::{CloudToDeviceMessage, Feedback, MethodOutcome, MethodRecord, Telemetry};
 pub use self::ready::Ready;
+pub use self::state_file::StateError;
 pub use self::tls::TlsError;
 
 mod auth;
@@ -52,6 +54,7 @@ mod observe;
 mod policies;
 mod ready;
 mod rest;
+mod state_file;
 mod switchboard;
 mod tls;
 mod websocket;

@@ -53,6 +53,10 @@ struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     ca_dir: Option<PathBuf>,
 
+    /// Keeps identities, twins, subscriptions and the policies' keys here over restarts
+    #[arg(long = "state", value_name = "FILE")]
+    state_file: Option<PathBuf>,
+
     /// Trusts certificates of devices that are signed by an authority in this file (PEM); may be
     /// given several times
     #[arg(long = "device-ca", value_name = "FILE")]
@@ -95,6 +99,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         mqtt_port: arguments.mqtt_port,
         ca_dir: arguments.ca_dir.clone(),
         ca_file: Some(ca_file.path.clone()),
+        state_file: arguments.state_file.clone(),
         device_ca_files: arguments.device_ca.clone(),
         ..EmulatorConfig::default()
     };
@@ -204,7 +209,10 @@ fn explain(error: StartError) -> anyhow::Error {
             what: hub_emulator::FrontDoor::Mqtt,
             ..
         } => Some("start the hub: try another port with --mqtt-port, or 0 for any free one"),
-        StartError::Tls(_) | StartError::DeviceCa(_) | StartError::CaFile { .. } => None,
+        StartError::Tls(_)
+        | StartError::DeviceCa(_)
+        | StartError::State(_)
+        | StartError::CaFile { .. } => None,
     };
     let error = anyhow::Error::from(error);
     match advice {

@@ -1,5 +1,7 @@
 //! The hub's shared access policies: who may do what with which key.
 
+use std::collections::BTreeMap;
+
 use iot_hub::sas::SharedKey;
 
 use crate::hub::Keys;
@@ -55,6 +57,21 @@ impl Policies {
             policy("registryReadWrite", &[RegistryRead, RegistryWrite]),
         ];
         Self { policies }
+    }
+
+    /// The keys of every policy.
+    pub(crate) fn keys(&self) -> BTreeMap<String, Keys> {
+        let keys = |policy: &Policy| (policy.name.to_owned(), policy.keys.clone());
+        self.policies.iter().map(keys).collect()
+    }
+
+    /// Gives the policies these keys; one that is not named keeps its own.
+    pub(crate) fn set_keys(&mut self, mut keys: BTreeMap<String, Keys>) {
+        for policy in &mut self.policies {
+            if let Some(keys) = keys.remove(policy.name) {
+                policy.keys = keys;
+            }
+        }
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Policy> {

@@ -5,6 +5,7 @@
 //! lock (so effects keep their order) and then wakes whoever waits for a state.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -22,6 +23,7 @@ use crate::faults::{FaultId, Plan};
 pub(crate) use crate::hub::CloseReason;
 use crate::hub::{CallId, Effect, EntityId, Hub, LinkId, MethodAnswer};
 use crate::policies::Policies;
+use crate::state_file::{StateError, StateFile};
 
 /// How many messages may wait for one device. A client that lets more pile up does not read, and
 /// loses its connection.
@@ -50,6 +52,7 @@ pub(crate) struct State {
     links: HashMap<LinkId, LinkSender>,
     callers: HashMap<CallId, oneshot::Sender<MethodAnswer>>,
     withheld: Vec<Withheld>,
+    file: Option<StateFile>,
 }
 
 #[derive(Debug)]
@@ -105,13 +108,14 @@ impl Switchboard {
         policies: Policies,
         authorities: DeviceAuthorities,
         names: Vec<HubHost>,
+        state: State,
     ) -> Self {
         Self {
             config,
             policies,
             authorities,
             names,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             changed: watch::Sender::new(()),
             paused: watch::Sender::new(false),
         }
@@ -133,7 +137,12 @@ impl Switchboard {
             wall: Timestamp::now(),
             instant: Instant::now(),
         };
-        let result = change(&mut self.lock(), now);
+        let result = {
+            let mut state = self.lock();
+            let result = change(&mut state, now);
+            state.keep();
+            result
+        };
         self.changed.send_replace(());
         result
     }
@@ -187,6 +196,11 @@ impl Switchboard {
         }
     }
 
+    /// Lets go of the file that keeps the state.
+    pub(crate) fn close_state_file(&self) {
+        self.change(|state, _| state.file = None);
+    }
+
     /// Follows whether the hub is unreachable.
     pub(crate) fn paused(&self) -> watch::Receiver<bool> {
         self.paused.subscribe()
@@ -235,8 +249,26 @@ impl State {
         self.hub.end_call(call);
     }
 
+    /// Takes up the state of an earlier run, and keeps this one's in the same file.
+    pub(crate) fn take_up(
+        &mut self,
+        path: &Path,
+        policies: &mut Policies,
+    ) -> Result<(), StateError> {
+        self.file = Some(StateFile::open(path, policies, &mut self.hub)?);
+        Ok(())
+    }
+
+    /// Keeps what changed, before anybody is told of it.
+    fn keep(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.keep(&mut self.hub);
+        }
+    }
+
     /// Carries out effects in their order.
     pub(crate) fn carry_out(&mut self, effects: impl IntoIterator<Item = Effect>) {
+        self.keep();
         for effect in effects {
             match effect {
                 Effect::Publish {
@@ -298,6 +330,7 @@ impl State {
 
     /// Acknowledges a device's QoS 1 message.
     pub(crate) fn acknowledge(&mut self, link: LinkId, packet_id: u16) {
+        self.keep();
         self.send(link, ToDevice::Ack { packet_id });
     }
 

@@ -5,14 +5,14 @@ use base64::engine::general_purpose::STANDARD;
 use iot_hub::sas::SharedKey;
 use iot_hub::twin::Twin;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// What the API prints for a time that never was.
 const NEVER: &str = "0001-01-01T00:00:00";
 
 /// What the registry holds about a device or a module, beside its twin.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Identity {
     pub(crate) authentication: Authentication,
     pub(crate) status: Status,
@@ -29,7 +29,7 @@ pub(crate) struct Identity {
 }
 
 /// Whether a device may connect.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Status {
     #[default]
@@ -38,7 +38,7 @@ pub(crate) enum Status {
 }
 
 /// How a device proves who it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) enum Authentication {
     Sas(Keys),
     SelfSigned(Thumbprints),
@@ -47,14 +47,32 @@ pub(crate) enum Authentication {
 }
 
 /// Either key is good.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Keys {
+    #[serde(with = "key_text")]
     pub(crate) primary: SharedKey,
+    #[serde(with = "key_text")]
     pub(crate) secondary: SharedKey,
 }
 
+/// A key as connection strings have it.
+mod key_text {
+    use iot_hub::sas::SharedKey;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(key: &SharedKey, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&key.to_base64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SharedKey, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
 /// Certificates that a device may present, by the hash of their DER form.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Thumbprints {
     primary_thumbprint: Option<String>,

@@ -10,10 +10,13 @@
 
 use std::collections::VecDeque;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use iot_hub::error::{ErrorCode, HubError};
 use iot_hub::topic::{Filter, HubTopic, PropertyBag};
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::{CloudToDeviceMessage, Effect, EntityId, Hub, LinkId, Qos};
 
@@ -39,6 +42,17 @@ struct Waiting {
     deliveries: u8,
     /// The packet that the device has not acknowledged yet.
     in_flight: Option<u16>,
+}
+
+/// A waiting message as it is kept over a restart.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct WaitingRecord {
+    /// As in a topic.
+    properties: String,
+    /// In base64.
+    payload: String,
+    expires: Timestamp,
+    deliveries: u8,
 }
 
 /// A message on its way.
@@ -137,6 +151,34 @@ impl super::Entity {
 }
 
 impl Inbox {
+    /// What is kept over a restart.
+    pub(super) fn to_records(&self) -> Vec<WaitingRecord> {
+        let record = |waiting: &Waiting| WaitingRecord {
+            properties: waiting.properties.to_string(),
+            payload: STANDARD.encode(&waiting.payload),
+            expires: waiting.expires,
+            deliveries: waiting.deliveries,
+        };
+        self.queue.iter().map(record).collect()
+    }
+
+    /// Takes back what was kept; `None` when it cannot be read.
+    pub(super) fn from_records(records: Vec<WaitingRecord>) -> Option<Self> {
+        let waiting = |record: WaitingRecord| {
+            Some(Waiting {
+                properties: record.properties.parse().ok()?,
+                payload: STANDARD.decode(record.payload).ok()?.into(),
+                expires: record.expires,
+                deliveries: record.deliveries,
+                in_flight: None,
+            })
+        };
+        Some(Self {
+            queue: records.into_iter().map(waiting).collect::<Option<_>>()?,
+            last_packet_id: 0,
+        })
+    }
+
     fn push(
         &mut self,
         properties: PropertyBag,

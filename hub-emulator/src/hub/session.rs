@@ -9,6 +9,7 @@ use std::mem;
 use iot_hub::error::HubError;
 use iot_hub::topic::Filter;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{CloseReason, Effect, Entity, EntityId, Hub, LinkId};
 
@@ -27,6 +28,21 @@ impl Session {
         self.link.filter(|_| self.filters.contains_key(filter))
     }
 
+    /// What outlives the hub: whether subscriptions outlive a connection, and those that do.
+    pub(super) fn to_keep(&self) -> (bool, impl Iterator<Item = (&Filter, Qos)>) {
+        let filters = self.filters.iter().filter(|_| self.kept);
+        (self.kept, filters.map(|(filter, qos)| (filter, *qos)))
+    }
+
+    /// The session of a device that is not connected yet.
+    pub(super) fn restored(kept: bool, filters: BTreeMap<Filter, Qos>) -> Self {
+        Self {
+            link: None,
+            filters,
+            kept,
+        }
+    }
+
     /// How messages of this subscription are to be delivered; `None` when there is no such one.
     pub(super) fn qos(&self, filter: &Filter) -> Option<Qos> {
         self.filters.get(filter).copied()
@@ -43,7 +59,8 @@ pub(crate) struct Connected {
 }
 
 /// Whether a device acknowledges what it is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) enum Qos {
     AtMostOnce,
     AtLeastOnce,

@@ -31,7 +31,7 @@ impl Hub {
         payload: Bytes,
         enqueued: Timestamp,
     ) {
-        let Some(entity) = self.entities.get_mut(id) else {
+        let Some(entity) = self.entities.get_mut_in_passing(id) else {
             return;
         };
         entity.twin.last_activity = Some(enqueued);

@@ -23,6 +23,8 @@ mod rest;
 #[cfg(test)]
 mod service;
 #[cfg(test)]
+mod state;
+#[cfg(test)]
 mod tool;
 #[cfg(test)]
 mod twins;

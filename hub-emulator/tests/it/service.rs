@@ -77,13 +77,30 @@ impl Service {
     }
 
     pub(crate) fn with_token(emulator: &Emulator, authorization: &str) -> Self {
-        let authority = Certificate::from_pem(emulator.ca_pem().as_bytes()).unwrap();
+        Self::at(emulator.ca_pem(), emulator.https_port(), authorization)
+    }
+
+    /// A client that may do everything, of the emulator that wrote this ready file.
+    pub(crate) fn of_ready_file(ready: &Value) -> Self {
+        let text = |name: &str| ready[name].as_str().unwrap();
+        let ca_pem = std::fs::read_to_string(text("caFile")).unwrap();
+        let port = u16::try_from(ready["httpsPort"].as_u64().unwrap()).unwrap();
+        let ConnectionString::Service(owner) = text("ownerConnectionString").parse().unwrap()
+        else {
+            panic!("a service's connection string");
+        };
+        let token = token(&owner, SignedDuration::from_hours(1));
+        Self::at(&ca_pem, port, &token.to_string())
+    }
+
+    fn at(ca_pem: &str, https_port: u16, authorization: &str) -> Self {
+        let authority = Certificate::from_pem(ca_pem.as_bytes()).unwrap();
         Self {
             client: Client::builder()
                 .tls_certs_only([authority])
                 .build()
                 .unwrap(),
-            base: format!("https://localhost:{}", emulator.https_port()),
+            base: format!("https://localhost:{https_port}"),
             authorization: authorization.to_owned(),
         }
     }
@@ -119,6 +136,17 @@ impl Service {
         body: Option<&Value>,
         headers: &[(&str, &str)],
     ) -> Answer {
+        self.try_call(method, path, body, headers).await.unwrap()
+    }
+
+    /// The same to a hub that may be gone.
+    pub(crate) async fn try_call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        headers: &[(&str, &str)],
+    ) -> reqwest::Result<Answer> {
         let joint = if path.contains('?') { '&' } else { '?' };
         let url = format!("{}{path}{joint}api-version=2021-04-12", self.base);
         let mut request = self.client.request(method, url);
@@ -128,9 +156,7 @@ impl Service {
         if let Some(body) = body {
             request = request.json(body);
         }
-        Self::answer(request.header("Authorization", &self.authorization))
-            .await
-            .unwrap()
+        Self::answer(request.header("Authorization", &self.authorization)).await
     }
 
     /// A request exactly as the test wants it, without token or api-version.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::device::DEADLINE;
 
 /// Ends the program when a test fails.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -19,7 +19,7 @@ impl Drop for Running {
     }
 }
 
-fn start(arguments: &[&str]) -> Running {
+pub(crate) fn start(arguments: &[&str]) -> Running {
     let program = Command::new(env!("CARGO_BIN_EXE_hub-emulator"))
         .args(arguments)
         .stdout(Stdio::piped())
@@ -29,7 +29,7 @@ fn start(arguments: &[&str]) -> Running {
 }
 
 /// The file appears whole, so its existence is all there is to wait for.
-fn read_when_there(path: &Path) -> Value {
+pub(crate) fn read_when_there(path: &Path) -> Value {
     let deadline = Instant::now() + DEADLINE;
     loop {
         match std::fs::read(path) {

@@ -1,0 +1,102 @@
+//! What is kept of an identity over a restart: itself, its twin, what it subscribed to, and the
+//! messages that wait for it.
+
+use iot_hub::topic::Filter;
+use iot_hub::twin::{Twin, TwinFormatError};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::inbox::{Inbox, WaitingRecord};
+use super::session::Session;
+use super::{Entity, EntityId, Hub, Identity, Qos};
+
+/// One identity with all that is kept of it.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Record {
+    identity: Identity,
+    twin: Value,
+    /// Subscriptions outlive the connection.
+    kept: bool,
+    filters: Vec<(String, Qos)>,
+    messages: Vec<WaitingRecord>,
+}
+
+/// Why a record cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    #[error(transparent)]
+    Twin(#[from] TwinFormatError),
+    #[error("the twin is of {0}")]
+    Foreign(EntityId),
+    #[error("{0:?} is no subscription")]
+    Filter(String),
+    #[error("a waiting message cannot be read")]
+    Message,
+}
+
+impl Hub {
+    /// From now on, remembers whose state changes.
+    pub(crate) fn follow_changes(&mut self) {
+        self.entities.follow_changes();
+    }
+
+    /// The identities whose state changed since this was last called, with what is now to be kept
+    /// of them; nothing of those that are gone.
+    pub(crate) fn take_changed(&mut self) -> Vec<(EntityId, Option<Record>)> {
+        let changed = self.entities.take_changed();
+        let record = |id: EntityId| {
+            let record = self.entities.get(&id).map(Entity::to_record);
+            (id, record)
+        };
+        changed.into_iter().map(record).collect()
+    }
+
+    /// Everything that is to be kept.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (&EntityId, Record)> {
+        let entities = self.entities.iter();
+        entities.map(|(id, entity)| (id, entity.to_record()))
+    }
+
+    /// Takes an identity back as it was when the hub ended, without a connection.
+    pub(crate) fn restore(&mut self, id: EntityId, record: Record) -> Result<(), RecordError> {
+        let entity = Entity::from_record(&id, record)?;
+        self.last_generation = self.last_generation.max(entity.identity.generation);
+        self.entities.insert(id, entity);
+        Ok(())
+    }
+}
+
+impl Entity {
+    fn to_record(&self) -> Record {
+        let (kept, filters) = self.session.to_keep();
+        Record {
+            identity: self.identity.clone(),
+            twin: self.twin.to_value(),
+            kept,
+            filters: filters
+                .map(|(filter, qos)| (filter.to_string(), qos))
+                .collect(),
+            messages: self.inbox.to_records(),
+        }
+    }
+
+    fn from_record(id: &EntityId, record: Record) -> Result<Self, RecordError> {
+        let mut twin = Twin::from_value(&record.twin)?;
+        if (&twin.device, &twin.module) != (&id.device, &id.module) {
+            let (device, module) = (twin.device, twin.module);
+            return Err(RecordError::Foreign(EntityId { device, module }));
+        }
+        twin.connected = false;
+        let filter = |(text, qos): (String, Qos)| match text.parse::<Filter>() {
+            Ok(filter) => Ok((filter, qos)),
+            Err(_) => Err(RecordError::Filter(text)),
+        };
+        let filters = record.filters.into_iter().map(filter);
+        Ok(Self {
+            identity: record.identity,
+            twin,
+            session: Session::restored(record.kept, filters.collect::<Result<_, _>>()?),
+            inbox: Inbox::from_records(record.messages).ok_or(RecordError::Message)?,
+        })
+    }
+}
