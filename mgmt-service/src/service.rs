@@ -154,7 +154,7 @@ impl Service {
             attempt: attempt.clone(),
             events: step.events.clone(),
         };
-        let audit = self.line(caller, "REBOOT", &attempt.view, &asked.reason);
+        let audit = Self::line(caller, "REBOOT", &attempt.view, "");
         let log = match inner.store.create(change, audit).await? {
             Created::New => {
                 tracing::info!(%id, %device, mode = %asked.mode, from = caller.from, "a reboot is asked for");
@@ -165,8 +165,16 @@ impl Service {
             Created::Known(known) if known.view.device == device && known.asked == asked => {
                 self.log(&device, id).await?
             }
-            Created::Known(_) => return Err(Error::IdUsed),
-            Created::Busy(holder) => return Err(Error::Busy { device, holder }),
+            Created::Known(_) => {
+                let refused = Self::line(caller, "REBOOT", &attempt.view, "REQUEST_ID_USED");
+                inner.store.audit(refused).await?;
+                return Err(Error::IdUsed);
+            }
+            Created::Busy(holder) => {
+                let refused = Self::line(caller, "REBOOT", &attempt.view, "DEVICE_BUSY");
+                inner.store.audit(refused).await?;
+                return Err(Error::Busy { device, holder });
+            }
         };
         self.begun(&log).await
     }
@@ -251,8 +259,11 @@ impl Service {
             return Ok(view);
         }
         let action = if abandon { "ABANDON" } else { "CANCEL" };
-        let audit = self.line(caller, action, &view, reason);
-        self.inner.store.audit(audit).await?;
+        let line = |verdict: &str| Audit {
+            why: reason.to_owned(),
+            ..Self::line(caller, action, &view, verdict)
+        };
+        self.inner.store.audit(line("ASKED")).await?;
         self.ask(id, Input::Cancel { abandon }).await;
         let settled =
             |now: &Now| now.attempt.view.state.is_terminal() || now.attempt.is_cancel_settled();
@@ -264,9 +275,13 @@ impl Service {
         });
         let now = waited.await.unwrap_or_else(|_| log.now());
         let view = now.attempt.view.clone();
-        if view.state.is_terminal() || view.cancel_requested {
+        if view.state.is_terminal() {
+            self.inner.store.audit(line(view.state.name())).await?;
+            Ok(view)
+        } else if view.cancel_requested {
             Ok(view)
         } else {
+            self.inner.store.audit(line("TOO_LATE")).await?;
             Err(Error::TooLate(view.state))
         }
     }
@@ -295,7 +310,8 @@ impl Service {
                 Arc::new(Log::new(attempt, events))
             }
         };
-        if log.now().attempt.view.device == *device {
+        let now = log.now();
+        if now.attempt.view.device == *device && now.withdrawn.is_none() {
             Ok(log)
         } else {
             Err(missing())
@@ -305,6 +321,16 @@ impl Service {
     /// Lists attempts, newest first.
     pub async fn list(&self, query: ListQuery) -> Result<Vec<View>, Error> {
         Ok(self.inner.store.list(query).await?)
+    }
+
+    /// Every open attempt by its device.
+    pub fn open(&self) -> HashMap<DeviceId, RequestId> {
+        let live = self.inner.live();
+        let views = live.values().map(|live| live.log.now().attempt);
+        views
+            .filter(|attempt| !attempt.view.state.is_terminal())
+            .map(|attempt| (attempt.view.device.clone(), attempt.view.id))
+            .collect()
     }
 
     /// Finds the open attempt on a device.
@@ -344,7 +370,8 @@ impl Service {
         &self.inner.shutdown
     }
 
-    fn line(&self, caller: &Caller, action: &'static str, view: &View, why: &str) -> Audit {
+    /// A line of the audit; an empty verdict is filled in when the attempt has ended.
+    fn line(caller: &Caller, action: &'static str, view: &View, verdict: &str) -> Audit {
         Audit {
             time: Timestamp::now(),
             who: caller.who.clone(),
@@ -352,8 +379,8 @@ impl Service {
             action,
             id: view.id,
             device: view.device.clone(),
-            why: why.to_owned(),
-            verdict: String::new(),
+            why: view.reason.clone(),
+            verdict: verdict.to_owned(),
         }
     }
 }

@@ -12,7 +12,6 @@ use crate::{
     attempt::Trouble,
     error::{Error, Violation},
     service::Service,
-    store::{Condition, ListQuery},
 };
 
 /// How many devices a page has when the caller does not say.
@@ -47,18 +46,12 @@ pub(super) async fn list(
         | Error::Stopping
         | Error::Store(_)) => other,
     })?;
-    let open = service
-        .list(ListQuery {
-            conditions: vec![Condition::Open(true)],
-            limit: usize::MAX,
-            ..ListQuery::default()
-        })
-        .await?;
+    let open = service.open();
     let devices = page.rows.iter().filter_map(|row| {
         let twin = Twin::from_value(row).ok()?;
         let mut device = get_device::of_twin(&twin);
-        if let Some(view) = open.iter().find(|view| view.device == twin.device) {
-            device.open_reboot = convert::reboot_name(&view.device, view.id);
+        if let Some(id) = open.get(&twin.device) {
+            device.open_reboot = convert::reboot_name(&twin.device, *id);
         }
         Some(device)
     });

@@ -17,6 +17,8 @@ mod native;
 #[cfg(test)]
 mod offline;
 #[cfg(test)]
+mod process;
+#[cfg(test)]
 mod readiness;
 #[cfg(test)]
 mod restart;

@@ -118,7 +118,7 @@ pub(super) fn add_audit(connection: &Connection, audit: &Audit) -> Result<()> {
 /// Writes how a reboot ended into the line of its request.
 pub(super) fn set_verdict(connection: &Connection, id: RequestId, verdict: &str) -> Result<()> {
     connection
-        .prepare_cached("UPDATE audit SET verdict = ?2 WHERE attempt = ?1 AND action = 'REBOOT'")
+        .prepare_cached("UPDATE audit SET verdict = ?2 WHERE attempt = ?1 AND verdict = ''")
         .and_then(|mut statement| statement.execute(params![id.to_string(), verdict]))
         .map(drop)
         .map_err(during("write the verdict to the audit"))

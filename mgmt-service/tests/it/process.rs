@@ -1,0 +1,99 @@
+//! The program itself: its arguments, its files, its signals.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use hub_emulator::{Emulator, EmulatorConfig};
+use iothubdm_proto::v1::ListRebootsRequest;
+use serde_json::Value;
+
+use crate::world::{connect, settings, within};
+
+fn program(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mgmt-service"));
+    command.arg("--config").arg(config);
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+async fn run(mut command: Command) -> Output {
+    let output = tokio::task::spawn_blocking(move || command.output());
+    within(output).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn settings_are_checked_without_serving() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
+    let config = folder.path().join("service.toml");
+    fs::write(&config, settings(&emulator, folder.path(), "")).unwrap();
+    let mut command = program(&config);
+    command.arg("--check-config");
+    let output = run(command).await;
+    assert!(output.status.success(), "{output:?}");
+    assert!(!folder.path().join("mgmt-service.db").exists());
+
+    fs::write(&config, "lisen = 1\n[hub]\nhttps_port = 0\n").unwrap();
+    let output = run(program(&config)).await;
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stderr).unwrap();
+    for part in [
+        "3 mistakes",
+        "lisen = 1",
+        "hub.https_port = 0",
+        "hub.connection_string",
+    ] {
+        assert!(told.contains(part), "{part} not in {told}");
+    }
+}
+
+#[tokio::test]
+async fn it_says_where_it_serves_and_ends_well_when_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
+    let config = folder.path().join("service.toml");
+    fs::write(&config, settings(&emulator, folder.path(), "")).unwrap();
+    let ready = folder.path().join("ready.json");
+    let mut command = program(&config);
+    command.args([
+        "--listen",
+        "127.0.0.1:0",
+        "--log-format",
+        "json",
+        "--ready-file",
+    ]);
+    let child = command.arg(&ready).spawn().unwrap();
+    let address = within(async {
+        loop {
+            if let Ok(text) = fs::read(&ready) {
+                let ready: Value = serde_json::from_slice(&text).unwrap();
+                return ready["address"].as_str().unwrap().parse().unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let list = ListRebootsRequest {
+        parent: "devices/-".into(),
+        ..ListRebootsRequest::default()
+    };
+    connect(address).await.list_reboots(list).await.unwrap();
+    let pid = child.id().to_string();
+    let signal = Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(signal.unwrap().success());
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let output = within(ended).await.unwrap().unwrap();
+    let logs = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{logs}");
+    for line in logs.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(event["level"], "INFO", "{line}");
+    }
+    let secret = emulator.service_connection_string();
+    let key = secret.split("SharedAccessKey=").nth(1).unwrap();
+    assert!(!logs.contains(key), "the key is in the logs");
+}
