@@ -1,7 +1,7 @@
 //! The gRPC API: messages to domain types and back. Nothing outside this module knows protobuf.
 //!
-//! Each call has a file of its own; what they share is in [`parse`] (messages in), [`convert`]
-//! (messages out), [`status`] (errors) and [`token`] (the opaque texts).
+//! Each call has a file of its own; what they share is in `parse` (messages in), `convert`
+//! (messages out), `status` (errors) and `token` (the opaque texts).
 
 mod cancel_reboot;
 mod convert;

@@ -1,6 +1,6 @@
 //! Reads twins for all who follow a device, within the hub's quota.
 //!
-//! One task asks [`schedule`] who is next and makes the reads. Every reading of a device goes to
+//! One task asks `schedule` who is next and makes the reads. Every reading of a device goes to
 //! all who follow that device, whoever asked for it.
 
 mod bucket;

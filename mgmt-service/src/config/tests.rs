@@ -25,6 +25,28 @@ fn a_connection_string_is_enough() {
 }
 
 #[test]
+fn the_readme_lists_every_setting_with_its_default() {
+    let readme = include_str!("../../README.md");
+    let block = readme.split("```toml").nth(1).unwrap();
+    let block = block.split("```").next().unwrap();
+    let start = block.find("connection_string = ").unwrap();
+    let line = block[start..].lines().next().unwrap();
+    let block = block.replace(line, &format!("connection_string = \"{HUB}\""));
+    let listed = Config::parse(&block, Path::new("/etc/x"), None).unwrap();
+    assert_eq!(listed, parse("").unwrap());
+    let source = include_str!("../config.rs");
+    let kinds = [
+        "text", "flag", "address", "port", "count", "number", "duration",
+    ];
+    for kind in kinds {
+        for rest in source.split(&format!(".{kind}(\"")).skip(1) {
+            let key = rest.split('"').next().unwrap();
+            assert!(block.contains(&format!("{key} = ")), "{key} is missing");
+        }
+    }
+}
+
+#[test]
 fn every_mistake_is_told_at_once() {
     let text = "
         listen = 5
