@@ -34,8 +34,8 @@ const TOKEN_MARGIN: Duration = Duration::from_secs(600);
 /// How long a connection may take to be made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a read may take.
-const READ_LIMIT: Duration = Duration::from_secs(30);
+/// How long a read may take: less than callers wait for a reboot to begin, which needs one first.
+const READ_LIMIT: Duration = Duration::from_secs(15);
 
 /// How much longer than the hub itself we wait for a method's answer: its own verdict is exact.
 const METHOD_MARGIN: Duration = Duration::from_secs(10);

@@ -394,6 +394,17 @@ impl Inner {
         }
     }
 
+    /// The task of this log is over; the id may have a new one already.
+    fn retire(&self, id: RequestId, log: &Arc<Log>) {
+        let mut live = self.live();
+        if live
+            .get(&id)
+            .is_some_and(|live| Arc::ptr_eq(&live.log, log))
+        {
+            live.remove(&id);
+        }
+    }
+
     /// Enforces the retention until the service stops.
     async fn prune(&self) {
         loop {

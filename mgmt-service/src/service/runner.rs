@@ -76,9 +76,9 @@ impl Runner {
             last_read: Timestamp::MIN,
         };
         inner.tasks.spawn(async move {
-            let inner = runner.inner.clone();
+            let (inner, log) = (runner.inner.clone(), runner.log.clone());
             runner.run(effects, input).await;
-            inner.live().remove(&id);
+            inner.retire(id, &log);
         });
     }
 
@@ -202,6 +202,8 @@ impl Runner {
         tracing::info!(%id, device = %self.attempt.view.device, %trouble, "the request is withdrawn");
         let inner = &self.inner;
         if until_stored(inner, id, || inner.store.forget(id, trouble.to_string())).await {
+            // Whoever is told may use the id again at once.
+            inner.retire(id, &self.log);
             self.log.withdraw(trouble);
         }
         false

@@ -1,8 +1,11 @@
 //! One id, one attempt; one device, one open attempt.
 
 use iot_hub::reboot::{Refusal, RefusalCode, State};
-use iothubdm_proto::v1::{AttemptState, RebootMode, RebootRequest};
+use iothubdm_proto::v1::{
+    AttemptState, CancelRebootRequest, OfflinePolicy, RebootMode, RebootRequest,
+};
 use tonic::Code;
+use uuid::Uuid;
 
 use crate::{
     device::Device,
@@ -105,6 +108,31 @@ async fn a_refusal_of_the_device_is_the_calls_error_each_time() {
     let attempt = world.get(&name).await.unwrap();
     assert_eq!(attempt.state(), AttemptState::Rejected);
     assert_eq!(world.emulator.counters().method_calls.total, 1);
+}
+
+#[tokio::test]
+async fn an_id_whose_request_was_withdrawn_can_be_used_at_once() {
+    let mut world = World::start().await;
+    world.emulator.register(&"pump-1".parse().unwrap());
+    for _ in 0..20 {
+        let asked = RebootRequest {
+            request_id: Uuid::new_v4().to_string(),
+            ..request("pump-1")
+        };
+        let status = world.ask(asked.clone()).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+        let queued = RebootRequest {
+            offline_policy: OfflinePolicy::Queue.into(),
+            ..asked
+        };
+        let name = world.ask(queued).await.unwrap().name;
+        let cancel = CancelRebootRequest {
+            name,
+            ..CancelRebootRequest::default()
+        };
+        let cancelled = world.client.cancel_reboot(cancel).await.unwrap();
+        assert_eq!(cancelled.into_inner().state(), AttemptState::Cancelled);
+    }
 }
 
 #[tokio::test]
