@@ -29,6 +29,8 @@ pub struct EmulatorConfig {
     /// Where identities, twins, subscriptions, waiting messages and the policies' keys are kept over
     /// restarts. Without it they are gone with the emulator.
     pub state_file: Option<PathBuf>,
+    /// How long clients may take.
+    pub limits: ClientLimits,
     /// How long after a device's token expired its live connection is closed.
     pub token_grace: Duration,
     /// An upper bound on every method call's response timeout, so that a test of a call without
@@ -60,9 +62,36 @@ impl Default for EmulatorConfig {
             ca_file: None,
             device_ca_files: Vec::new(),
             state_file: None,
+            limits: ClientLimits::default(),
             token_grace: Self::DEFAULT_TOKEN_GRACE,
             response_timeout_cap: None,
             query_page_size: Self::DEFAULT_QUERY_PAGE_SIZE,
+        }
+    }
+}
+
+/// How long a client may take for what it has begun. One that takes longer is gone or means no
+/// good, and its connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// From there to the end of the CONNECT packet.
+    pub connect: Duration,
+    /// From the end of one HTTP request to the end of the next one's header. It is also how long an
+    /// idle connection is kept: closing one that a client pools makes the client's next call fail.
+    pub http_header: Duration,
+    /// For the body of an HTTP request.
+    pub http_body: Duration,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            connect: Duration::from_secs(30),
+            http_header: Duration::from_secs(300),
+            http_body: Duration::from_secs(60),
         }
     }
 }

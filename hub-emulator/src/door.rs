@@ -15,8 +15,6 @@ use tracing::Instrument as _;
 use crate::counters::{Meter, Meters};
 use crate::switchboard::Switchboard;
 
-/// A client that has not finished its handshake by then is gone or means no good.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// How long to let others close their files when there are none left to open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,9 +52,7 @@ impl Door {
             if *paused.borrow() {
                 continue;
             }
-            self.switchboard.change(|state, now| {
-                connections(&mut state.meters).count_one(now.instant);
-            });
+            let open = Open::new(&self.switchboard, connections);
             let connection = serve_one(
                 socket,
                 self.tls.clone(),
@@ -65,6 +61,7 @@ impl Door {
             );
             let shutdown = self.shutdown.clone();
             let task = async move {
+                let _open = open;
                 let mut paused = paused;
                 tokio::select! {
                     () = connection => {}
@@ -78,6 +75,25 @@ impl Door {
     }
 }
 
+/// A connection that counts as open until it is dropped.
+struct Open(Arc<Switchboard>);
+
+impl Open {
+    fn new(switchboard: &Arc<Switchboard>, connections: fn(&mut Meters) -> &mut Meter) -> Self {
+        switchboard.change(|state, now| {
+            connections(&mut state.meters).count_one(now.instant);
+            state.open_connections += 1;
+        });
+        Self(Arc::clone(switchboard))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.change(|state, _| state.open_connections -= 1);
+    }
+}
+
 async fn serve_one<F, Fut>(
     socket: TcpStream,
     tls: TlsAcceptor,
@@ -87,7 +103,7 @@ async fn serve_one<F, Fut>(
     F: Fn(TlsStream<TcpStream>, Arc<Switchboard>) -> Fut,
     Fut: Future<Output = ()>,
 {
-    match handshake(socket, &tls).await {
+    match handshake(socket, &tls, switchboard.config.limits.handshake).await {
         Ok(stream) => {
             switchboard.change(|state, now| state.meters.tls_handshakes.count_one(now.instant));
             serve(stream, switchboard).await;
@@ -96,10 +112,14 @@ async fn serve_one<F, Fut>(
     }
 }
 
-async fn handshake(socket: TcpStream, tls: &TlsAcceptor) -> io::Result<TlsStream<TcpStream>> {
+async fn handshake(
+    socket: TcpStream,
+    tls: &TlsAcceptor,
+    limit: Duration,
+) -> io::Result<TlsStream<TcpStream>> {
     // Small answers must not wait for more bytes to fill a packet.
     socket.set_nodelay(true)?;
-    match tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(socket)).await {
+    match tokio::time::timeout(limit, tls.accept(socket)).await {
         Ok(stream) => stream,
         Err(_) => Err(io::Error::new(
             io::ErrorKind::TimedOut,

@@ -26,12 +26,13 @@
 //! - Waiting is waiting for a state: every `async fn` for tests wakes on changes and never polls.
 
 pub use self::certificate::DeviceCaError;
-pub use self::config::EmulatorConfig;
+pub use self::config::{ClientLimits, EmulatorConfig};
 pub use self::counters::{Count, Counters};
 pub use self::emulator::Emulator;
 pub use self::error::{FrontDoor, StartError};
 pub use self::faults::{ConnectRefusal, Fault, FaultId, Faults, Operation, Times};
 pub use self::hub::{CloudToDeviceMessage, Feedback, MethodOutcome, MethodRecord, Telemetry};
+pub use self::observe::Holdings;
 pub use self::ready::Ready;
 pub use self::state_file::StateError;
 pub use self::tls::TlsError;

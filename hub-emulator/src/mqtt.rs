@@ -7,7 +7,6 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use mqtt_wire::{ConnAck, ConnectReturnCode, Error, Packet, ServerCodec};
@@ -28,8 +27,6 @@ mod publish;
 /// The largest packet: a message of 256 KiB with its topic, which counts towards them, and some
 /// bytes around it.
 pub(crate) const MAX_PACKET: usize = 256 * 1024 + 1024;
-/// A client that has not introduced itself by then is gone or means no good.
-const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// What MQTT's bytes travel in.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -57,7 +54,8 @@ pub(crate) async fn serve_connection(
     switchboard: Arc<Switchboard>,
 ) {
     let mut packets = Framed::new(stream, ServerCodec::new(MAX_PACKET));
-    let connect = match timeout(CONNECT_LIMIT, packets.next()).await {
+    let limit = switchboard.config.limits.connect;
+    let connect = match timeout(limit, packets.next()).await {
         Ok(Some(Ok(Packet::Connect(connect)))) => connect,
         Ok(Some(Ok(packet))) => {
             tracing::debug!(?packet, "the first packet is no CONNECT");

@@ -9,6 +9,19 @@ use crate::emulator::Emulator;
 use crate::hub::{EntityId, MethodRecord, Telemetry};
 use crate::switchboard::State;
 
+/// What an emulator holds for clients that are there now. All of it goes with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// TCP connections at either front door.
+    pub connections: usize,
+    /// Devices and modules that are connected.
+    pub devices: usize,
+    /// Service calls that wait for a device.
+    pub callers: usize,
+    /// Messages that a fault keeps back.
+    pub withheld: usize,
+}
+
 impl Emulator {
     /// A device's twin as the REST API would show it, or null when there is no such device. Not
     /// counted as a read.
@@ -84,6 +97,19 @@ impl Emulator {
             Some(job).filter(&wanted)
         };
         self.switchboard.wait_for(look).await
+    }
+
+    /// What the emulator holds for clients that are there now.
+    #[must_use]
+    pub fn holdings(&self) -> Holdings {
+        self.switchboard.read(State::holdings)
+    }
+
+    /// Waits until the emulator holds nothing for any client.
+    pub async fn deserted(&self) {
+        self.switchboard
+            .wait_until(|state| state.holdings() == Holdings::default())
+            .await;
     }
 
     /// What clients cost so far.

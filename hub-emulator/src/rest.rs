@@ -15,6 +15,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use axum::{Extension, Router};
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -47,10 +48,6 @@ mod twins;
 /// Above every limit that the API names for a body, which have errors of their own.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// Also the longest that an idle connection is kept: closing one that a client pools makes the
-/// client's next call fail.
-const HEADER_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
-
 /// Serves the REST API.
 pub(crate) async fn serve(door: Door) {
     let app = Router::new()
@@ -74,7 +71,7 @@ async fn serve_connection(
     let app = app.layer(Extension(handover));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_LIMIT)
+        .header_read_timeout(switchboard.config.limits.http_header)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
         .with_upgrades();
     if let Err(error) = connection.await {
@@ -128,12 +125,7 @@ async fn perform(
     check_token(switchboard, call, parts)?;
     pass_faults(switchboard, call.operation(), style).await?;
 
-    let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
-        fail(HubError::new(
-            ErrorCode::MessageTooLarge,
-            format!("the body could not be read or has more than {MAX_BODY} bytes"),
-        ))
-    })?;
+    let body = read_body(switchboard, body).await.map_err(fail)?;
     let headers = &parts.headers;
     match call {
         Call::ListDevices => registry::list(switchboard, parameters.get("top")),
@@ -155,6 +147,21 @@ async fn perform(
         Call::CancelJob(id) => jobs::cancel(switchboard, id),
     }
     .map_err(fail)
+}
+
+async fn read_body(switchboard: &Switchboard, body: Body) -> Result<Bytes, HubError> {
+    let limit = switchboard.config.limits.http_body;
+    match tokio::time::timeout(limit, axum::body::to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => Err(HubError::new(
+            ErrorCode::MessageTooLarge,
+            format!("the body could not be read or has more than {MAX_BODY} bytes"),
+        )),
+        Err(_) => Err(HubError::new(
+            ErrorCode::GenericBadRequest,
+            "the body did not come in time",
+        )),
+    }
 }
 
 /// Fails with 401 unless the request carries a token that allows the call.

@@ -22,6 +22,7 @@ use crate::counters::Meters;
 use crate::faults::{FaultId, Plan};
 pub(crate) use crate::hub::CloseReason;
 use crate::hub::{CallId, Effect, EntityId, Hub, LinkId, MethodAnswer};
+use crate::observe::Holdings;
 use crate::policies::Policies;
 use crate::state_file::{StateError, StateFile};
 
@@ -49,6 +50,7 @@ pub(crate) struct State {
     pub(crate) hub: Hub,
     pub(crate) faults: Plan,
     pub(crate) meters: Meters,
+    pub(crate) open_connections: usize,
     links: HashMap<LinkId, LinkSender>,
     callers: HashMap<CallId, oneshot::Sender<MethodAnswer>>,
     withheld: Vec<Withheld>,
@@ -234,6 +236,16 @@ impl State {
     pub(crate) fn remove_link(&mut self, link: LinkId) {
         self.links.remove(&link);
         self.withheld.retain(|withheld| withheld.link != link);
+    }
+
+    /// What is held for clients that are there now.
+    pub(crate) fn holdings(&self) -> Holdings {
+        Holdings {
+            connections: self.open_connections,
+            devices: self.links.len().max(self.hub.links().count()),
+            callers: self.callers.len(),
+            withheld: self.withheld.len(),
+        }
     }
 
     /// Registers a caller that waits for the answer to `call`.

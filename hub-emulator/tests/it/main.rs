@@ -21,6 +21,8 @@ mod mqtt;
 #[cfg(test)]
 mod rest;
 #[cfg(test)]
+mod robustness;
+#[cfg(test)]
 mod service;
 #[cfg(test)]
 mod state;

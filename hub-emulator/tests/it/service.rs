@@ -105,6 +105,11 @@ impl Service {
         }
     }
 
+    /// The token that it shows.
+    pub(crate) fn authorization(&self) -> &str {
+        &self.authorization
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.call(Method::GET, path, None, &[]).await
     }
