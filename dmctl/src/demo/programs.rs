@@ -35,9 +35,7 @@ impl Programs {
         let programs = Self {
             folder: folder.to_owned(),
         };
-        if let Some(cargo) = env::var_os("CARGO")
-            && Path::new(SOURCES).join("Cargo.toml").is_file()
-        {
+        if let Some(cargo) = cargo_that_runs_us() {
             build(cargo, folder).await?;
         }
         programs.check()?;
@@ -67,14 +65,23 @@ impl Programs {
     }
 }
 
-/// Builds the programs with the profile of this one. Not this one itself: with other packages
-/// beside it its dependencies get other features, and all of them would be built once more.
+/// The cargo that was told to run this program, if one was. A test that cargo runs has built what
+/// it needs, and starts this program with the name of its own package around it.
+fn cargo_that_runs_us() -> Option<OsString> {
+    let package = env::var_os("CARGO_PKG_NAME")?;
+    let is_ours =
+        package == env!("CARGO_PKG_NAME") && Path::new(SOURCES).join("Cargo.toml").is_file();
+    env::var_os("CARGO").filter(|_| is_ours)
+}
+
+/// Builds the programs with the profile of this one.
+///
+/// The whole workspace, so that its packages agree on features as they do in every other build of
+/// it; but not this program, which is built already.
 async fn build(cargo: OsString, folder: &Path) -> anyhow::Result<()> {
     let mut command = tokio::process::Command::new(cargo);
-    command.arg("build").arg("--bins");
-    for name in NAMES {
-        command.args(["--package", name]);
-    }
+    command.args(["build", "--bins", "--workspace"]);
+    command.args(["--exclude", "dmctl", "--exclude", "xtask"]);
     match folder.file_name().and_then(|name| name.to_str()) {
         // The profile `dev` has its output in a folder of another name.
         Some("debug") | None => {}
