@@ -109,9 +109,10 @@ impl Turn<'_> {
 
     fn call_method(&mut self, method: &str) {
         let view = &self.attempt.view;
-        if self.now >= view.deadline {
-            // Too late to begin: the deadline ends it in this same turn.
-            self.attempt.progress.phase = Phase::Reading { since: self.now };
+        if self.now >= gateway_deadline(view) {
+            // Too late for the device to begin, and a call that is out at the deadline would leave
+            // open whether it arrived.
+            self.too_late(view.deadline);
             return;
         }
         let ours = method == method::REBOOT
@@ -137,6 +138,15 @@ impl Turn<'_> {
             method: method.to_owned(),
             payload,
         });
+    }
+
+    /// No call is made any more; what remains is to wait for the deadline.
+    fn too_late(&mut self, deadline: Timestamp) {
+        let progress = &mut self.attempt.progress;
+        progress.caller_waits = false;
+        if !progress.may_have_arrived {
+            progress.phase = Phase::Retrying { at: deadline };
+        }
     }
 
     /// The device answered.

@@ -227,6 +227,22 @@ fn a_queued_request_waits_for_an_offline_device_and_expires() {
 }
 
 #[test]
+fn no_call_is_begun_so_late_that_the_deadline_would_find_it_out() {
+    let mut scene = Scene::begin(queue());
+    scene.read(native(None));
+    scene.takes_call(method::REBOOT);
+    scene.input(Input::Undelivered(Trouble::Offline));
+    scene.after(91);
+    scene.input(Input::Tick);
+    scene.take_effects();
+    scene.read(native(None));
+    assert_eq!(scene.take_effects(), []);
+    assert_eq!(scene.attempt.wake_at(), Some(scene.attempt.view.deadline));
+    scene.pass_deadline();
+    scene.ended(State::Expired, Some("DEADLINE_EXCEEDED"));
+}
+
+#[test]
 fn retry_after_is_honoured() {
     let mut scene = Scene::begin(queue());
     scene.read(native(None));
