@@ -9,6 +9,7 @@
 //!  (this process)   (process)                 (this process)           (process)                  (processes)
 //! ```
 
+mod back_end;
 mod devices;
 mod process;
 mod sdk;
@@ -16,6 +17,7 @@ mod tutorial;
 mod watch;
 mod world;
 
+pub use back_end::BackEnd;
 pub use devices::Behavior;
 pub use process::{Daemon, binary, eventually};
 pub use sdk::{Language, run_script};

@@ -4,8 +4,10 @@
 use hub_emulator::{Fault, Operation, Times};
 use iothubdm_proto::v1::{AttemptState, OfflinePolicy, RebootAttempt, RebootMode};
 use iothubdm_tests::{
-    Behavior, DeviceSetup, PATIENCE, Script, TutorialDevice, World, device_id, eventually, request,
+    BackEnd, Behavior, DeviceSetup, PATIENCE, Script, TutorialDevice, World, device_id, eventually,
+    request,
 };
+use serde_json::json;
 use std::time::Duration;
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -88,6 +90,27 @@ async fn a_method_that_the_hub_delivers_twice_reboots_once() {
         .inject(Fault::RedeliverMethod { device: None }, Times::Next(1));
     let attempt = world.reboot_to_end(DEVICE).await;
     assert_eq!(world.emulator.faults().fired_so_far(twice), 1);
+    rebooted_once(&world, &attempt);
+}
+
+#[tokio::test]
+async fn a_request_that_the_gateway_has_ended_is_known_to_it_for_ever() {
+    let mut world = World::with_device(well_behaved()).await;
+    let attempt = world.reboot_to_end(DEVICE).await;
+    let back_end = BackEnd::new(&world.emulator);
+    let payload = json!({ "v": 1, "requestId": attempt.request_id });
+    let call = json!({ "methodName": "reboot", "payload": payload });
+    for restarts in [false, true] {
+        if restarts {
+            world.kill_gateway().await;
+            world.start_gateway().await;
+            world.emulator.callable(DEVICE).await;
+        }
+        let answer = back_end.call(DEVICE, &call).await;
+        assert_eq!(answer["status"], 202, "{answer}");
+        assert_eq!(answer["payload"]["state"], "SUCCEEDED", "{answer}");
+        assert_eq!(answer["payload"]["duplicate"], true, "{answer}");
+    }
     rebooted_once(&world, &attempt);
 }
 
