@@ -1,4 +1,8 @@
 //! The machine's rules as values, and a model that no sequence of inputs may break.
 
+mod cancelling;
+mod dispatching;
+mod ending;
+mod following;
 mod model;
-mod scenes;
+mod scene;

@@ -1,0 +1,86 @@
+//! Restarts, deadlines, and what comes after them.
+
+use iot_hub::reboot::{Grade, State, method};
+
+use super::scene::{Scene, acceptance, evidence, native, reported};
+use crate::attempt::{Asked, Effect, Input};
+
+#[test]
+fn a_call_that_a_dead_service_left_behind_is_ambiguous() {
+    let mut scene = Scene::begin(Asked::default());
+    scene.read(native(None));
+    scene.takes_call(method::REBOOT);
+    let stored = serde_json::to_value(&scene.attempt).unwrap();
+    scene.attempt = serde_json::from_value(stored).unwrap();
+    scene.input(Input::Resumed);
+    assert_eq!(scene.take_effects(), [Effect::Read]);
+    scene.pass_deadline();
+    scene.ended(State::Lost, Some("DEADLINE_EXCEEDED"));
+}
+
+#[test]
+fn a_service_that_was_down_at_the_deadline_looks_once_more() {
+    let scene = || {
+        let mut scene = Scene::begin(Asked::default());
+        scene.read(native(None));
+        scene.input(Input::Answered(acceptance(State::Rebooting, scene.now)));
+        scene.now = scene.at(500);
+        scene.take_effects();
+        scene.input(Input::Resumed);
+        assert_eq!(scene.take_effects(), [Effect::Read]);
+        assert_eq!(scene.attempt.view.state, State::Rebooting);
+        scene
+    };
+    let mut proved = scene();
+    let mut report = reported(State::Succeeded, proved.at(-400));
+    report.evidence = Some(evidence(Grade::Caused));
+    proved.read(native(Some(report)));
+    proved.ended(State::Succeeded, None);
+
+    let mut silent = scene();
+    silent.read(native(Some(reported(State::Rebooting, silent.at(-450)))));
+    silent.ended(State::Lost, Some("NO_RETURN"));
+
+    let mut unread = scene();
+    unread.now = unread.at(20);
+    unread.input(Input::Tick);
+    unread.ended(State::Lost, Some("NO_RETURN"));
+}
+
+#[test]
+fn the_twin_is_read_once_more_before_the_deadline() {
+    let mut scene = Scene::begin(Asked::default());
+    scene.read(native(None));
+    scene.input(Input::Answered(acceptance(State::Rebooting, scene.now)));
+    scene.take_effects();
+    let last = scene.attempt.wake_at().unwrap();
+    assert!(last < scene.attempt.view.deadline);
+    scene.wake();
+    assert_eq!(scene.take_effects(), [Effect::Read]);
+    assert_eq!(
+        scene.attempt.wake_at(),
+        Some(scene.attempt.view.deadline),
+        "once only"
+    );
+}
+
+#[test]
+fn a_late_return_sets_the_recovered_time_and_nothing_else() {
+    let mut scene = Scene::begin(Asked::default());
+    scene.read(native(None));
+    scene.input(Input::Answered(acceptance(State::Rebooting, scene.now)));
+    scene.pass_deadline();
+    scene.ended(State::Lost, Some("NO_RETURN"));
+    let lost = scene.attempt.view.clone();
+    scene.after(60);
+    let mut report = reported(State::Succeeded, scene.now);
+    report.evidence = Some(evidence(Grade::Caused));
+    scene.read(native(Some(report)));
+    let view = &scene.attempt.view;
+    assert_eq!(view.recovered_time, Some(scene.now));
+    assert_eq!(view.revision, lost.revision + 1);
+    assert_eq!(
+        (view.state, &view.error, &view.evidence),
+        (State::Lost, &lost.error, &lost.evidence)
+    );
+}
