@@ -34,13 +34,13 @@ use uuid::Uuid;
 
 use crate::{
     driver::Driver,
-    engine::{Call, Engine, Input, Now, Outcome, Settings, Step, Ticket},
+    engine::{Answer, Call, Engine, Input, Now, Outcome, Settings, Step, Ticket},
     hub_link::{LinkEvent, LinkHandle, MethodCall, Reply},
     storage::{Kept, Storage, StorageError},
 };
 
-/// How long to wait before writing again what could not be written.
-const STORAGE_PAUSE: Duration = Duration::from_secs(5);
+/// What a caller is told while nothing can be begun.
+const UNWRITABLE: &str = "the gateway cannot write its journal";
 
 /// All that can happen to a device.
 enum Event {
@@ -66,6 +66,8 @@ pub(crate) struct Parts {
     pub(crate) link: LinkHandle,
     pub(crate) gateway: GatewayInfo,
     pub(crate) report_delay: Duration,
+    /// How long to wait before writing or sending again what failed.
+    pub(crate) retry: Duration,
 }
 
 /// One device.
@@ -85,6 +87,7 @@ pub(crate) struct Device {
     /// What waits for the disk.
     stalled: VecDeque<Input>,
     retry_at: Option<Instant>,
+    retry: Duration,
 }
 
 impl Device {
@@ -107,7 +110,7 @@ impl Device {
         let mut device = Self {
             id: parts.id,
             engine,
-            mail: Mail::new(outbox, parts.gateway, parts.report_delay),
+            mail: Mail::new(outbox, parts.gateway, parts.report_delay, parts.retry),
             desired: Desired::default(),
             hints: parts.driver.hints(),
             driver: parts.driver,
@@ -118,6 +121,7 @@ impl Device {
             began,
             stalled: VecDeque::new(),
             retry_at: None,
+            retry: parts.retry,
         };
         device.carry_out(step);
         Ok(device)
@@ -206,8 +210,7 @@ impl Device {
             }
         };
         if self.retry_at.is_some() {
-            let message = "the gateway cannot write its journal";
-            return refuse(call.reply, RefusalCode::Internal, message.to_owned());
+            return refuse(call.reply, RefusalCode::Internal, UNWRITABLE.to_owned());
         }
         self.replies.insert(call.rid.clone(), call.reply);
         self.feed(Input::Call(Call {
@@ -237,7 +240,9 @@ impl Device {
                 "cannot write the journal; nothing is begun until it can be"
             );
             self.engine = before;
-            self.retry_at = Some(Instant::now() + STORAGE_PAUSE);
+            self.retry_at = Some(Instant::now() + self.retry);
+            let answers = self.engine.abandon(UNWRITABLE);
+            self.answer(answers);
             self.stall(input);
             return;
         }
@@ -255,12 +260,19 @@ impl Device {
         self.carry_out(step);
     }
 
+    fn answer(&mut self, answers: Vec<Answer>) {
+        for answer in answers {
+            if let Some(reply) = self.replies.remove(&answer.rid) {
+                reply.send(answer.status, &answer.payload);
+            }
+        }
+    }
+
     fn stall(&mut self, input: Input) {
         match input {
             Input::Call(call) => {
                 if let Some(reply) = self.replies.remove(&call.rid) {
-                    let message = "the gateway cannot write its journal";
-                    refuse(reply, RefusalCode::Internal, message.to_owned());
+                    refuse(reply, RefusalCode::Internal, UNWRITABLE.to_owned());
                 }
             }
             Input::Desired(_)
@@ -274,11 +286,7 @@ impl Device {
 
     /// Does what a step says, after its journal is synced.
     fn carry_out(&mut self, step: Step) {
-        for answer in step.answers {
-            if let Some(reply) = self.replies.remove(&answer.rid) {
-                reply.send(answer.status, &answer.payload);
-            }
-        }
+        self.answer(step.answers);
         if let Some(reporting) = step.report {
             self.mail.post(&reporting);
         }
@@ -311,3 +319,6 @@ async fn hinted(hints: &mut Option<watch::Receiver<u64>>) {
     }
     std::future::pending().await
 }
+
+#[cfg(test)]
+mod tests;

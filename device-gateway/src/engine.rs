@@ -37,7 +37,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use clock::Now;
 use desired::Desired;
-use iot_hub::reboot::{Blocker, Mode, Report, RequestId, State};
+use iot_hub::reboot::{Blocker, Mode, Refusal, RefusalCode, Report, RequestId, State};
 use live::Live;
 use serde_json::{Map, Value};
 pub use settings::Settings;
@@ -241,6 +241,12 @@ impl Engine {
         }
         self.advance(&mut out);
         self.close(&before, out)
+    }
+
+    /// Gives up the request that is not an attempt yet, because nothing can be written: whoever
+    /// waits for an answer gets one, and nothing begins later that was refused.
+    pub fn abandon(&mut self, why: &str) -> Vec<Answer> {
+        self.abandon_intake(&Refusal::new(RefusalCode::Internal, why))
     }
 
     /// Returns when it wants to be told the time, on the monotonic clock.

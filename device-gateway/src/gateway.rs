@@ -21,6 +21,9 @@ use crate::{
     storage::{Storage, StorageError},
 };
 
+/// How long a device waits before it writes or sends again what failed.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// How long a stop waits for links to sign off.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
@@ -132,6 +135,7 @@ impl Gateway {
                 link: handle,
                 gateway: gateway.clone(),
                 report_delay: self.config.link.report_delay,
+                retry: RETRY,
                 id: config.id,
             };
             let device = Device::start(parts).instrument(span.clone()).await?;

@@ -348,3 +348,59 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    //! A link's end without a link, for the tests of what is behind it.
+
+    use super::*;
+
+    /// What a device told its link.
+    pub(crate) struct LooseLink {
+        pub(crate) events: mpsc::Sender<LinkEvent>,
+        patches: mpsc::Receiver<Patch>,
+        places: mpsc::Sender<Outgoing>,
+        answers: mpsc::Receiver<Outgoing>,
+    }
+
+    impl LooseLink {
+        pub(crate) fn new() -> (Self, LinkHandle) {
+            let (events_in, events) = mpsc::channel(EVENTS);
+            let (patches, patches_out) = mpsc::channel(PATCHES);
+            let (places, answers) = mpsc::channel(CALLS);
+            let link = Self {
+                events: events_in,
+                patches: patches_out,
+                places,
+                answers,
+            };
+            (link, LinkHandle { events, patches })
+        }
+
+        /// Calls a method, and returns the answer's status and payload.
+        pub(crate) async fn call(&mut self, name: &str, payload: Value) -> (i32, Value) {
+            let place = self.places.clone().reserve_owned().await.unwrap();
+            let rid = "1".to_owned();
+            let call = MethodCall {
+                rid: rid.clone(),
+                name: name.to_owned(),
+                payload: Ok(payload),
+                reply: Reply { rid, place },
+            };
+            self.events.send(LinkEvent::Call(call)).await.unwrap();
+            let answer = soon(self.answers.recv()).await;
+            (
+                answer.status,
+                serde_json::from_slice(&answer.payload).unwrap(),
+            )
+        }
+
+        pub(crate) async fn patch(&mut self) -> Map<String, Value> {
+            soon(self.patches.recv()).await.document
+        }
+    }
+    async fn soon<T>(wanted: impl Future<Output = Option<T>>) -> T {
+        let limit = Duration::from_secs(30);
+        time::timeout(limit, wanted).await.unwrap().unwrap()
+    }
+}

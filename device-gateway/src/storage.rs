@@ -114,7 +114,8 @@ impl Storage {
         })
     }
 
-    fn with_opener(
+    /// As [`Storage::open`], by any way to open a database.
+    pub(crate) fn with_opener(
         opener: impl Fn() -> Result<Database, redb::Error> + Send + Sync + 'static,
     ) -> Result<Self, StorageError> {
         let storage = Self {
@@ -301,4 +302,4 @@ fn from_bytes<T: DeserializeOwned>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -16,9 +16,6 @@ use crate::{
     storage::Storage,
 };
 
-/// How long to wait after the hub could not take a patch.
-const PAUSE: Duration = Duration::from_secs(5);
-
 /// A device's outbox at work.
 #[derive(Debug)]
 pub(super) struct Mail {
@@ -26,6 +23,8 @@ pub(super) struct Mail {
     gateway: GatewayInfo,
     /// How long a report that nobody waits for is held back.
     delay: Duration,
+    /// How long to wait after the hub could not take a patch, or the disk the outbox.
+    retry: Duration,
     /// The link's number for the present time of being connected.
     connected: Option<u64>,
     /// The twin has been read since the device connected.
@@ -39,11 +38,17 @@ pub(super) struct Mail {
 }
 
 impl Mail {
-    pub(super) fn new(outbox: Outbox, gateway: GatewayInfo, delay: Duration) -> Self {
+    pub(super) fn new(
+        outbox: Outbox,
+        gateway: GatewayInfo,
+        delay: Duration,
+        retry: Duration,
+    ) -> Self {
         Self {
             outbox,
             gateway,
             delay,
+            retry,
             connected: None,
             known: false,
             due: None,
@@ -89,7 +94,7 @@ impl Mail {
             );
             // Nothing left, so nothing can have been applied.
             self.outbox.on_refused();
-            self.due = Some(Instant::now() + PAUSE);
+            self.due = Some(Instant::now() + self.retry);
             return;
         }
         if !link.patch(epoch, patch) {
@@ -131,7 +136,7 @@ impl Mail {
         self.outbox.on_refused();
         if status == 429 || status >= 500 {
             tracing::info!(status, "the hub cannot take the report now");
-            self.due = Some(Instant::now() + PAUSE.mul_f64(1.0 + rand::random::<f64>()));
+            self.due = Some(Instant::now() + self.retry.mul_f64(1.0 + rand::random::<f64>()));
         } else {
             tracing::error!(status, message, "the hub refused the report");
             self.refused = Some(self.outbox.target.clone());
@@ -141,7 +146,7 @@ impl Mail {
 
     pub(super) fn on_unanswered(&mut self) {
         self.outbox.on_unknown();
-        self.due = Some(Instant::now() + PAUSE);
+        self.due = Some(Instant::now() + self.retry);
     }
 
     /// The number of the newest report that the hub has, once, when it is certain.

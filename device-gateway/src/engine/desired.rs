@@ -76,6 +76,12 @@ impl Engine {
         }
     }
 
+    /// Looks at a queued request again later.
+    pub(super) fn wait_with(&mut self, id: RequestId, call: RebootCall) {
+        let retry_at = self.now.mono + self.settings.block_interval;
+        self.desired = Some(Desired { id, call, retry_at });
+    }
+
     /// Rejects a queued request, or waits where waiting helps.
     pub(super) fn refuse_desired(&mut self, intake: &Intake, refusal: &Refusal, out: &mut Out) {
         let passes = matches!(
@@ -87,11 +93,7 @@ impl Engine {
                 | RefusalCode::Internal
         );
         if passes {
-            self.desired = Some(Desired {
-                id: intake.id,
-                call: intake.call.clone(),
-                retry_at: self.now.mono + self.settings.block_interval,
-            });
+            self.wait_with(intake.id, intake.call.clone());
         } else {
             let report = intake.report(State::Rejected, self.now);
             self.end_unbegun(&report, Some(refusal), out);

@@ -13,7 +13,7 @@ use super::{
     live::Live,
     methods::{accepted, blocked, refusal_of, refused},
     settings::START_LIMIT,
-    survey::{Findings, Purpose},
+    survey::{Findings, Purpose, Survey},
 };
 use crate::{
     driver::{Baseline, DriverError},
@@ -147,6 +147,19 @@ impl Engine {
         }
         let answers = intake.rids.into_iter().map(|rid| refused(rid, &refusal));
         out.answers.extend(answers);
+    }
+
+    pub(super) fn abandon_intake(&mut self, refusal: &Refusal) -> Vec<Answer> {
+        let is_intake = |survey: &mut Survey| matches!(survey.purpose, Purpose::Intake(_));
+        let Some(Purpose::Intake(intake)) = self.survey.take_if(is_intake).map(|s| s.purpose)
+        else {
+            return Vec::new();
+        };
+        if intake.origin == Origin::Desired {
+            self.wait_with(intake.id, intake.call);
+        }
+        let answers = intake.rids.into_iter().map(|rid| refused(rid, refusal));
+        answers.collect()
     }
 
     /// Says why a device as it was found must not be rebooted.

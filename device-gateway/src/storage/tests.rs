@@ -161,13 +161,11 @@ impl StorageBackend for Disk {
     }
 }
 
-#[tokio::test]
-async fn a_full_disk_is_an_error_until_it_has_room_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(FILE);
-    let full = Arc::new(AtomicBool::new(false));
-    let disk = full.clone();
-    let storage = Storage::with_opener(move || {
+/// A memory on a disk that is full when a test says so.
+pub(crate) fn on_disk(folder: &Path, full: &Arc<AtomicBool>) -> Storage {
+    let path = folder.join(FILE);
+    let full = full.clone();
+    Storage::with_opener(move || {
         let file = fs::OpenOptions::new()
             .read(true)
             .write(true)
@@ -177,11 +175,18 @@ async fn a_full_disk_is_an_error_until_it_has_room_again() {
             .map_err(redb::Error::Io)?;
         let disk = Disk {
             file: FileBackend::new(file)?,
-            full: disk.clone(),
+            full: full.clone(),
         };
         Ok(Database::builder().create_with_backend(disk)?)
     })
-    .unwrap();
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_until_it_has_room_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let storage = on_disk(folder.path(), &full);
     let write = async |seq| {
         let record = Record {
             journal: Journal {

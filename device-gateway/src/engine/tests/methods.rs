@@ -263,3 +263,19 @@ fn a_queued_request_that_must_not_begin_is_rejected() {
         (State::Rejected, Some("PRECONDITION".into()), None)
     );
 }
+
+#[test]
+fn a_request_that_was_given_up_never_begins() {
+    let mut sim = Sim::new(Behavior::Reboots);
+    sim.call("reboot", request());
+    let answers = sim.engine.abandon("the disk is full");
+    assert_eq!((answers.len(), answers[0].status), (1, 500));
+    sim.run_until(|sim| sim.time > seconds(100));
+    assert!(sim.engine.open().is_none() && sim.ended.is_empty() && sim.triggers.is_empty());
+
+    let queued = request().as_object().cloned();
+    sim.feed(Input::Desired(queued));
+    assert_eq!(sim.engine.abandon("the disk is full"), []);
+    sim.run_until(|sim| sim.ended.len() == 1);
+    assert_eq!(sim.verdict().0, State::Succeeded);
+}
