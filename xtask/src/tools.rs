@@ -4,6 +4,9 @@
 //! | --- | --- | --- |
 //! | `dbus-daemon` | a private bus for the tests of the host driver | Debian's `dbus` |
 //! | `dbusmock` | a mock of systemd-logind on that bus | Debian's `python3-dbusmock` |
+//! | `venv` | Microsoft's Python SDKs, which drive the emulator | Debian's `python3-venv` |
+//! | `node` | Microsoft's Node SDKs, likewise | Debian's `nodejs` |
+//! | `npm` | installing these | Debian's `npm` |
 //! | `buf` | the linter of the API's definition | PyPI's `buf-bin`, or npm's `@bufbuild/buf` |
 //!
 //! System packages are installed by root alone; anybody else is told which ones are missing.
@@ -23,13 +26,17 @@ use crate::steps::{root, run};
 const BUF_VERSION: &str = "1.75.0";
 
 /// A Debian package, and the command that succeeds where it is installed.
-const SYSTEM_PACKAGES: [(&str, &[&str]); 2] = [
+const SYSTEM_PACKAGES: [(&str, &[&str]); 5] = [
     ("dbus", &["dbus-daemon", "--version"]),
     // Debian's Python sees Debian's packages; another Python on the PATH may not.
     (
         "python3-dbusmock",
         &["/usr/bin/python3", "-c", "import dbusmock"],
     ),
+    // Any Python will do for the SDKs. Debian's has `venv` without the package, but not the pip in it.
+    ("python3-venv", &["python3", "-c", "import venv, ensurepip"]),
+    ("nodejs", &["node", "--version"]),
+    ("npm", &["npm", "--version"]),
 ];
 
 /// Installs the Debian packages that the tests need and that are missing.

@@ -101,10 +101,10 @@ impl Language {
     fn install(self, scripts: &Path, home: &Path) -> Result<()> {
         match self {
             Self::Python => {
-                needs("python3", &["-m", "venv", "-h"], "python3 and python3-venv")?;
+                needs("python3", &["-c", "import venv, ensurepip"], "python3-venv")?;
                 let venv = home.join("venv");
                 run(Command::new("python3").args(["-m", "venv"]).arg(&venv))
-                    .context("make a virtual environment (Debian: python3-venv)")?;
+                    .context("make a virtual environment")?;
                 run(Command::new(venv.join("bin/python"))
                     .args(["-m", "pip", "install", "--quiet", "--no-deps"])
                     .arg("--disable-pip-version-check")
@@ -133,7 +133,7 @@ fn needs(program: &str, arguments: &[&str], package: &str) -> Result<()> {
         .output()
         .is_ok_and(|output| output.status.success());
     if !there {
-        bail!("{program} is missing: install {package}, or run the checks' `system` step");
+        bail!("the SDKs need {program}: install {package} (Debian's name of the package)");
     }
     Ok(())
 }
