@@ -73,9 +73,7 @@ async fn perform(switchboard: &Switchboard, device: &EntityId, work: &Work) -> D
     match work {
         Work::Method { call, .. } => {
             let (status, payload) = invoke(switchboard, device, call).await?;
-            let payload = serde_json::from_slice(&payload)
-                .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&payload)));
-            Ok(json!({"deviceMethodResponse": {"status": status, "payload": payload}}))
+            Ok(json!({"deviceMethodResponse": {"status": status, "payload": answered(&payload)}}))
         }
         Work::UpdateTwin {
             change, condition, ..
@@ -87,5 +85,31 @@ async fn perform(switchboard: &Switchboard, device: &EntityId, work: &Work) -> D
             state.carry_out(effects);
             Ok::<Value, HubError>(Value::Null)
         }),
+    }
+}
+
+/// What a device answered: an empty body is null, as in the answer to a direct call, and what is no
+/// JSON is kept as its text.
+fn answered(body: &[u8]) -> Value {
+    if body.is_empty() {
+        return Value::Null;
+    }
+    serde_json::from_slice(body).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_device_answers_is_kept() {
+        for (body, expected) in [
+            ("", Value::Null),
+            ("null", Value::Null),
+            (r#"{"a":1}"#, json!({"a": 1})),
+            ("'started'", json!("'started'")),
+        ] {
+            assert_eq!(answered(body.as_bytes()), expected, "{body}");
+        }
     }
 }
