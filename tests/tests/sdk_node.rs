@@ -56,6 +56,16 @@ async fn websockets_that_end_lose_nothing() {
 }
 
 #[tokio::test]
+async fn messages_from_the_cloud_wait_for_their_device() {
+    passes(&["cloud_to_device.js"]).await;
+}
+
+#[tokio::test]
+async fn jobs_reach_many_devices() {
+    passes(&["jobs.js"]).await;
+}
+
+#[tokio::test]
 async fn the_reboot_tutorials_work_as_written() {
     passes(&["reboot.js"]).await;
 }

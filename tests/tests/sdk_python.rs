@@ -56,6 +56,16 @@ async fn websockets_that_end_lose_nothing() {
 }
 
 #[tokio::test]
+async fn messages_from_the_cloud_wait_for_their_device() {
+    passes(&["cloud_to_device.py"]).await;
+}
+
+#[tokio::test]
+async fn jobs_reach_many_devices() {
+    passes(&["jobs.py"]).await;
+}
+
+#[tokio::test]
 async fn the_reboot_tutorial_works_as_written() {
     passes(&["reboot.py"]).await;
 }

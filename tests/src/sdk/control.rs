@@ -14,11 +14,13 @@
 //! | `{"do":"refuse","device":"d"}` | null; its next CONNECT gets CONNACK 3 |
 //! | `{"do":"fail","operation":"twinRead","status":429,"times":1}` | null; the next of these fail so |
 //! | `{"do":"loseAnswer","device":"d"}` | null; the answer to its next method is lost |
+//! | `{"do":"sendToDevice","device":"d","body":"…"}` | null; `id` and `properties` may be added |
+//! | `{"do":"acknowledged","device":"d"}` | null, once the device has acknowledged all of these |
 //! | `{"do":"methods"}` | the delivered methods: `device`, `name`, `payload`, `deliveries` |
 //! | `{"do":"telemetry"}` | the messages to the cloud: `device`, `module`, `body`, `properties` |
 
 use anyhow::{Context as _, Result, bail};
-use hub_emulator::{ConnectRefusal, Emulator, Fault, Operation, Times};
+use hub_emulator::{CloudToDeviceMessage, ConnectRefusal, Emulator, Fault, Operation, Times};
 use iot_hub::identity::{DeviceId, ModuleId};
 use serde_json::{Value, json};
 
@@ -87,6 +89,16 @@ pub(super) async fn answer(question: &str, emulator: &Emulator) -> Result<Value>
             faults.inject(fault, Times::Next(1));
             Value::Null
         }
+        "sendToDevice" => {
+            emulator.send_to_device(&device_id()?, message(&asked))?;
+            Value::Null
+        }
+        "acknowledged" => {
+            emulator
+                .watch_twin(device, |twin| twin["cloudToDeviceMessageCount"] == 0)
+                .await;
+            Value::Null
+        }
         "methods" => methods(emulator),
         "telemetry" => telemetry(emulator),
         other => bail!("nothing is known of {other:?}"),
@@ -102,6 +114,21 @@ fn operation(name: &Value) -> Result<Operation> {
         "deviceTwinUpdate" => Operation::DeviceTwinUpdate,
         other => bail!("no operation is called {other:?}"),
     })
+}
+
+fn message(asked: &Value) -> CloudToDeviceMessage {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let properties = asked["properties"].as_object();
+    CloudToDeviceMessage {
+        message_id: text(&asked["id"]),
+        properties: properties
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.clone(), text(value)))
+            .collect(),
+        payload: text(&asked["body"]).unwrap_or_default().into(),
+        ..CloudToDeviceMessage::default()
+    }
 }
 
 fn methods(emulator: &Emulator) -> Value {
