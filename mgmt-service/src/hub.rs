@@ -309,10 +309,17 @@ fn failed_read(error: &HubError, retry_after: Option<Duration>) -> Trouble {
     }
 }
 
+/// How the hub words that a device was not there for the whole of the connect timeout. There are
+/// reports of calls that were carried out and answered as not online all the same, so the code
+/// without these words leaves open whether the device heard of the call.
+const NEVER_CONNECTED: &str = "waiting for device to connect";
+
 /// Says what an error answer to a method call means.
 fn failed_call(error: &HubError, retry_after: Option<Duration>) -> CallOutcome {
     match (error.status, error.code) {
-        (404, Some(ErrorCode::DeviceNotOnline)) => CallOutcome::Undelivered(Trouble::Offline),
+        (404, Some(ErrorCode::DeviceNotOnline)) if error.message.contains(NEVER_CONNECTED) => {
+            CallOutcome::Undelivered(Trouble::Offline)
+        }
         (404, Some(ErrorCode::DeviceNotFound)) => CallOutcome::Undelivered(Trouble::NoDevice),
         (
             403,

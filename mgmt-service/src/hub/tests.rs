@@ -2,8 +2,9 @@
 
 use std::{io::Read as _, net::TcpListener, thread};
 
-use iot_hub::identity::ConnectionString;
+use iot_hub::{error::Tracking, identity::ConnectionString};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::*;
 
@@ -16,10 +17,19 @@ fn error_answers_to_a_call_are_told_apart() {
         let message = json!({ "errorCode": code, "message": "m", "info": {} }).to_string();
         json!({ "Message": message, "ExceptionMessage": "" }).to_string()
     };
-    let named = |name: &str| json!({ "Message": format!("ErrorCode:{name};text") }).to_string();
+    let named = |name: &str, text: &str| {
+        json!({ "Message": format!("ErrorCode:{name};{text}") }).to_string()
+    };
+    let absent = "Timed out waiting for device to connect.";
+    let not_online = HubError::device_not_online(Duration::ZERO).body_b(&Tracking {
+        id: Uuid::nil(),
+        at: Timestamp::UNIX_EPOCH,
+    });
     for (status, body, expected) in [
-        (404, inner(404_103), UNDELIVERED),
-        (404, named("DeviceNotOnline"), UNDELIVERED),
+        (404, not_online.to_string(), UNDELIVERED),
+        (404, named("DeviceNotOnline", absent), UNDELIVERED),
+        (404, inner(404_103), AMBIGUOUS),
+        (404, named("DeviceNotOnline", "gone"), AMBIGUOUS),
         (404, inner(404_001), UNDELIVERED),
         (404, "Device unavailable".to_owned(), AMBIGUOUS),
         (404, String::new(), AMBIGUOUS),
