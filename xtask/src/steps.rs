@@ -109,7 +109,7 @@ fn doc() -> anyhow::Result<()> {
 
 fn test() -> anyhow::Result<()> {
     tools::install_system_packages()?;
-    cargo(&["test", "--workspace"])
+    cargo(&["test", "--workspace", "--no-fail-fast"])
 }
 
 fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
