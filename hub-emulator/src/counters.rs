@@ -52,6 +52,8 @@ counters! {
     queries,
     /// Jobs made, read, listed and cancelled over REST.
     job_operations,
+    /// Configurations made, read, listed, changed and deleted over REST.
+    configuration_operations,
     /// Operations on the identity registry and its statistics over REST.
     registry_operations,
     /// MQTT CONNECT packets, refused ones too.
@@ -77,6 +79,7 @@ impl Meters {
             Operation::MethodCall => &mut self.method_calls,
             Operation::Query => &mut self.queries,
             Operation::Job => &mut self.job_operations,
+            Operation::Configuration => &mut self.configuration_operations,
             Operation::Registry => &mut self.registry_operations,
             Operation::DeviceTwinRead => &mut self.device_twin_reads,
             Operation::DeviceTwinUpdate => &mut self.device_twin_updates,

@@ -92,6 +92,10 @@ impl Emulator {
         tasks.spawn(rest::serve(door(https)));
         tasks.spawn(mqtt::serve(door(mqtt)));
         tasks.spawn(executor::run(Arc::clone(&switchboard), shutdown.clone()));
+        tasks.spawn(executor::configure(
+            Arc::clone(&switchboard),
+            shutdown.clone(),
+        ));
         tracing::info!(https = %https_address, mqtt = %mqtt_address, "listening");
 
         Ok(Self {

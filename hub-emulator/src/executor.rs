@@ -1,4 +1,5 @@
-//! Runs jobs: starts each when its time has come, and does its work device by device.
+//! What the hub does by itself: runs jobs when their time has come, device by device, and applies
+//! configurations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,20 @@ use crate::switchboard::Switchboard;
 
 /// How many devices of one job are at work at the same time.
 const DEVICES_AT_ONCE: usize = 64;
+
+/// Applies configurations until shutdown.
+pub(crate) async fn configure(switchboard: Arc<Switchboard>, shutdown: CancellationToken) {
+    while shutdown
+        .run_until_cancelled(switchboard.wait_until(|state| state.hub.has_stale_twins()))
+        .await
+        .is_some()
+    {
+        switchboard.change(|state, now| {
+            let effects = state.hub.apply_configurations(now.wall);
+            state.carry_out(effects);
+        });
+    }
+}
 
 /// Runs jobs until shutdown.
 pub(crate) async fn run(switchboard: Arc<Switchboard>, shutdown: CancellationToken) {

@@ -92,6 +92,8 @@ pub enum Operation {
     Query,
     /// Jobs over REST: made, read, listed, cancelled.
     Job,
+    /// Configurations over REST.
+    Configuration,
     /// Identities and statistics over REST.
     Registry,
     /// A device's twin GET over MQTT.

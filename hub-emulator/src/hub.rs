@@ -20,6 +20,7 @@ use iot_hub::twin::Twin;
 pub(crate) use self::bulk::MAX_BULK;
 pub use self::call_log::{MethodOutcome, MethodRecord};
 pub(crate) use self::calls::{CallId, MethodAnswer, NotCallable};
+pub(crate) use self::configurations::{ConfigurationId, ConfigurationRequest, test_queries};
 pub(crate) use self::identity::{Authentication, Identity, IdentityRequest, Keys, Status};
 pub(crate) use self::jobs::{DeviceOutcome, JobId, JobRequest, Started, Work};
 pub use self::message::{CloudToDeviceMessage, Feedback};
@@ -31,6 +32,7 @@ pub(crate) use self::twins::TwinChange;
 mod bulk;
 mod call_log;
 mod calls;
+mod configurations;
 mod entities;
 mod identity;
 mod inbox;
@@ -40,6 +42,7 @@ mod message;
 mod record;
 mod registry;
 mod session;
+mod target;
 mod telemetry;
 #[cfg(test)]
 mod tests;
@@ -53,6 +56,7 @@ pub(crate) struct Hub {
     links: HashMap<LinkId, EntityId>,
     calls: calls::Calls,
     jobs: jobs::Jobs,
+    configurations: configurations::Configurations,
     telemetry: log::Log<Telemetry>,
     last_link: u64,
     last_generation: u64,

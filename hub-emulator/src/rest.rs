@@ -36,6 +36,7 @@ use crate::{auth, mqtt};
 
 mod bulk;
 mod call;
+mod configurations;
 mod jobs;
 mod methods;
 mod paging;
@@ -145,6 +146,11 @@ async fn perform(
         Call::GetJob(id) => jobs::get(switchboard, id),
         Call::PutJob(id) => jobs::put(switchboard, id, &body),
         Call::CancelJob(id) => jobs::cancel(switchboard, id),
+        Call::ListConfigurations => configurations::list(switchboard, parameters.get("top")),
+        Call::TestConfigurationQueries => configurations::test_queries(&body),
+        Call::GetConfiguration(id) => configurations::get(switchboard, id),
+        Call::PutConfiguration(id) => configurations::put(switchboard, id, headers, &body),
+        Call::DeleteConfiguration(id) => configurations::delete(switchboard, id, headers),
     }
     .map_err(fail)
 }

@@ -42,6 +42,7 @@ impl Hub {
             inbox: Inbox::default(),
         };
         entity.show_identity_in_twin();
+        self.configurations.touch(&id);
         self.entities.insert(id, entity);
         Ok(())
     }
@@ -55,6 +56,7 @@ impl Hub {
         new_key: impl FnMut() -> SharedKey,
         now: Timestamp,
     ) -> Result<Vec<Effect>, HubError> {
+        self.configurations.touch(id);
         let entity = self.entity_mut(id)?;
         check(condition, &entity.identity.etag())?;
         entity.identity.update(request, new_key, now);

@@ -82,6 +82,7 @@ impl Hub {
         now: Timestamp,
     ) -> Result<Connected, HubError> {
         let link = LinkId(self.last_link + 1);
+        self.configurations.touch(id);
         let entity = self.entity_mut(id)?;
 
         let session = &mut entity.session;
@@ -117,6 +118,7 @@ impl Hub {
         let Some(id) = self.links.remove(&link) else {
             return Vec::new();
         };
+        self.configurations.touch(&id);
         if let Some(entity) = self.entities.get_mut(&id) {
             entity.session.link = None;
             if !entity.session.kept {

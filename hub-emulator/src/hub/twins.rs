@@ -42,6 +42,14 @@ impl TwinChange {
         })
     }
 
+    /// Merges desired properties.
+    pub(super) fn merge_desired(patch: Properties) -> Self {
+        Self {
+            tags: None,
+            desired: Some(SectionChange::Merge(patch)),
+        }
+    }
+
     /// Reads the body of a PUT: both sections are replaced, an absent one is emptied.
     pub(crate) fn replace(body: &Map<String, Value>) -> Result<Self, HubError> {
         let read = |name, value: Option<&Value>| -> Result<_, HubError> {
@@ -100,6 +108,7 @@ impl Hub {
         condition: Option<&IfMatch>,
         now: Timestamp,
     ) -> Result<Vec<Effect>, HubError> {
+        self.configurations.touch(id);
         let entity = self.entity_mut(id)?;
         check(condition.unwrap_or(&IfMatch::Any), &entity.twin.etag)?;
 
@@ -152,6 +161,9 @@ impl Hub {
         patch: &[u8],
         now: Timestamp,
     ) -> Result<Option<Effect>, HubError> {
+        if let Some(id) = self.links.get(&link) {
+            self.configurations.touch(id);
+        }
         let Some(entity) = self.entity_of_mut(link) else {
             return Ok(None);
         };

@@ -6,7 +6,7 @@ use iot_hub::identity::{DeviceId, ModuleId};
 use percent_encoding::percent_decode_str;
 
 use crate::faults::Operation;
-use crate::hub::{EntityId, JobId};
+use crate::hub::{ConfigurationId, EntityId, JobId};
 use crate::policies::Permission;
 
 #[cfg(test)]
@@ -30,6 +30,11 @@ pub(crate) enum Call {
     GetJob(JobId),
     PutJob(JobId),
     CancelJob(JobId),
+    ListConfigurations,
+    TestConfigurationQueries,
+    GetConfiguration(ConfigurationId),
+    PutConfiguration(ConfigurationId),
+    DeleteConfiguration(ConfigurationId),
     DeviceStatistics,
     ServiceStatistics,
 }
@@ -97,6 +102,21 @@ impl Call {
             ["jobs", "v2", job, "cancel"] => {
                 pick(method, [(Method::POST, Self::CancelJob(job.parse()?))])
             }
+            ["configurations"] => pick(method, [(Method::GET, Self::ListConfigurations)]),
+            ["configurations", "testQueries"] if method == Method::POST => {
+                Some(Self::TestConfigurationQueries)
+            }
+            ["configurations", id] => {
+                let id: ConfigurationId = id.parse()?;
+                pick(
+                    method,
+                    [
+                        (Method::GET, Self::GetConfiguration(id.clone())),
+                        (Method::PUT, Self::PutConfiguration(id.clone())),
+                        (Method::DELETE, Self::DeleteConfiguration(id)),
+                    ],
+                )
+            }
             ["statistics", "devices"] => pick(method, [(Method::GET, Self::DeviceStatistics)]),
             ["statistics", "service"] => pick(method, [(Method::GET, Self::ServiceStatistics)]),
             _ => {
@@ -124,11 +144,16 @@ impl Call {
             Self::ListDevices
             | Self::ListModules(_)
             | Self::GetIdentity(_)
+            | Self::ListConfigurations
+            | Self::TestConfigurationQueries
+            | Self::GetConfiguration(_)
             | Self::DeviceStatistics
             | Self::ServiceStatistics => Permission::RegistryRead,
-            Self::BulkIdentities | Self::PutIdentity(_) | Self::DeleteIdentity(_) => {
-                Permission::RegistryWrite
-            }
+            Self::BulkIdentities
+            | Self::PutIdentity(_)
+            | Self::DeleteIdentity(_)
+            | Self::PutConfiguration(_)
+            | Self::DeleteConfiguration(_) => Permission::RegistryWrite,
             Self::GetTwin(_)
             | Self::PatchTwin(_)
             | Self::ReplaceTwin(_)
@@ -152,6 +177,11 @@ impl Call {
             | Self::DeleteIdentity(_)
             | Self::DeviceStatistics
             | Self::ServiceStatistics => Operation::Registry,
+            Self::ListConfigurations
+            | Self::TestConfigurationQueries
+            | Self::GetConfiguration(_)
+            | Self::PutConfiguration(_)
+            | Self::DeleteConfiguration(_) => Operation::Configuration,
             Self::GetTwin(_) => Operation::ServiceTwinRead,
             Self::PatchTwin(_) | Self::ReplaceTwin(_) => Operation::ServiceTwinUpdate,
             Self::InvokeMethod(_) => Operation::MethodCall,
@@ -180,6 +210,11 @@ impl Call {
             | Self::GetJob(_)
             | Self::PutJob(_)
             | Self::CancelJob(_)
+            | Self::ListConfigurations
+            | Self::TestConfigurationQueries
+            | Self::GetConfiguration(_)
+            | Self::PutConfiguration(_)
+            | Self::DeleteConfiguration(_)
             | Self::DeviceStatistics
             | Self::ServiceStatistics => ErrorStyle::Name,
         }

@@ -7,6 +7,8 @@ mod certificates;
 #[cfg(test)]
 mod cloud_to_device;
 #[cfg(test)]
+mod configurations;
+#[cfg(test)]
 mod device;
 #[cfg(test)]
 mod faults;

@@ -41,6 +41,8 @@ pub struct Twin {
     pub model_id: Option<String>,
     /// Whether the device is an IoT Edge device.
     pub iot_edge: bool,
+    /// The configurations that are meant for the device, and how far each has come.
+    pub configurations: Properties,
     /// Written and read by services alone.
     pub tags: Properties,
     /// Written by services, read by the device.
@@ -67,6 +69,7 @@ impl Twin {
             authentication_type: "sas".to_owned(),
             model_id: None,
             iot_edge: false,
+            configurations: Properties::new(),
             tags: Properties::new(),
             desired: Section::new(SectionKind::Desired, now),
             reported: Section::new(SectionKind::Reported, now),
@@ -97,6 +100,9 @@ impl Twin {
         });
         if let Some(module) = &self.module {
             document["moduleId"] = json!(module);
+        }
+        if !self.configurations.is_empty() {
+            document["configurations"] = json!(self.configurations);
         }
         if let Some(reason) = &self.status_reason {
             document["statusReason"] = json!(reason);
@@ -148,6 +154,11 @@ impl Twin {
                 .map(str::to_owned),
             iot_edge: value["capabilities"]["iotEdge"]
                 .as_bool()
+                .unwrap_or_default(),
+            configurations: value
+                .get("configurations")
+                .and_then(Value::as_object)
+                .cloned()
                 .unwrap_or_default(),
             tags: match value.get("tags") {
                 None | Some(Value::Null) => Properties::new(),

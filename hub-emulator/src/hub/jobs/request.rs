@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::hub::TwinChange;
+use crate::hub::target::target;
 
 /// What Microsoft's Node SDK asks for when its caller says nothing.
 const DEFAULT_MAX_EXECUTION: Duration = Duration::from_secs(3600);
@@ -143,25 +144,6 @@ impl Work {
             Self::Method { body, .. } => ("cloudToDeviceMethod", body),
             Self::UpdateTwin { body, .. } => ("updateTwin", body),
         }
-    }
-}
-
-/// Reads the text after WHERE, `FROM source [WHERE …]`, or `*` for every device.
-pub(in crate::hub) fn target(condition: &str) -> Result<Query, HubError> {
-    let condition = condition.trim();
-    let from = condition
-        .get(..5)
-        .is_some_and(|start| start.eq_ignore_ascii_case("from "));
-    let query = match condition {
-        "*" => "SELECT * FROM devices".to_owned(),
-        _ if from => format!("SELECT * {condition}"),
-        _ => format!("SELECT * FROM devices WHERE {condition}"),
-    };
-    let query = Query::parse(&query)
-        .map_err(|error| invalid(format!("The query is invalid: {}", error.message)))?;
-    match query.source() {
-        iot_hub::query::Source::Devices | iot_hub::query::Source::Modules => Ok(query),
-        iot_hub::query::Source::Jobs => Err(invalid("devices.jobs holds no devices")),
     }
 }
 
