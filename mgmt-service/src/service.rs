@@ -1,5 +1,7 @@
 //! The service without its API: begins attempts, keeps them going, and lets others follow them.
 
+mod begin;
+mod cancel;
 mod log;
 mod runner;
 
@@ -11,20 +13,17 @@ use std::{
 
 use iot_hub::{identity::DeviceId, reboot::RequestId, twin::Twin};
 use jiff::Timestamp;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::log::{Log, Now};
 use self::runner::Runner;
 use crate::{
-    attempt::{Asked, Attempt, Input, Reading, Rules, View},
+    attempt::{Input, Rules, View},
     error::Error,
     hub::{Hub, Page},
     poller::Poller,
-    store::{Audit, Change, Created, ListQuery, Store, StoreError},
+    store::{Audit, ListQuery, Store, StoreError},
 };
 
 /// How many inputs may wait for one attempt: each is one caller that asks to cancel it.
@@ -128,162 +127,6 @@ impl Service {
     pub async fn stopped(&self) {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-    }
-
-    /// Asks for a reboot; returns when it is under way, or known not to be.
-    pub async fn reboot(
-        &self,
-        id: RequestId,
-        device: DeviceId,
-        asked: Asked,
-        caller: &Caller,
-    ) -> Result<View, Error> {
-        let inner = &self.inner;
-        if inner.shutdown.is_cancelled() {
-            return Err(Error::Stopping);
-        }
-        let now = Timestamp::now();
-        let (attempt, step) = Attempt::begin(
-            id,
-            device.clone(),
-            asked.clone(),
-            inner.timing.default_deadline,
-            now,
-        );
-        let change = Change {
-            attempt: attempt.clone(),
-            events: step.events.clone(),
-        };
-        let audit = Self::line(caller, "REBOOT", &attempt.view, "");
-        let log = match inner.store.create(change, audit).await? {
-            Created::New => {
-                tracing::info!(%id, %device, mode = %asked.mode, from = caller.from, "a reboot is asked for");
-                let log = Arc::new(Log::new(attempt.clone(), step.events));
-                Runner::spawn(inner, attempt, log.clone(), step.effects, None);
-                log
-            }
-            Created::Known(known) if known.view.device == device && known.asked == asked => {
-                self.log(&device, id).await?
-            }
-            Created::Known(_) => {
-                let refused = Self::line(caller, "REBOOT", &attempt.view, "REQUEST_ID_USED");
-                inner.store.audit(refused).await?;
-                return Err(Error::IdUsed);
-            }
-            Created::Busy(holder) => {
-                let refused = Self::line(caller, "REBOOT", &attempt.view, "DEVICE_BUSY");
-                inner.store.audit(refused).await?;
-                return Err(Error::Busy { device, holder });
-            }
-        };
-        self.begun(&log).await
-    }
-
-    /// Waits for the outcome of the first call to the device.
-    async fn begun(&self, log: &Log) -> Result<View, Error> {
-        let settled = |now: &Now| {
-            now.withdrawn.is_some()
-                || now.attempt.is_under_way()
-                || now.attempt.view.state.is_terminal()
-        };
-        let waited = timeout(self.inner.timing.answer_timeout, async {
-            tokio::select! {
-                now = log.wait_for(settled) => now,
-                () = self.inner.shutdown.cancelled() => log.now(),
-            }
-        });
-        let now = match waited.await {
-            Ok(now) => now,
-            Err(_) => {
-                let id = log.now().attempt.view.id;
-                self.ask(id, Input::CallerGone).await;
-                log.now()
-            }
-        };
-        let view = now.attempt.view.clone();
-        let device = view.device.clone();
-        if let Some(trouble) = now.withdrawn {
-            return Err(Error::Trouble { device, trouble });
-        }
-        match now.attempt.refused() {
-            Some(refused) => Err(Error::Refused {
-                device,
-                message: view.error.map(|error| error.message).unwrap_or_default(),
-                refused: Box::new(refused.clone()),
-            }),
-            None => Ok(view),
-        }
-    }
-
-    /// Checks a request as far as that is possible without touching the device.
-    pub async fn validate(
-        &self,
-        id: RequestId,
-        device: DeviceId,
-        asked: &Asked,
-    ) -> Result<View, Error> {
-        if let Some(holder) = self.open_on(&device).await? {
-            return Err(Error::Busy { device, holder });
-        }
-        let twin = self.twin(&device).await?;
-        let now = Timestamp::now();
-        let reading = Reading::of(&twin, now);
-        if let Err(trouble) = reading.check(asked) {
-            return Err(Error::Trouble { device, trouble });
-        }
-        let (attempt, _) = Attempt::begin(
-            id,
-            device,
-            asked.clone(),
-            self.inner.timing.default_deadline,
-            now,
-        );
-        Ok(View {
-            dialect: reading.dialect,
-            ..attempt.view
-        })
-    }
-
-    /// Cancels an attempt; returns when the device has decided, or cannot be asked for now.
-    pub async fn cancel(
-        &self,
-        device: &DeviceId,
-        id: RequestId,
-        reason: &str,
-        abandon: bool,
-        caller: &Caller,
-    ) -> Result<View, Error> {
-        let log = self.log(device, id).await?;
-        let view = log.now().attempt.view.clone();
-        if view.state.is_terminal() {
-            return Ok(view);
-        }
-        let action = if abandon { "ABANDON" } else { "CANCEL" };
-        let line = |verdict: &str| Audit {
-            why: reason.to_owned(),
-            ..Self::line(caller, action, &view, verdict)
-        };
-        self.inner.store.audit(line("ASKED")).await?;
-        self.ask(id, Input::Cancel { abandon }).await;
-        let settled =
-            |now: &Now| now.attempt.view.state.is_terminal() || now.attempt.is_cancel_settled();
-        let waited = timeout(self.inner.timing.answer_timeout, async {
-            tokio::select! {
-                now = log.wait_for(settled) => now,
-                () = self.inner.shutdown.cancelled() => log.now(),
-            }
-        });
-        let now = waited.await.unwrap_or_else(|_| log.now());
-        let view = now.attempt.view.clone();
-        if view.state.is_terminal() {
-            self.inner.store.audit(line(view.state.name())).await?;
-            Ok(view)
-        } else if view.cancel_requested {
-            Ok(view)
-        } else {
-            self.inner.store.audit(line("TOO_LATE")).await?;
-            Err(Error::TooLate(view.state))
-        }
     }
 
     /// Gives an attempt's task something to take in, and waits until it has.
