@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use iot_hub::identity::HubHost;
 
+use crate::throttle::Tier;
+
 /// How an emulator is set up. The default suits tests: free ports on 127.0.0.1, name `localhost`.
 #[derive(Clone, Debug)]
 pub struct EmulatorConfig {
@@ -38,6 +40,8 @@ pub struct EmulatorConfig {
     pub response_timeout_cap: Option<Duration>,
     /// The largest page of a query's answer, and the page size when none is asked for.
     pub query_page_size: usize,
+    /// The hub's size, whose throttles are then enforced. Without it nothing is throttled.
+    pub tier: Option<Tier>,
 }
 
 impl EmulatorConfig {
@@ -66,6 +70,7 @@ impl Default for EmulatorConfig {
             token_grace: Self::DEFAULT_TOKEN_GRACE,
             response_timeout_cap: None,
             query_page_size: Self::DEFAULT_QUERY_PAGE_SIZE,
+            tier: None,
         }
     }
 }

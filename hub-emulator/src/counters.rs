@@ -60,6 +60,8 @@ counters! {
     connects,
     /// MQTT CONNECT packets that were accepted.
     connects_accepted,
+    /// Requests that the tier's throttles refused.
+    throttled,
     /// Messages from devices to the cloud.
     telemetry,
     /// TCP connections to the REST front door.

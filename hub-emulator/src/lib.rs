@@ -35,6 +35,7 @@ pub use self::hub::{CloudToDeviceMessage, Feedback, MethodOutcome, MethodRecord,
 pub use self::observe::Holdings;
 pub use self::ready::Ready;
 pub use self::state_file::StateError;
+pub use self::throttle::{Edition, Tier};
 pub use self::tls::TlsError;
 
 mod auth;
@@ -57,5 +58,6 @@ mod ready;
 mod rest;
 mod state_file;
 mod switchboard;
+mod throttle;
 mod tls;
 mod websocket;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
-use hub_emulator::{Emulator, EmulatorConfig, Ready, StartError};
+use hub_emulator::{Edition, Emulator, EmulatorConfig, Ready, StartError, Tier};
 use iot_hub::identity::{DeviceId, HubHost};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -44,6 +44,14 @@ struct Arguments {
     /// Registers a device of this id; may be given several times
     #[arg(long = "device", value_name = "ID")]
     device: Vec<DeviceId>,
+
+    /// Enforces the throttles of a hub of this edition: S1, S2 or S3
+    #[arg(long, value_name = "EDITION")]
+    tier: Option<Edition>,
+
+    /// How many units the hub has, with --tier
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "tier")]
+    units: u32,
 
     /// Writes the certificate to trust here
     #[arg(long, value_name = "FILE")]
@@ -98,6 +106,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         https_port: arguments.https_port,
         mqtt_port: arguments.mqtt_port,
         ca_dir: arguments.ca_dir.clone(),
+        tier: arguments.tier.map(|edition| Tier {
+            edition,
+            units: arguments.units,
+        }),
         ca_file: Some(ca_file.path.clone()),
         state_file: arguments.state_file.clone(),
         device_ca_files: arguments.device_ca.clone(),

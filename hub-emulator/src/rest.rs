@@ -128,6 +128,11 @@ async fn perform(
 
     let body = read_body(switchboard, body).await.map_err(fail)?;
     let headers = &parts.headers;
+    if !matches!(call, Call::InvokeMethod(_)) {
+        switchboard
+            .change(|state, now| state.admit(call.operation(), 1, now.instant))
+            .map_err(fail)?;
+    }
     match call {
         Call::ListDevices => registry::list(switchboard, parameters.get("top")),
         Call::BulkIdentities => bulk::bulk(switchboard, &body),

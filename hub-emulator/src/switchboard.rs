@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use iot_hub::error::{ErrorCode, HubError};
 use iot_hub::identity::{DeviceId, HubHost};
 use iot_hub::topic::HubTopic;
 use jiff::Timestamp;
@@ -19,12 +20,13 @@ use crate::auth::HubNames;
 use crate::certificate::DeviceAuthorities;
 use crate::config::EmulatorConfig;
 use crate::counters::Meters;
-use crate::faults::{FaultId, Plan};
+use crate::faults::{FaultId, Operation, Plan};
 pub(crate) use crate::hub::CloseReason;
 use crate::hub::{CallId, Effect, EntityId, Hub, LinkId, MethodAnswer};
 use crate::observe::Holdings;
 use crate::policies::Policies;
 use crate::state_file::{StateError, StateFile};
+use crate::throttle::Throttle;
 
 /// How many messages may wait for one device. A client that lets more pile up does not read, and
 /// loses its connection.
@@ -50,6 +52,7 @@ pub(crate) struct State {
     pub(crate) hub: Hub,
     pub(crate) faults: Plan,
     pub(crate) meters: Meters,
+    pub(crate) throttle: Throttle,
     pub(crate) open_connections: usize,
     links: HashMap<LinkId, LinkSender>,
     callers: HashMap<CallId, oneshot::Sender<MethodAnswer>>,
@@ -110,8 +113,9 @@ impl Switchboard {
         policies: Policies,
         authorities: DeviceAuthorities,
         names: Vec<HubHost>,
-        state: State,
+        mut state: State,
     ) -> Self {
+        state.throttle = Throttle::new(config.tier);
         Self {
             config,
             policies,
@@ -215,6 +219,23 @@ impl Switchboard {
 }
 
 impl State {
+    /// Fails with 429 when the tier does not admit the operation now.
+    pub(crate) fn admit(
+        &mut self,
+        operation: Operation,
+        cost: u64,
+        now: Instant,
+    ) -> Result<(), HubError> {
+        if self.throttle.admit(operation.into(), cost, now) {
+            return Ok(());
+        }
+        self.meters.throttled.count_one(now);
+        Err(HubError::new(
+            ErrorCode::ThrottlingException,
+            "Too many requests: the hub's tier allows no more at present",
+        ))
+    }
+
     /// Registers the connection behind `link`.
     pub(crate) fn add_link(&mut self, link: LinkId) -> LinkReceiver {
         let (messages, message_receiver) = mpsc::channel(LINK_QUEUE);

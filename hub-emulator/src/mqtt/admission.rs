@@ -12,6 +12,7 @@ use crate::certificate::DeviceCertificate;
 use crate::faults::ConnectRefusal;
 use crate::hub::{EntityId, LinkId};
 use crate::switchboard::{LinkReceiver, Now, State, Switchboard};
+use crate::throttle::Kind;
 
 /// What becomes of a CONNECT.
 #[derive(Debug)]
@@ -107,6 +108,10 @@ fn check(
     }
     if let Some(refusal) = state.faults.refuse_connect(&id.device) {
         return Err(refused(refusal));
+    }
+    if !state.throttle.admit(Kind::Connects, 1, now.instant) {
+        state.meters.throttled.count_one(now.instant);
+        return Err(refused(ConnectRefusal::ServerUnavailable));
     }
     let trust = Trust {
         policies: &switchboard.policies,

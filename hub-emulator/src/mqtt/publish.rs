@@ -117,7 +117,9 @@ impl Connection {
         self.switchboard.change(|state, now| {
             let link = self.link.id;
             let handled = match injected {
-                None => handle(state, now),
+                None => state
+                    .admit(operation, 1, now.instant)
+                    .and_then(|()| handle(state, now)),
                 Some(answer) => Err(answer.to_error()),
             };
             let effect = handled.unwrap_or_else(|error| {

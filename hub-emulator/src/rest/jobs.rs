@@ -8,11 +8,16 @@ use super::parameters::Parameters;
 use super::reply::Reply;
 use crate::hub::{JobId, JobRequest};
 use crate::switchboard::Switchboard;
+use crate::throttle::Tier;
 
 pub(super) fn put(switchboard: &Switchboard, id: &JobId, body: &[u8]) -> Result<Reply, HubError> {
     let request = JobRequest::read(id, body)?;
-    let value = switchboard
-        .change(|state, now| state.hub.create_job(id.clone(), request, None, now.wall))?;
+    let max_active = switchboard.config.tier.map(Tier::active_jobs);
+    let value = switchboard.change(|state, now| {
+        state
+            .hub
+            .create_job(id.clone(), request, max_active, now.wall)
+    })?;
     Ok(Reply::json(&value))
 }
 

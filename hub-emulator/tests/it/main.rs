@@ -29,6 +29,8 @@ mod service;
 #[cfg(test)]
 mod state;
 #[cfg(test)]
+mod throttle;
+#[cfg(test)]
 mod tool;
 #[cfg(test)]
 mod twins;
