@@ -44,6 +44,9 @@ run(async () => {
   const updated = (await hub.updateDevices([{ deviceId: 'b1', status: 'disabled', etag, authentication: sas(KEY_2, KEY_1) }], false)).responseBody;
   check('and changed by their etags', updated.isSuccessful, updated);
   equal('with effect', (await hub.get('b1')).responseBody.status, 'disabled');
+  await refused('but not by old ones',
+    hub.updateDevices([{ deviceId: 'b1', status: 'enabled', etag, authentication: sas(KEY_1, KEY_2) }], false),
+    (error) => error.responseBody.includes('"isSuccessful":false'));
   const removed = (await hub.removeDevices(many, true)).responseBody;
   check('and removed', removed.isSuccessful, removed);
   await refused('and gone', hub.get('b1'), (error) => error.name === 'DeviceNotFoundError');
