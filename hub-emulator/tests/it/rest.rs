@@ -370,3 +370,22 @@ async fn malformed_bytes_end_their_connection_and_nothing_else() {
     }
     assert_eq!(service.get("/devices").await.json(), json!([]));
 }
+
+#[tokio::test]
+async fn queries_and_statistics_know_who_is_connected() {
+    let emulator = emulator().await;
+    let service = Service::owner(&emulator);
+    let _ = emulator.device("away");
+    let device = Device::connect(&emulator, "here").await;
+    let connected = json!({"query":
+        "SELECT deviceId FROM devices WHERE connectionState = 'Connected'"});
+    let found = service.post("/devices/query", &connected).await.json();
+    assert_eq!(found, json!([{"deviceId": "here"}]));
+    let count = service.get("/statistics/service").await.json();
+    assert_eq!(count, json!({"connectedDeviceCount": 1}));
+
+    drop(device);
+    emulator.disconnected("here").await;
+    let found = service.post("/devices/query", &connected).await.json();
+    assert_eq!(found, json!([]));
+}
