@@ -1,6 +1,12 @@
 //! Real processes against the gateway's real endpoint: what its driver sees of each behaviour.
 
-use std::{fs, io, process::Stdio, time::Duration};
+use std::{
+    fs, io,
+    net::Ipv4Addr,
+    process::Stdio,
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
 
 use device_gateway::{
     driver::{
@@ -39,7 +45,7 @@ struct Endpoint {
 impl World {
     /// Starts both, and waits for the device's first birth.
     async fn start(behavior: &str) -> Self {
-        let (endpoint, driver) = Endpoint::start(([127, 0, 0, 1], 0).into()).await;
+        let (endpoint, driver) = Endpoint::start((own_loopback(), 0).into()).await;
         let supervisor = Command::new(env!("CARGO_BIN_EXE_local-device"))
             .args(["--id", "d1", "--password", "secret"])
             .args(["--broker", &endpoint.address.to_string()])
@@ -149,6 +155,14 @@ impl Endpoint {
         self.shutdown.cancel();
         soon(self.task).await.expect("the endpoint ends");
     }
+}
+
+/// A loopback address that nobody else uses. A port that is given back and taken again stays free on
+/// it: no other process is given one there, and a device that dials it cannot meet itself.
+fn own_loopback() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, high.max(1), low, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Waits for what has to come.

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeSet,
     fmt::Write as _,
     fs,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU8, Ordering},
     time::Duration,
 };
 
@@ -14,6 +17,7 @@ use iothubdm_proto::v1::{
     CancelRebootRequest, GetDeviceRequest, GetRebootRequest, RebootAttempt, RebootEvent,
     RebootRequest, WatchRebootRequest, device_management_client::DeviceManagementClient,
 };
+use serde_json::Value;
 use tempfile::TempDir;
 use tonic::{Status, Streaming, transport::Channel};
 
@@ -149,8 +153,8 @@ impl WorldBuilder {
             folder,
             service: None,
             gateway: None,
-            gateway_port: 0,
-            service_port: 0,
+            gateway_address: SocketAddr::from((own_loopback(), 0)),
+            service_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             setups: self.devices,
             devices: Vec::new(),
             client: None,
@@ -174,8 +178,8 @@ pub struct World {
     folder: TempDir,
     service: Option<Daemon>,
     gateway: Option<Daemon>,
-    gateway_port: u16,
-    service_port: u16,
+    gateway_address: SocketAddr,
+    service_address: SocketAddr,
     setups: Vec<DeviceSetup>,
     devices: Vec<(String, Daemon)>,
     client: Option<DeviceManagementClient<Channel>>,
@@ -330,12 +334,11 @@ impl World {
         let mut daemon =
             Daemon::start("mgmt-service", self.folder(), arguments).expect("start the service");
         let told = daemon.ready(&ready, PATIENCE).await;
-        let address = told["address"].as_str().expect("an address").to_owned();
-        let channel = Channel::from_shared(format!("http://{address}"))
+        self.service_address = address_of(&told["address"]);
+        let channel = Channel::from_shared(format!("http://{}", self.service_address))
             .expect("the ready file holds an address")
             .connect_lazy();
         self.client = Some(DeviceManagementClient::new(channel));
-        self.service_port = port_of(&address);
         self.service = Some(daemon);
     }
 
@@ -350,7 +353,7 @@ impl World {
         let config = self.path("gateway.toml");
         fs::write(
             &config,
-            gateway_toml(&self.emulator, self.gateway_port, &self.setups),
+            gateway_toml(&self.emulator, self.gateway_address, &self.setups),
         )
         .expect("write the gateway's settings");
         let arguments = [
@@ -362,13 +365,8 @@ impl World {
         let mut daemon =
             Daemon::start("device-gateway", self.folder(), arguments).expect("start the gateway");
         let told = daemon.ready(&ready, PATIENCE).await;
-        let address = told["localMqtt"].as_str().expect("a local endpoint");
-        // The local devices keep the port they were given, so a restarted gateway keeps it too.
-        self.gateway_port = address
-            .rsplit(':')
-            .next()
-            .and_then(|port| port.parse().ok())
-            .expect("a port");
+        // The local devices keep the address they were given, so a restarted gateway keeps it too.
+        self.gateway_address = address_of(&told["localMqtt"]);
         self.gateway = Some(daemon);
     }
 
@@ -417,14 +415,14 @@ impl World {
             })
     }
 
-    /// The port of the gateway's endpoint for local devices.
-    pub fn local_mqtt_port(&self) -> u16 {
-        self.gateway_port
+    /// The gateway's endpoint for local devices.
+    pub fn local_mqtt_address(&self) -> SocketAddr {
+        self.gateway_address
     }
 
-    /// The service's port.
-    pub fn service_port(&self) -> u16 {
-        self.service_port
+    /// The service's address.
+    pub fn service_address(&self) -> SocketAddr {
+        self.service_address
     }
 
     /// The service's process.
@@ -447,7 +445,7 @@ impl World {
             "--password".into(),
             PathBuf::from("secret"),
             "--broker".into(),
-            format!("127.0.0.1:{}", self.gateway_port).into(),
+            self.gateway_address.to_string().into(),
             "--behavior".into(),
             setup.behavior.name().into(),
             "--boot-time".into(),
@@ -495,7 +493,7 @@ fn service_toml(emulator: &Emulator, more: &str) -> String {
     )
 }
 
-fn gateway_toml(emulator: &Emulator, local_port: u16, setups: &[DeviceSetup]) -> String {
+fn gateway_toml(emulator: &Emulator, local_mqtt: SocketAddr, setups: &[DeviceSetup]) -> String {
     let mut toml = format!(
         "state_dir = \"gateway-state\"\n\
          [gateway]\n\
@@ -504,7 +502,7 @@ fn gateway_toml(emulator: &Emulator, local_port: u16, setups: &[DeviceSetup]) ->
          mqtt_port = {}\n\
          ca_file = \"ca.pem\"\n\
          [local_mqtt]\n\
-         listen = \"127.0.0.1:{local_port}\"\n\
+         listen = \"{local_mqtt}\"\n\
          [timing]\n\
          answer_grace = \"50ms\"\n",
         emulator.mqtt_port(),
@@ -524,12 +522,19 @@ fn gateway_toml(emulator: &Emulator, local_port: u16, setups: &[DeviceSetup]) ->
     toml
 }
 
-fn port_of(address: &str) -> u16 {
-    address
-        .rsplit(':')
-        .next()
-        .and_then(|port| port.parse().ok())
-        .expect("a port")
+/// Reads an address from a ready file.
+fn address_of(told: &Value) -> SocketAddr {
+    told.as_str()
+        .and_then(|address| address.parse().ok())
+        .expect("an address")
+}
+
+/// A loopback address that nobody else uses. A port that is given back and taken again stays free on
+/// it: no other process is given one there, and a device that dials it cannot meet itself.
+fn own_loopback() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = process::id().to_be_bytes();
+    Ipv4Addr::new(127, high.max(1), low, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A device's id.

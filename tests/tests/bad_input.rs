@@ -1,7 +1,12 @@
 //! A bad input gets a clear error that names the field and the rule; nothing is started, nothing is
 //! lost, nothing ends.
 
-use std::{fs, process::Command, time::Duration};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    process::Command,
+    time::Duration,
+};
 
 use iothubdm_proto::v1::{
     AttemptState, EvidenceGrade, GetDeviceRequest, GetRebootRequest, ListRebootsRequest,
@@ -124,26 +129,24 @@ async fn what_does_not_exist_is_not_found() {
 #[tokio::test]
 async fn bytes_that_nobody_asked_for_close_their_connection_and_nothing_else() {
     let world = World::with_device(DeviceSetup::new(DEVICE, Behavior::WellBehaved)).await;
-    let local = world.local_mqtt_port();
-    let service = world.service_port();
     let noise: Vec<u8> = (0..4096_u32)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
         .collect();
-    for port in [
-        local,
-        service,
-        world.emulator.https_port(),
-        world.emulator.mqtt_port(),
-    ] {
+    let hub = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let addresses = [
+        world.local_mqtt_address(),
+        world.service_address(),
+        hub(world.emulator.https_port()),
+        hub(world.emulator.mqtt_port()),
+    ];
+    for address in addresses {
         for bytes in [
             &noise[..],
             b"\x10\xff\xff\xff\x7f",
             b"GET / HTTP/1.1\r\n\r\n",
             b"\x00",
         ] {
-            let mut socket = TcpStream::connect(("127.0.0.1", port))
-                .await
-                .expect("connect");
+            let mut socket = TcpStream::connect(address).await.expect("connect");
             // The other end may hang up before it has read everything.
             let _ = socket.write_all(bytes).await;
             let _ = socket.shutdown().await;
@@ -152,7 +155,7 @@ async fn bytes_that_nobody_asked_for_close_their_connection_and_nothing_else() {
                 tokio::time::timeout(Duration::from_secs(60), socket.read_to_end(&mut answer));
             assert!(
                 ended.await.is_ok(),
-                "port {port} holds a broken connection open"
+                "{address} holds a broken connection open"
             );
         }
     }
