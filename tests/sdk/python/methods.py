@@ -2,9 +2,11 @@
 
 import json
 
+import paho.mqtt.client as mqtt
 from azure.iot.device import MethodResponse
 from azure.iot.hub.models import CloudToDeviceMethod
-from msrest.exceptions import HttpOperationError
+from azure.iot.hub.sastoken import SasToken
+from msrest.exceptions import DeserializationError, HttpOperationError
 
 from checks import ask, check, device, equal, refused, registry, run
 
@@ -31,6 +33,25 @@ def code(status, number, name):
         return (error.response.status_code, message["errorCode"], header) == (status, number, name)
 
     return judge
+
+
+def plain_device(device_id, text):
+    """Connects a device that answers methods with a text that is no JSON, which this SDK cannot do."""
+    key = ask("register", device=device_id).split("SharedAccessKey=", 1)[1]
+    client = mqtt.Client(device_id)
+    client.tls_set()
+    token = SasToken(f"localhost/devices/{device_id}", key)
+    client.username_pw_set(f"localhost/{device_id}/?api-version=2021-04-12", str(token))
+
+    def answer(client, _, message):
+        request = message.topic.rsplit("=", 1)[1]
+        client.publish(f"$iothub/methods/res/200/?$rid={request}", text)
+
+    client.on_connect = lambda client, *_: client.subscribe("$iothub/methods/POST/#")
+    client.on_message = answer
+    client.connect("localhost", 8883)
+    client.loop_start()
+    ask("callable", device=device_id)
 
 
 def methods():
@@ -67,6 +88,13 @@ def methods():
         answer = call("status", payload=status)
         equal(f"status {status} is the device's own", (answer.status, answer.payload), (status, {"why": "asked"}))
     equal("a device knows what it does not know", call("strange*name").status, 404)
+
+    plain_device("plain", "'FirmwareUpdate started.'")
+    refused(
+        "an answer that is no JSON comes as it is, which this SDK cannot read",
+        DeserializationError,
+        lambda: call("firmwareUpdate", "plain"),
+    )
 
     refused(
         "a silent device is a timeout",
