@@ -66,6 +66,11 @@ async fn jobs_reach_many_devices() {
 }
 
 #[tokio::test]
+async fn configurations_reach_the_devices_they_fit() {
+    passes(&["configurations.py"]).await;
+}
+
+#[tokio::test]
 async fn the_reboot_tutorial_works_as_written() {
     passes(&["reboot.py"]).await;
 }
