@@ -133,6 +133,7 @@ impl Engine {
             journal_marker: attempt.on_host && live.marker,
         };
         let sign = grade(baseline, &observation, live.since_baseline(now), cause);
+        let nameless = baseline.boot_id.is_some() && observation.boot_id.is_none();
         live.sign = Some(sign);
         if observation.present {
             live.seen = Some(Seen {
@@ -141,6 +142,8 @@ impl Engine {
             });
         }
         match attempt.report.state {
+            // It has just connected and has not said which boot it is in: look again.
+            State::Preparing if nameless => {}
             State::Preparing => self.on_prepared(sign, observation.boot_id, out),
             State::Rebooting | State::Down | State::Verifying => {
                 self.on_sign(sign, &observation);

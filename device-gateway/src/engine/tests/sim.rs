@@ -43,7 +43,12 @@ pub(super) enum Behavior {
     Unhealthy,
     /// Boots by itself a moment before it would be told to.
     BootsEarly,
+    /// Reboots when told; for a while before that it is there and does not say in which boot.
+    NamelessAtFirst,
 }
+
+/// When [`Behavior::NamelessAtFirst`] says in which boot it is.
+const NAMELESS_UNTIL: Duration = Duration::from_secs(5);
 
 /// Where the process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -327,7 +332,10 @@ impl Sim {
         let after = |limit: Duration| usize::from(told.is_some_and(|told| told >= limit));
         usize::from(early)
             + match self.behavior {
-                Behavior::Reboots | Behavior::NoIdentity | Behavior::Unhealthy => after(seconds(6)),
+                Behavior::Reboots
+                | Behavior::NoIdentity
+                | Behavior::Unhealthy
+                | Behavior::NamelessAtFirst => after(seconds(6)),
                 Behavior::Instant => after(Duration::from_millis(10)),
                 Behavior::Twice => after(seconds(6)) + after(seconds(12)),
                 Behavior::Lies
@@ -339,7 +347,22 @@ impl Sim {
     }
 
     fn boot_id(&self) -> Option<String> {
-        (self.behavior != Behavior::NoIdentity).then(|| format!("boot-{}", self.boots()))
+        let nameless = match self.behavior {
+            Behavior::NoIdentity => true,
+            Behavior::NamelessAtFirst => {
+                (Duration::from_millis(200)..NAMELESS_UNTIL).contains(&self.time)
+            }
+            Behavior::Reboots
+            | Behavior::Instant
+            | Behavior::Twice
+            | Behavior::Lies
+            | Behavior::SameBoot
+            | Behavior::Refuses
+            | Behavior::NeverReturns
+            | Behavior::Unhealthy
+            | Behavior::BootsEarly => false,
+        };
+        (!nameless).then(|| format!("boot-{}", self.boots()))
     }
 
     fn observe(&self) -> Observation {
@@ -351,6 +374,7 @@ impl Sim {
             Behavior::Reboots
             | Behavior::Twice
             | Behavior::NoIdentity
+            | Behavior::NamelessAtFirst
             | Behavior::Unhealthy
             | Behavior::SameBoot => away(2, 6),
             Behavior::NeverReturns => away(2, u64::MAX),

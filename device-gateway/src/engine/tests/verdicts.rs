@@ -136,6 +136,15 @@ fn a_device_without_identity_is_returned_at_best() {
 }
 
 #[test]
+fn no_command_leaves_before_the_device_has_said_that_it_is_in_the_boot_of_the_baseline() {
+    let sim = Sim::new(Behavior::NamelessAtFirst).reboot(request());
+    check(&sim, State::Succeeded, None, Some(Grade::Healthy));
+    let timeline = sim.engine.report().attempt.unwrap().timeline;
+    let waited = timeline[&State::Rebooting].duration_since(timeline[&State::Preparing]);
+    assert!(waited.as_secs() >= 3, "{timeline:?}");
+}
+
+#[test]
 fn a_boot_before_the_command_fails_the_attempt_without_a_command() {
     let sim = Sim::new(Behavior::BootsEarly).reboot(request());
     check(&sim, State::Failed, Some("UNEXPECTED_BOOT"), None);
