@@ -27,14 +27,6 @@ fn slow() -> DeviceSetup {
     DeviceSetup::new(DEVICE, Behavior::WellBehaved).boot_time(Duration::from_secs(20))
 }
 
-/// Waits until the reboot command has left.
-async fn command_is_out(world: &World) {
-    eventually("the command arrives", PATIENCE, async || {
-        (world.commands(DEVICE) == 1).then_some(())
-    })
-    .await;
-}
-
 #[track_caller]
 fn ended(attempt: &RebootAttempt, state: AttemptState) {
     assert_eq!(attempt.state(), state, "{attempt:?}");
@@ -48,7 +40,7 @@ fn ended(attempt: &RebootAttempt, state: AttemptState) {
 async fn the_device_never_returns() {
     let mut world = World::with_device(slow().with("return_limit", "3s")).await;
     let attempt = world.reboot(DEVICE).await.expect("ask for a reboot");
-    command_is_out(&world).await;
+    world.commanded(DEVICE).await;
     world.stop_device(DEVICE).await;
     ended(
         world.watch_to_end(&attempt.name).await.verdict(),
@@ -63,7 +55,7 @@ async fn the_gateway_never_returns() {
         .request(ending_in(DEVICE, 6))
         .await
         .expect("ask for a reboot");
-    command_is_out(&world).await;
+    world.commanded(DEVICE).await;
     world.kill_gateway().await;
     ended(
         world.watch_to_end(&attempt.name).await.verdict(),
@@ -99,7 +91,7 @@ async fn the_hub_goes_away() {
         .request(ending_in(DEVICE, 6))
         .await
         .expect("ask for a reboot");
-    command_is_out(&world).await;
+    world.commanded(DEVICE).await;
     world.emulator.faults().pause();
     ended(
         world.watch_to_end(&attempt.name).await.verdict(),
@@ -147,7 +139,7 @@ async fn an_ended_attempt_frees_its_device() {
         .request(ending_in(DEVICE, 5))
         .await
         .expect("ask for a reboot");
-    command_is_out(&world).await;
+    world.commanded(DEVICE).await;
     world.kill_gateway().await;
     ended(
         world.watch_to_end(&first.name).await.verdict(),

@@ -3,10 +3,7 @@
 
 use hub_emulator::{Fault, Operation, Times};
 use iothubdm_proto::v1::{AttemptState, OfflinePolicy, RebootAttempt, RebootMode};
-use iothubdm_tests::{
-    BackEnd, Behavior, DeviceSetup, PATIENCE, Script, TutorialDevice, World, device_id, eventually,
-    request,
-};
+use iothubdm_tests::{BackEnd, Behavior, DeviceSetup, Script, TutorialDevice, World, request};
 use serde_json::json;
 use std::time::Duration;
 use tonic::Code;
@@ -205,11 +202,7 @@ async fn a_service_killed_while_the_device_boots_does_not_reboot_twice() {
 #[tokio::test]
 async fn a_gateway_killed_before_the_command_reboots_once_after_its_restart() {
     let mut world = World::with_device(well_behaved()).await;
-    let id = device_id(DEVICE);
-    let withheld = world
-        .emulator
-        .faults()
-        .inject(Fault::WithholdTwinAnswers { device: id }, Times::Always);
+    let withheld = world.withhold_twin_answers(DEVICE);
     let attempt = world.reboot(DEVICE).await.expect("ask for a reboot");
     world.emulator.faults().fired(withheld, 1).await;
     world.kill_gateway().await;
@@ -224,10 +217,7 @@ async fn a_gateway_killed_before_the_command_reboots_once_after_its_restart() {
 async fn a_gateway_killed_after_the_command_only_looks_after_its_restart() {
     let mut world = World::with_device(well_behaved().boot_time(Duration::from_secs(2))).await;
     let attempt = world.reboot(DEVICE).await.expect("ask for a reboot");
-    eventually("the command arrives", PATIENCE, async || {
-        (world.commands(DEVICE) == 1).then_some(())
-    })
-    .await;
+    world.commanded(DEVICE).await;
     world.kill_gateway().await;
     world.start_gateway().await;
     let watched = world.watch_to_end(&attempt.name).await;
@@ -238,15 +228,8 @@ async fn a_gateway_killed_after_the_command_only_looks_after_its_restart() {
 async fn a_gateway_killed_before_its_verdict_is_acknowledged_sends_it_again() {
     let mut world = World::with_device(well_behaved().boot_time(Duration::from_secs(1))).await;
     let attempt = world.reboot(DEVICE).await.expect("ask for a reboot");
-    eventually("the command arrives", PATIENCE, async || {
-        (world.commands(DEVICE) == 1).then_some(())
-    })
-    .await;
-    let id = device_id(DEVICE);
-    let withheld = world
-        .emulator
-        .faults()
-        .inject(Fault::WithholdTwinAnswers { device: id }, Times::Always);
+    world.commanded(DEVICE).await;
+    let withheld = world.withhold_twin_answers(DEVICE);
     world
         .emulator
         .watch_twin(DEVICE, |twin| {
