@@ -16,11 +16,14 @@
 //! # }
 //! ```
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use iot_hub::identity::DeviceId;
+use jiff::SignedDuration;
 
+pub use self::plan::InjectedFault;
 pub(crate) use self::plan::{InjectedAnswer, Plan};
 use crate::switchboard::{CloseReason, Switchboard};
 
@@ -28,13 +31,16 @@ mod plan;
 
 /// Something that goes wrong.
 ///
-/// Where a `device` is optional, `None` means every device.
+/// Where a `device` is optional, `None` means every device, and what is no device's too. An operation
+/// is a device's when it is asked for by the device or names it: a query and a job are nobody's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Operations are answered with this status and take no effect.
     Answer {
         /// Which operations; `None` means all of them.
         operation: Option<Operation>,
+        /// Whose.
+        device: Option<DeviceId>,
         /// The status: an HTTP status over REST, a twin status over MQTT.
         status: u16,
         /// The `Retry-After` header of a REST answer. The real hub was never seen to send one.
@@ -44,6 +50,8 @@ pub enum Fault {
     Delay {
         /// Which operations; `None` means all of them.
         operation: Option<Operation>,
+        /// Whose.
+        device: Option<DeviceId>,
         /// How long.
         by: Duration,
     },
@@ -76,6 +84,20 @@ pub enum Fault {
     RedeliverMethod {
         /// Whose.
         device: Option<DeviceId>,
+    },
+    /// The hub's clock is not the client's when it looks at a token: it is so far ahead, or behind
+    /// when this is negative.
+    SkewClock {
+        /// Whose tokens.
+        device: Option<DeviceId>,
+        /// How far.
+        by: SignedDuration,
+    },
+    /// Queries see twins as they were so long ago, but not as they were before the fault was
+    /// injected. Single twins are read as they are.
+    DelayQueries {
+        /// How long ago.
+        by: Duration,
     },
 }
 
@@ -126,6 +148,12 @@ pub enum Times {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FaultId(u64);
 
+impl fmt::Display for FaultId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Injects faults into a running emulator; see [`crate::Emulator::faults`].
 #[derive(Clone)]
 pub struct Faults {
@@ -140,7 +168,13 @@ impl Faults {
     /// Adds a fault. Of several that fit an operation the oldest takes effect.
     pub fn inject(&self, fault: Fault, times: Times) -> FaultId {
         self.switchboard
-            .change(|state, _| state.faults.add(fault, times))
+            .change(|state, _| state.add_fault(fault, times))
+    }
+
+    /// The faults that were injected and not removed, oldest first, used up or not.
+    #[must_use]
+    pub fn list(&self) -> Vec<InjectedFault> {
+        self.switchboard.read(|state| state.faults.list())
     }
 
     /// How often a fault has taken effect so far; 0 for one that was removed.
@@ -156,19 +190,21 @@ impl Faults {
             .await;
     }
 
-    /// Ends a fault. What it withheld is sent now, in order, to connections that still live.
-    pub fn remove(&self, fault: FaultId) {
+    /// Ends a fault; returns whether there was one. What it withheld is sent now, in order, to
+    /// connections that still live.
+    pub fn remove(&self, fault: FaultId) -> bool {
         self.switchboard.change(|state, _| {
-            state.faults.remove(fault);
-            state.release_withheld();
-        });
+            let known = state.faults.remove(fault);
+            state.end_effects_of_removed_faults();
+            known
+        })
     }
 
     /// Ends every fault.
     pub fn clear(&self) {
         self.switchboard.change(|state, _| {
             state.faults.clear();
-            state.release_withheld();
+            state.end_effects_of_removed_faults();
         });
     }
 
@@ -202,10 +238,16 @@ impl Faults {
     pub fn resume(&self) {
         self.switchboard.set_paused(false);
     }
+
+    /// Whether the hub is out of reach now.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        *self.switchboard.paused().borrow()
+    }
 }
 
-impl std::fmt::Debug for Faults {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.switchboard
             .read(|state| f.debug_tuple("Faults").field(&state.faults).finish())
     }

@@ -14,6 +14,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use iot_hub::identity::{DeviceId, ModuleId};
+use iot_hub::query::Source;
 use iot_hub::topic::HubTopic;
 use iot_hub::twin::Twin;
 
@@ -34,6 +35,7 @@ mod call_log;
 mod calls;
 mod configurations;
 mod entities;
+mod history;
 mod identity;
 mod inbox;
 mod jobs;
@@ -57,6 +59,8 @@ pub(crate) struct Hub {
     calls: calls::Calls,
     jobs: jobs::Jobs,
     configurations: configurations::Configurations,
+    /// How twins looked, while queries may ask for it.
+    history: Option<history::History>,
     telemetry: log::Log<Telemetry>,
     last_link: u64,
     last_generation: u64,
@@ -74,6 +78,17 @@ impl From<DeviceId> for EntityId {
         Self {
             device,
             module: None,
+        }
+    }
+}
+
+impl EntityId {
+    /// Whether queries find its twin there.
+    fn is_in(&self, source: Source) -> bool {
+        match source {
+            Source::Devices => self.module.is_none(),
+            Source::Modules => self.module.is_some(),
+            Source::Jobs => false,
         }
     }
 }

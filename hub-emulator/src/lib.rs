@@ -30,7 +30,7 @@ pub use self::config::{ClientLimits, EmulatorConfig};
 pub use self::counters::{Count, Counters};
 pub use self::emulator::Emulator;
 pub use self::error::{FrontDoor, StartError};
-pub use self::faults::{ConnectRefusal, Fault, FaultId, Faults, Operation, Times};
+pub use self::faults::{ConnectRefusal, Fault, FaultId, Faults, InjectedFault, Operation, Times};
 pub use self::hub::{CloudToDeviceMessage, Feedback, MethodOutcome, MethodRecord, Telemetry};
 pub use self::observe::Holdings;
 pub use self::ready::Ready;

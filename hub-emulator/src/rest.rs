@@ -29,7 +29,6 @@ pub(crate) use self::reply::new_tracking;
 use self::reply::{Failure, Reply};
 use crate::certificate::DeviceCertificate;
 use crate::door::Door;
-use crate::faults::Operation;
 use crate::switchboard::Switchboard;
 use crate::websocket::{self, Handover};
 use crate::{auth, mqtt};
@@ -124,7 +123,7 @@ async fn perform(
         )));
     }
     check_token(switchboard, call, parts)?;
-    pass_faults(switchboard, call.operation(), style).await?;
+    pass_faults(switchboard, call, style).await?;
 
     let body = read_body(switchboard, body).await.map_err(fail)?;
     let headers = &parts.headers;
@@ -181,7 +180,7 @@ fn check_token(switchboard: &Switchboard, call: &Call, parts: &Parts) -> Result<
         .headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
-    let now = jiff::Timestamp::now();
+    let now = switchboard.change(|state, now| now.skewed(state.faults.clock_skew(None)));
     let (policies, names) = (&switchboard.policies, switchboard.names());
     auth::authorize(policies, names, header, call.permission(), now).map_err(|denied| {
         tracing::info!(?call, reason = %denied, "refused a call");
@@ -193,14 +192,15 @@ fn check_token(switchboard: &Switchboard, call: &Call, parts: &Parts) -> Result<
 /// Counts the operation, and lets faults hold it up or answer it.
 async fn pass_faults(
     switchboard: &Switchboard,
-    operation: Operation,
+    call: &Call,
     style: ErrorStyle,
 ) -> Result<(), Failure> {
+    let (operation, device) = (call.operation(), call.device());
     let (delay, answer) = switchboard.change(|state, now| {
         state.meters.of(operation).count_one(now.instant);
         (
-            state.faults.delay(operation),
-            state.faults.answer(operation),
+            state.faults.delay(operation, device),
+            state.faults.answer(operation, device),
         )
     });
     tokio::time::sleep(delay).await;

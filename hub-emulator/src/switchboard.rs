@@ -13,14 +13,14 @@ use bytes::Bytes;
 use iot_hub::error::{ErrorCode, HubError};
 use iot_hub::identity::{DeviceId, HubHost};
 use iot_hub::topic::HubTopic;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::auth::HubNames;
 use crate::certificate::DeviceAuthorities;
 use crate::config::EmulatorConfig;
 use crate::counters::Meters;
-use crate::faults::{FaultId, Operation, Plan};
+use crate::faults::{Fault, FaultId, Operation, Plan, Times};
 pub(crate) use crate::hub::CloseReason;
 use crate::hub::{CallId, Effect, EntityId, Hub, LinkId, MethodAnswer};
 use crate::observe::Holdings;
@@ -107,6 +107,13 @@ pub(crate) struct Now {
     pub(crate) instant: Instant,
 }
 
+impl Now {
+    /// What the wall's clock says when it is so far ahead.
+    pub(crate) fn skewed(self, by: SignedDuration) -> Timestamp {
+        self.wall.saturating_add(by).unwrap_or(self.wall)
+    }
+}
+
 impl Switchboard {
     pub(crate) fn new(
         config: EmulatorConfig,
@@ -147,6 +154,7 @@ impl Switchboard {
             let mut state = self.lock();
             let result = change(&mut state, now);
             state.keep();
+            state.remember_twins(now.wall);
             result
         };
         self.changed.send_replace(());
@@ -367,8 +375,31 @@ impl State {
         self.send(link, ToDevice::Ack { packet_id });
     }
 
-    /// Sends what only removed faults kept back.
-    pub(crate) fn release_withheld(&mut self) {
+    /// Adds a fault, and begins what it needs.
+    pub(crate) fn add_fault(&mut self, fault: Fault, times: Times) -> FaultId {
+        let id = self.faults.add(fault, times);
+        if self.faults.longest_query_delay().is_some() {
+            self.hub.remember_twins();
+        }
+        id
+    }
+
+    /// Ends what only removed faults needed, and sends what only they kept back.
+    pub(crate) fn end_effects_of_removed_faults(&mut self) {
+        if self.faults.longest_query_delay().is_none() {
+            self.hub.forget_remembered_twins();
+        }
+        self.release_withheld();
+    }
+
+    /// Notes how twins look now, while queries may see them later.
+    fn remember_twins(&mut self, now: Timestamp) {
+        if let Some(delay) = self.faults.longest_query_delay() {
+            self.hub.note_twins(delay, now);
+        }
+    }
+
+    fn release_withheld(&mut self) {
         let (kept, released): (Vec<_>, Vec<_>) = std::mem::take(&mut self.withheld)
             .into_iter()
             .partition(|withheld| self.faults.contains(withheld.fault));

@@ -161,6 +161,7 @@ async fn a_service_killed_while_its_call_is_under_way_does_not_reboot_twice() {
     let slow = world.emulator.faults().inject(
         Fault::Delay {
             operation: Some(Operation::MethodCall),
+            device: None,
             by: Duration::from_secs(2),
         },
         Times::Always,

@@ -111,6 +111,7 @@ async fn a_throttled_patch_is_sent_again() {
     world.reported(|reboot| reboot["bootId"] == "boot-0").await;
     let throttled = Fault::Answer {
         operation: Some(Operation::DeviceTwinUpdate),
+        device: None,
         status: 429,
         retry_after: None,
     };

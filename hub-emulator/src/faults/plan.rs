@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use iot_hub::error::{ErrorCode, HubError};
 use iot_hub::identity::DeviceId;
+use jiff::SignedDuration;
 
 use super::{ConnectRefusal, Fault, FaultId, Operation, Times};
 
@@ -11,15 +12,20 @@ use super::{ConnectRefusal, Fault, FaultId, Operation, Times};
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     last_id: u64,
-    entries: Vec<Entry>,
+    entries: Vec<InjectedFault>,
 }
 
-#[derive(Debug)]
-struct Entry {
-    id: FaultId,
-    fault: Fault,
-    times: Times,
-    fired: u64,
+/// A fault that was injected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InjectedFault {
+    /// Its name.
+    pub id: FaultId,
+    /// What goes wrong.
+    pub fault: Fault,
+    /// How often.
+    pub times: Times,
+    /// How often it did so far.
+    pub fired: u64,
 }
 
 /// What an operation is answered with instead of being done.
@@ -55,10 +61,10 @@ impl InjectedAnswer {
 }
 
 impl Plan {
-    pub(super) fn add(&mut self, fault: Fault, times: Times) -> FaultId {
+    pub(crate) fn add(&mut self, fault: Fault, times: Times) -> FaultId {
         self.last_id += 1;
         let id = FaultId(self.last_id);
-        self.entries.push(Entry {
+        self.entries.push(InjectedFault {
             id,
             fault,
             times,
@@ -67,8 +73,15 @@ impl Plan {
         id
     }
 
-    pub(super) fn remove(&mut self, id: FaultId) {
+    /// Returns whether there was such a fault.
+    pub(super) fn remove(&mut self, id: FaultId) -> bool {
+        let known = self.contains(id);
         self.entries.retain(|entry| entry.id != id);
+        known
+    }
+
+    pub(super) fn list(&self) -> Vec<InjectedFault> {
+        self.entries.clone()
     }
 
     pub(super) fn clear(&mut self) {
@@ -88,10 +101,15 @@ impl Plan {
     }
 
     /// What `operation` is answered with, if a fault says so.
-    pub(crate) fn answer(&mut self, operation: Operation) -> Option<InjectedAnswer> {
+    pub(crate) fn answer(
+        &mut self,
+        operation: Operation,
+        device: Option<&DeviceId>,
+    ) -> Option<InjectedAnswer> {
         self.fire(|fault| {
             let Fault::Answer {
                 operation: wanted,
+                device: whose,
                 status,
                 retry_after,
             } = fault
@@ -102,28 +120,49 @@ impl Plan {
                 status: *status,
                 retry_after: *retry_after,
             };
-            wanted
-                .is_none_or(|wanted| wanted == operation)
-                .then_some(answer)
+            let fits = wanted.is_none_or(|wanted| wanted == operation) && is_of(whose, device);
+            fits.then_some(answer)
         })
         .map(|(_, answer)| answer)
     }
 
     /// How long `operation` is held up.
-    pub(crate) fn delay(&mut self, operation: Operation) -> Duration {
+    pub(crate) fn delay(&mut self, operation: Operation, device: Option<&DeviceId>) -> Duration {
         self.fire(|fault| {
             let Fault::Delay {
                 operation: wanted,
+                device: whose,
                 by,
             } = fault
             else {
                 return None;
             };
-            wanted
-                .is_none_or(|wanted| wanted == operation)
-                .then_some(*by)
+            let fits = wanted.is_none_or(|wanted| wanted == operation) && is_of(whose, device);
+            fits.then_some(*by)
         })
         .map_or(Duration::ZERO, |(_, by)| by)
+    }
+
+    /// How far the hub's clock is ahead when it looks at a token; a service's is no device's.
+    pub(crate) fn clock_skew(&mut self, device: Option<&DeviceId>) -> SignedDuration {
+        self.fire(|fault| {
+            let Fault::SkewClock { device: whose, by } = fault else {
+                return None;
+            };
+            is_of(whose, device).then_some(*by)
+        })
+        .map_or(SignedDuration::ZERO, |(_, by)| by)
+    }
+
+    /// How old the twins are that a query sees.
+    pub(crate) fn query_delay(&mut self) -> Option<Duration> {
+        self.fire(Fault::query_delay).map(|(_, by)| by)
+    }
+
+    /// How old the twins may be that a query can ask for.
+    pub(crate) fn longest_query_delay(&self) -> Option<Duration> {
+        let faults = self.entries.iter().map(|entry| &entry.fault);
+        faults.filter_map(Fault::query_delay).max()
     }
 
     /// How `device`'s CONNECT is refused, if a fault says so.
@@ -136,7 +175,7 @@ impl Plan {
             else {
                 return None;
             };
-            fits(wanted.as_ref(), device).then_some(*refusal)
+            is_of(wanted, Some(device)).then_some(*refusal)
         })
         .map(|(_, refusal)| refusal)
     }
@@ -156,7 +195,7 @@ impl Plan {
     /// Whether `device`'s answer to a method is lost.
     pub(crate) fn lose_method_answer(&mut self, device: &DeviceId) -> bool {
         self.fire_if(
-            |fault| matches!(fault, Fault::LoseMethodAnswer { device: d } if fits(d.as_ref(), device)),
+            |fault| matches!(fault, Fault::LoseMethodAnswer { device: d } if is_of(d, Some(device))),
         )
         .is_some()
     }
@@ -164,7 +203,7 @@ impl Plan {
     /// Whether `device` gets a method twice.
     pub(crate) fn redeliver_method(&mut self, device: &DeviceId) -> bool {
         self.fire_if(
-            |fault| matches!(fault, Fault::RedeliverMethod { device: d } if fits(d.as_ref(), device)),
+            |fault| matches!(fault, Fault::RedeliverMethod { device: d } if is_of(d, Some(device))),
         )
         .is_some()
     }
@@ -187,7 +226,7 @@ impl Plan {
     }
 }
 
-impl Entry {
+impl InjectedFault {
     fn is_used_up(&self) -> bool {
         match self.times {
             Times::Always => false,
@@ -196,8 +235,18 @@ impl Entry {
     }
 }
 
-fn fits(wanted: Option<&DeviceId>, device: &DeviceId) -> bool {
-    wanted.is_none_or(|wanted| wanted == device)
+/// Whether something of `device`, or of no device, is of the one that is wanted, if there is one.
+fn is_of(wanted: &Option<DeviceId>, device: Option<&DeviceId>) -> bool {
+    wanted.is_none() || wanted.as_ref() == device
+}
+
+impl Fault {
+    fn query_delay(&self) -> Option<Duration> {
+        let Self::DelayQueries { by } = self else {
+            return None;
+        };
+        Some(*by)
+    }
 }
 
 #[cfg(test)]
@@ -207,6 +256,7 @@ mod tests {
     fn throttle(operation: Option<Operation>) -> Fault {
         Fault::Answer {
             operation,
+            device: None,
             status: 429,
             retry_after: None,
         }
@@ -217,10 +267,10 @@ mod tests {
         let mut plan = Plan::default();
         let id = plan.add(throttle(Some(Operation::Query)), Times::Next(2));
 
-        assert_eq!(plan.answer(Operation::MethodCall), None);
-        assert!(plan.answer(Operation::Query).is_some());
-        assert!(plan.answer(Operation::Query).is_some());
-        assert_eq!(plan.answer(Operation::Query), None);
+        assert_eq!(plan.answer(Operation::MethodCall, None), None);
+        assert!(plan.answer(Operation::Query, None).is_some());
+        assert!(plan.answer(Operation::Query, None).is_some());
+        assert_eq!(plan.answer(Operation::Query, None), None);
         assert_eq!(plan.fired(id), 2);
     }
 
@@ -231,18 +281,21 @@ mod tests {
         plan.add(
             Fault::Answer {
                 operation: None,
+                device: None,
                 status: 503,
                 retry_after: None,
             },
             Times::Always,
         );
         assert_eq!(
-            plan.answer(Operation::Query).map(|answer| answer.status),
+            plan.answer(Operation::Query, None)
+                .map(|answer| answer.status),
             Some(429)
         );
         plan.remove(first);
         assert_eq!(
-            plan.answer(Operation::Query).map(|answer| answer.status),
+            plan.answer(Operation::Query, None)
+                .map(|answer| answer.status),
             Some(503)
         );
         assert!(!plan.contains(first));
@@ -259,7 +312,33 @@ mod tests {
             Times::Always,
         );
         plan.add(Fault::RedeliverMethod { device: None }, Times::Always);
+        let by = SignedDuration::from_mins(-10);
+        plan.add(
+            Fault::SkewClock {
+                device: Some(a.clone()),
+                by,
+            },
+            Times::Always,
+        );
+        let status = 500;
+        plan.add(
+            Fault::Answer {
+                operation: None,
+                device: Some(a.clone()),
+                status,
+                retry_after: None,
+            },
+            Times::Always,
+        );
         assert!(plan.lose_method_answer(&a) && !plan.lose_method_answer(&b));
         assert!(plan.redeliver_method(&a) && plan.redeliver_method(&b));
+        assert_eq!(plan.clock_skew(Some(&a)), by);
+        let read = Operation::ServiceTwinRead;
+        let answer = plan.answer(read, Some(&a));
+        assert_eq!(answer.map(|answer| answer.status), Some(status));
+        for other in [Some(&b), None] {
+            assert_eq!(plan.clock_skew(other), SignedDuration::ZERO);
+            assert_eq!(plan.answer(read, other), None);
+        }
     }
 }

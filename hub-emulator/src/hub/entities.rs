@@ -1,4 +1,4 @@
-//! The registered devices and modules, and which of them changed since that was last asked.
+//! The registered devices and modules, and which of them changed since somebody last asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -9,8 +9,17 @@ use super::{Entity, EntityId};
 #[derive(Debug, Default)]
 pub(super) struct Entities {
     entities: BTreeMap<EntityId, Entity>,
-    /// What may have changed; `None` while nobody wants to know.
-    changed: Option<BTreeSet<EntityId>>,
+    /// What may have changed since each follower asked; `None` while it does not want to know.
+    changed: [Option<BTreeSet<EntityId>>; 2],
+}
+
+/// Who wants to know what changed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Follower {
+    /// Keeps the state over restarts.
+    StateFile,
+    /// Remembers how twins looked.
+    History,
 }
 
 impl Entities {
@@ -32,11 +41,10 @@ impl Entities {
 
     /// To change what is worth keeping.
     pub(super) fn get_mut(&mut self, id: &EntityId) -> Option<&mut Entity> {
-        let entity = self.entities.get_mut(id)?;
-        if let Some(changed) = &mut self.changed {
-            changed.insert(id.clone());
+        if self.entities.contains_key(id) {
+            self.note(id);
         }
-        Some(entity)
+        self.entities.get_mut(id)
     }
 
     /// To change what need not be kept, which happens with every message.
@@ -45,33 +53,41 @@ impl Entities {
     }
 
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Entity> {
-        if let Some(changed) = &mut self.changed {
+        for changed in self.changed.iter_mut().flatten() {
             changed.extend(self.entities.keys().cloned());
         }
         self.entities.values_mut()
     }
 
     pub(super) fn insert(&mut self, id: EntityId, entity: Entity) {
-        if let Some(changed) = &mut self.changed {
-            changed.insert(id.clone());
-        }
+        self.note(&id);
         self.entities.insert(id, entity);
     }
 
     pub(super) fn remove(&mut self, id: &EntityId) {
-        if let Some(changed) = &mut self.changed {
-            changed.insert(id.clone());
-        }
+        self.note(id);
         self.entities.remove(id);
     }
 
     /// From now on, remembers what changes.
-    pub(super) fn follow_changes(&mut self) {
-        self.changed.get_or_insert_default();
+    pub(super) fn follow_changes(&mut self, follower: Follower) {
+        self.changed[follower as usize].get_or_insert_default();
     }
 
-    /// What may have changed since this was last called, removed ones too.
-    pub(super) fn take_changed(&mut self) -> BTreeSet<EntityId> {
-        self.changed.as_mut().map(mem::take).unwrap_or_default()
+    /// Remembers it no longer.
+    pub(super) fn forget_changes(&mut self, follower: Follower) {
+        self.changed[follower as usize] = None;
+    }
+
+    /// What may have changed since the follower last asked, removed ones too.
+    pub(super) fn take_changed(&mut self, follower: Follower) -> BTreeSet<EntityId> {
+        let changed = self.changed[follower as usize].as_mut();
+        changed.map(mem::take).unwrap_or_default()
+    }
+
+    fn note(&mut self, id: &EntityId) {
+        for changed in self.changed.iter_mut().flatten() {
+            changed.insert(id.clone());
+        }
     }
 }

@@ -6,6 +6,7 @@ use iot_hub::twin::{Twin, TwinFormatError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::entities::Follower;
 use super::inbox::{Inbox, WaitingRecord};
 use super::session::Session;
 use super::{Entity, EntityId, Hub, Identity, Qos};
@@ -37,13 +38,13 @@ pub(crate) enum RecordError {
 impl Hub {
     /// From now on, remembers whose state changes.
     pub(crate) fn follow_changes(&mut self) {
-        self.entities.follow_changes();
+        self.entities.follow_changes(Follower::StateFile);
     }
 
     /// The identities whose state changed since this was last called, with what is now to be kept
     /// of them; nothing of those that are gone.
     pub(crate) fn take_changed(&mut self) -> Vec<(EntityId, Option<Record>)> {
-        let changed = self.entities.take_changed();
+        let changed = self.entities.take_changed(Follower::StateFile);
         let record = |id: EntityId| {
             let record = self.entities.get(&id).map(Entity::to_record);
             (id, record)

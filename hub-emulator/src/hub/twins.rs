@@ -86,16 +86,11 @@ impl Hub {
 
     /// The documents that a query looks at.
     pub(crate) fn rows(&self, source: Source) -> Vec<Value> {
-        let twins = |modules: bool| {
-            let wanted = self
-                .entities
-                .iter()
-                .filter(move |(id, _)| id.module.is_some() == modules);
-            wanted.map(|(_, entity)| entity.twin.to_value()).collect()
-        };
+        let wanted = self.entities.iter().filter(|(id, _)| id.is_in(source));
         match source {
-            Source::Devices => twins(false),
-            Source::Modules => twins(true),
+            Source::Devices | Source::Modules => {
+                wanted.map(|(_, entity)| entity.twin.to_value()).collect()
+            }
             Source::Jobs => self.job_rows(),
         }
     }

@@ -123,11 +123,13 @@ fn check(
         password,
         certificate,
     };
-    let token_ends =
-        auth::authenticate(&state.hub, trust, &id, credentials, now.wall).map_err(|denied| {
+    let skew = state.faults.clock_skew(Some(&id.device));
+    let token_ends = auth::authenticate(&state.hub, trust, &id, credentials, now.skewed(skew))
+        .map_err(|denied| {
             tracing::info!(device = %id, reason = %denied, "refused a connection");
             Rejection::Code(ConnectReturnCode::NotAuthorized)
         })?;
+    let token_ends = token_ends.saturating_sub(skew).unwrap_or(token_ends);
     let connected = state
         .hub
         .connect(&id, connect.clean_session, now.wall)

@@ -108,9 +108,10 @@ impl Connection {
     ) {
         let (delay, injected) = self.switchboard.change(|state, now| {
             state.meters.of(operation).count_one(now.instant);
+            let device = Some(&self.id.device);
             (
-                state.faults.delay(operation),
-                state.faults.answer(operation),
+                state.faults.delay(operation, device),
+                state.faults.answer(operation, device),
             )
         });
         tokio::time::sleep(delay).await;

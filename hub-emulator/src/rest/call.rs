@@ -192,6 +192,34 @@ impl Call {
         }
     }
 
+    /// The device that it names.
+    pub(crate) fn device(&self) -> Option<&DeviceId> {
+        match self {
+            Self::ListModules(id)
+            | Self::GetIdentity(id)
+            | Self::PutIdentity(id)
+            | Self::DeleteIdentity(id)
+            | Self::GetTwin(id)
+            | Self::PatchTwin(id)
+            | Self::ReplaceTwin(id)
+            | Self::InvokeMethod(id) => Some(&id.device),
+            Self::ListDevices
+            | Self::BulkIdentities
+            | Self::Query
+            | Self::ListJobs
+            | Self::GetJob(_)
+            | Self::PutJob(_)
+            | Self::CancelJob(_)
+            | Self::ListConfigurations
+            | Self::TestConfigurationQueries
+            | Self::GetConfiguration(_)
+            | Self::PutConfiguration(_)
+            | Self::DeleteConfiguration(_)
+            | Self::DeviceStatistics
+            | Self::ServiceStatistics => None,
+        }
+    }
+
     /// How its errors are dressed.
     pub(crate) fn error_style(&self) -> ErrorStyle {
         match self {

@@ -26,7 +26,10 @@ pub(super) fn query(
         .map_err(|error| argument_invalid(format!("The query is invalid: {error}")))?;
     let page = Page::asked(headers, &request.query, switchboard.config.query_page_size)?;
 
-    let rows: Vec<Value> = switchboard.read(|state| state.hub.rows(query.source()));
+    let rows: Vec<Value> = switchboard.change(|state, now| match state.faults.query_delay() {
+        None => state.hub.rows(query.source()),
+        Some(delay) => state.hub.rows_before(query.source(), delay, now.wall),
+    });
     let items = query.evaluate(&mut rows.into_iter());
     Ok(paged(&items, &page, query.item_type().name()))
 }

@@ -1,15 +1,17 @@
 //! Faults on demand do what they say, and end when they are told to.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hub_emulator::{
     ConnectRefusal, Emulator, EmulatorConfig, Fault, MethodOutcome, Operation, Times,
 };
+use iot_hub::identity::ConnectionString;
+use jiff::SignedDuration;
 use rumqttc::mqttbytes::v4::{ConnectReturnCode, Packet, PubAck};
 use serde_json::{Value, json};
 
-use crate::device::{Credentials, Device, METHODS, TWIN_ANSWERS};
-use crate::service::Service;
+use crate::device::{Credentials, DEADLINE, Device, METHODS, TWIN_ANSWERS};
+use crate::service::{Service, token};
 
 async fn emulator() -> Emulator {
     Emulator::start(EmulatorConfig::default()).await.unwrap()
@@ -29,6 +31,7 @@ async fn the_next_reads_are_throttled_and_then_it_works_again() {
     let service = Service::owner(&emulator);
     let throttle = Fault::Answer {
         operation: Some(Operation::ServiceTwinRead),
+        device: None,
         status: 429,
         retry_after: Some(Duration::from_secs(7)),
     };
@@ -46,11 +49,36 @@ async fn the_next_reads_are_throttled_and_then_it_works_again() {
 }
 
 #[tokio::test]
+async fn each_status_has_the_hubs_own_error_and_only_the_wanted_headers() {
+    let emulator = emulator().await;
+    let _ = emulator.device("d1");
+    let service = Service::owner(&emulator);
+    for (status, expected) in [
+        (429, "ThrottlingException"),
+        (500, "ServerError"),
+        (503, "ServiceUnavailable"),
+    ] {
+        let fault = Fault::Answer {
+            operation: None,
+            device: None,
+            status,
+            retry_after: None,
+        };
+        emulator.faults().inject(fault, Times::Next(1));
+        let answer = service.get("/twins/d1").await;
+        assert_eq!(answer.header("retry-after"), None);
+        let (actual, name, _) = answer.named_error();
+        assert_eq!((actual, name.as_str()), (status, expected));
+    }
+}
+
+#[tokio::test]
 async fn a_devices_twin_requests_can_be_refused_too() {
     let emulator = emulator().await;
     let mut device = ready_device(&emulator).await;
     let fault = |operation, status| Fault::Answer {
         operation: Some(operation),
+        device: None,
         status,
         retry_after: None,
     };
@@ -214,10 +242,112 @@ async fn a_delay_holds_up_what_it_names() {
     let by = Duration::from_millis(200);
     let delay = Fault::Delay {
         operation: Some(Operation::ServiceTwinRead),
+        device: None,
         by,
     };
     emulator.faults().inject(delay, Times::Next(1));
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     assert_eq!(service.get("/twins/d1").await.status, 200);
+    assert!(start.elapsed() >= by);
+}
+
+#[tokio::test]
+async fn a_fault_of_one_device_leaves_the_others_alone() {
+    let emulator = emulator().await;
+    let (_, _) = (emulator.device("d1"), emulator.device("d2"));
+    let service = Service::owner(&emulator);
+    let fault = Fault::Answer {
+        operation: None,
+        device: Some("d1".parse().unwrap()),
+        status: 503,
+        retry_after: None,
+    };
+    let fault = emulator.faults().inject(fault, Times::Always);
+    assert_eq!(service.get("/twins/d2").await.status, 200);
+    assert_eq!(service.get("/devices").await.status, 200);
+    let (status, name, _) = service.get("/twins/d1").await.named_error();
+    assert_eq!((status, name.as_str()), (503, "ServiceUnavailable"));
+    assert_eq!(service.get("/devices/d1").await.status, 503);
+    assert_eq!(emulator.faults().fired_so_far(fault), 2);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_refuses_good_tokens_and_takes_old_ones() {
+    let emulator = emulator().await;
+    let service = Service::owner(&emulator);
+    let credentials = Credentials::new(&emulator.device("d1"));
+    let skew = |device: Option<&str>, by| Fault::SkewClock {
+        device: device.map(|device| device.parse().unwrap()),
+        by,
+    };
+    // The tokens here last an hour.
+    let ahead = SignedDuration::from_hours(2);
+    let faults = emulator.faults();
+
+    let fault = faults.inject(skew(Some("d1"), ahead), Times::Next(1));
+    assert_eq!(service.get("/devices/d1").await.status, 200);
+    let refused = Device::connect_with(&emulator, &credentials).await.err();
+    assert_eq!(refused, Some(ConnectReturnCode::NotAuthorized));
+    assert_eq!(faults.fired_so_far(fault), 1);
+    assert!(Device::connect_with(&emulator, &credentials).await.is_ok());
+
+    let fault = faults.inject(skew(None, ahead), Times::Always);
+    assert_eq!(service.get("/devices/d1").await.status, 401);
+    assert!(faults.remove(fault));
+    assert_eq!(service.get("/devices/d1").await.status, 200);
+
+    // A token that ended an hour ago is good for a hub whose clock is two behind.
+    let ConnectionString::Service(owner) = emulator.owner_connection_string().parse().unwrap()
+    else {
+        panic!("a service's connection string");
+    };
+    let old = token(&owner, SignedDuration::from_hours(-1)).to_string();
+    let late = Service::with_token(&emulator, &old);
+    assert_eq!(late.get("/devices/d1").await.status, 401);
+    faults.inject(skew(None, -ahead), Times::Next(1));
+    assert_eq!(late.get("/devices/d1").await.status, 200);
+    assert_eq!(late.get("/devices/d1").await.status, 401);
+}
+
+/// The tag `t` of each device, as a query finds it.
+async fn queried(service: &Service) -> Value {
+    let query = json!({"query": "SELECT deviceId, tags.t FROM devices"});
+    service.post("/devices/query", &query).await.json()
+}
+
+#[tokio::test]
+async fn queries_lag_behind_and_single_reads_do_not() {
+    let emulator = emulator().await;
+    let service = Service::owner(&emulator);
+    let _ = emulator.device("d1");
+    let set = async |device: &str, tag: u32| {
+        let path = format!("/twins/{device}");
+        let answer = service.patch(&path, &json!({"tags": {"t": tag}})).await;
+        assert_eq!(answer.json()["tags"]["t"], tag);
+    };
+    set("d1", 1).await;
+    let faults = emulator.faults();
+    let hour = Duration::from_secs(3600);
+    let fault = faults.inject(Fault::DelayQueries { by: hour }, Times::Always);
+    let before = json!([{"deviceId": "d1", "t": 1}]);
+    set("d1", 2).await;
+    let _ = emulator.device("d2");
+    assert_eq!(queried(&service).await, before);
+    assert_eq!(service.get("/twins/d1").await.json()["tags"]["t"], 2);
+    assert_eq!(service.delete("/devices/d1").await.status, 204);
+    assert_eq!(queried(&service).await, before);
+    assert_eq!(faults.fired_so_far(fault), 2);
+    faults.clear();
+    assert_eq!(queried(&service).await, json!([{"deviceId": "d2"}]));
+
+    // A short lag is made up for by itself.
+    let by = Duration::from_millis(300);
+    faults.inject(Fault::DelayQueries { by }, Times::Always);
+    let start = Instant::now();
+    set("d2", 3).await;
+    let after = json!([{"deviceId": "d2", "t": 3}]);
+    while queried(&service).await != after {
+        assert!(start.elapsed() < DEADLINE, "the query never catches up");
+    }
     assert!(start.elapsed() >= by);
 }

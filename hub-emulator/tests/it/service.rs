@@ -126,6 +126,10 @@ impl Service {
         self.call(Method::PATCH, path, Some(body), &[]).await
     }
 
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.call(Method::DELETE, path, None, &[]).await
+    }
+
     /// Invokes a method with the shortest response timeout that the API allows.
     pub(crate) async fn invoke(&self, device: &str, name: &str, payload: Value) -> Answer {
         let body = json!({

@@ -87,6 +87,7 @@ async fn a_full_quota_says_when_to_ask_again() {
     let _device = Device::native(&world.emulator, "pump-1").await;
     let throttled = Fault::Answer {
         operation: Some(Operation::MethodCall),
+        device: None,
         status: 429,
         retry_after: Some(Duration::from_secs(7)),
     };
@@ -105,6 +106,7 @@ async fn a_queued_request_waits_as_long_as_the_hub_says() {
     let mut device = Device::native(&world.emulator, "pump-1").await;
     let throttled = Fault::Answer {
         operation: Some(Operation::MethodCall),
+        device: None,
         status: 429,
         retry_after: Some(Duration::from_secs(1)),
     };

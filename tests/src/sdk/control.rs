@@ -75,6 +75,7 @@ pub(super) async fn answer(question: &str, emulator: &Emulator) -> Result<Value>
             let status = asked["status"].as_u64().context("read the status")?;
             let fault = Fault::Answer {
                 operation: Some(operation(&asked["operation"])?),
+                device: None,
                 status: status.try_into().context("read the status")?,
                 retry_after: None,
             };
