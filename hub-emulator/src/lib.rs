@@ -16,7 +16,7 @@
 //!
 //! - [`Emulator`]: start, connection strings, what a test can see and await.
 //! - [`Faults`]: what a test can break.
-//! - [`Ready`]: the file that tells other programs how to reach it.
+//! - [`Ready`]: what tells other programs how to reach it.
 //!
 //! # Invariants
 //!

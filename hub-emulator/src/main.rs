@@ -1,17 +1,19 @@
 //! The emulator for a person at a terminal, or a program that waits for its ready file.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
+use daemon::logs::LogArguments;
+use daemon::ready::ReadyArguments;
+use daemon::signals::StopSignals;
 use hub_emulator::{Edition, Emulator, EmulatorConfig, Ready, StartError, Tier};
 use iot_hub::identity::{DeviceId, HubHost};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tokio_util::sync::CancellationToken;
 
 /// An Azure IoT Hub on this machine: MQTT for devices, REST for services, no cloud.
 ///
@@ -70,36 +72,25 @@ struct Arguments {
     #[arg(long = "device-ca", value_name = "FILE")]
     device_ca: Vec<PathBuf>,
 
-    /// Writes a JSON object that says how to connect here, once connections are accepted
-    #[arg(long, value_name = "FILE")]
-    ready_file: Option<PathBuf>,
+    #[command(flatten)]
+    ready: ReadyArguments,
+
+    #[command(flatten)]
+    log: LogArguments,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
-        .init();
-    match run(Arguments::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("failed to {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let arguments = Arguments::parse();
+    arguments.log.start(None);
+    daemon::exit_code(run(arguments).await)
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let signals = StopSignals::listen().context("listen for signals")?;
 
     let ca_file = CaFile::choose(&arguments).context("find a place for the certificate")?;
-    if let Some(path) = &arguments.ready_file {
-        withdraw(path)?;
-    }
+    arguments.ready.withdraw()?;
     let config = EmulatorConfig {
         host_name: arguments.host.clone(),
         listen: arguments.listen,
@@ -126,19 +117,16 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         service_connection_string: emulator.service_connection_string(),
         devices: register(&emulator, &arguments)?,
     };
-    if let Some(path) = &arguments.ready_file {
-        ready
-            .write(path)
-            .with_context(|| format!("write the ready file {}", path.display()))?;
-    }
+    let how = serde_json::to_value(&ready).context("say how to connect")?;
+    arguments.ready.announce(&how)?;
     greet(&ready, &mut io::stdout().lock()).context("print how to connect")?;
 
-    tokio::select! {
-        _ = interrupt.recv() => tracing::info!("received SIGINT, stopping"),
-        _ = terminate.recv() => tracing::info!("received SIGTERM, stopping"),
-    }
-    emulator.shutdown().await;
-    Ok(())
+    let shutdown = CancellationToken::new();
+    let stop = async {
+        shutdown.cancelled().await;
+        emulator.shutdown().await;
+    };
+    signals.run(&shutdown, stop).await.context("stop")
 }
 
 /// The authority's certificate, where clients find it.
@@ -172,16 +160,6 @@ impl Drop for CaFile {
             // It may never have been written.
             let _ = std::fs::remove_file(&self.path);
         }
-    }
-}
-
-/// Removes the ready file of an earlier run: it would send clients to a hub that is gone.
-fn withdraw(ready_file: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_file(ready_file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove the old {}", ready_file.display()))
-        }
-        Ok(()) | Err(_) => Ok(()),
     }
 }
 

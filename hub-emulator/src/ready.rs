@@ -1,12 +1,9 @@
-//! The file that tells a waiting program that the emulator accepts connections, and how to reach it.
+//! What a waiting program is told once the emulator accepts connections: how to reach it.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
-
-use crate::files::write_atomically;
 
 /// What a program needs to use the emulator, as JSON with these names in camel case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,23 +25,12 @@ pub struct Ready {
     pub devices: BTreeMap<String, String>,
 }
 
-impl Ready {
-    /// Writes the file in one step: whoever sees it sees all of it.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
-        let mut text = serde_json::to_vec_pretty(self)?;
-        text.push(b'\n');
-        write_atomically(path, &text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_file_appears_whole_under_its_name_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("ready.json");
+    fn its_names_are_in_camel_case() {
         let ready = Ready {
             host_name: "localhost".to_owned(),
             https_port: 443,
@@ -54,12 +40,8 @@ mod tests {
             service_connection_string: "HostName=localhost".to_owned(),
             devices: BTreeMap::from([("d1".to_owned(), "HostName=localhost".to_owned())]),
         };
-        ready.write(&path).unwrap();
-
-        let read: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let read = serde_json::to_value(&ready).unwrap();
         assert_eq!(read["httpsPort"], 443);
         assert_eq!(read["devices"]["d1"], "HostName=localhost");
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -8,13 +8,14 @@ use std::{
 use serde_json::Value;
 
 /// Each crate of the workspace with the workspace crates it may depend on when it runs.
-const MAY_KNOW: [(&str, &[&str]); 10] = [
+const MAY_KNOW: [(&str, &[&str]); 11] = [
     ("iothubdm-proto", &[]),
     ("iot-hub", &[]),
     ("mqtt-wire", &[]),
-    ("hub-emulator", &["iot-hub", "mqtt-wire"]),
-    ("mgmt-service", &["iothubdm-proto", "iot-hub"]),
-    ("device-gateway", &["iot-hub", "mqtt-wire"]),
+    ("daemon", &[]),
+    ("hub-emulator", &["daemon", "iot-hub", "mqtt-wire"]),
+    ("mgmt-service", &["daemon", "iothubdm-proto", "iot-hub"]),
+    ("device-gateway", &["daemon", "iot-hub", "mqtt-wire"]),
     ("local-device", &[]),
     ("dmctl", &["iothubdm-proto"]),
     (
@@ -32,7 +33,7 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
 ];
 
 /// Libraries with one owner each: nobody else may depend on them when it runs.
-const OWNED: [(&str, &[&str]); 6] = [
+const OWNED: [(&str, &[&str]); 8] = [
     ("reqwest", &["mgmt-service", "iothubdm-tests"]),
     ("rusqlite", &["mgmt-service"]),
     ("redb", &["device-gateway"]),
@@ -47,6 +48,8 @@ const OWNED: [(&str, &[&str]); 6] = [
         ],
     ),
     ("axum", &["hub-emulator"]),
+    ("sd-notify", &["daemon"]),
+    ("tracing-subscriber", &["daemon"]),
 ];
 
 /// Each workspace crate with the names of all it depends on when it runs.

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::net::UnixDatagram,
     path::Path,
     process::{Command, Output, Stdio},
     time::Duration,
@@ -66,6 +67,10 @@ async fn it_says_where_it_serves_and_ends_well_when_told() {
         "json",
         "--ready-file",
     ]);
+    // In the place of systemd.
+    let notified = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    notified.set_nonblocking(true).unwrap();
+    command.env("NOTIFY_SOCKET", folder.path().join("notify"));
     let child = command.arg(&ready).spawn().unwrap();
     let address = within(async {
         loop {
@@ -96,4 +101,9 @@ async fn it_says_where_it_serves_and_ends_well_when_told() {
     let secret = emulator.service_connection_string();
     let key = secret.split("SharedAccessKey=").nth(1).unwrap();
     assert!(!logs.contains(key), "the key is in the logs");
+    for expected in ["READY=1\n", "STOPPING=1\n"] {
+        let mut message = [0; 64];
+        let length = notified.recv(&mut message).unwrap();
+        assert_eq!(str::from_utf8(&message[..length]).unwrap(), expected);
+    }
 }

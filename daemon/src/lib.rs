@@ -1,0 +1,30 @@
+//! What every program of this workspace that runs in the background needs from its surroundings:
+//! a log, signals, a way to say that it is ready, and systemd's view of all that.
+//!
+//! It knows nothing of hubs and devices, and only `main.rs` of a program uses it.
+//!
+//! # Where to look
+//!
+//! - [`logs`]: logging as text or JSON, with a filter that changes at run time; panics are logged.
+//! - [`signals`]: the first SIGINT or SIGTERM stops in order, the second at once; SIGHUP reloads.
+//! - [`ready`]: the ready file, whole or absent, together with systemd's readiness.
+//! - [`systemd`]: readiness, stopping and the watchdog by `sd_notify`.
+
+pub mod files;
+pub mod logs;
+pub mod ready;
+pub mod signals;
+pub mod systemd;
+
+use std::process::ExitCode;
+
+/// Turns a program's end into its exit code; an error is logged with its causes.
+pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("failed to {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
