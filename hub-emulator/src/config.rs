@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use iot_hub::identity::HubHost;
 
-use crate::throttle::Tier;
+use crate::throttle::{Shaping, Tier};
 
 /// How an emulator is set up. The default suits tests: free ports on 127.0.0.1, name `localhost`.
 #[derive(Clone, Debug)]
@@ -42,6 +42,10 @@ pub struct EmulatorConfig {
     pub query_page_size: usize,
     /// The hub's size, whose throttles are then enforced. Without it nothing is throttled.
     pub tier: Option<Tier>,
+    /// What becomes of requests that are more than these throttles admit.
+    pub shaping: Shaping,
+    /// How many messages the hub takes in a day, if not as many as its tier.
+    pub daily_messages: Option<u64>,
 }
 
 impl EmulatorConfig {
@@ -71,6 +75,8 @@ impl Default for EmulatorConfig {
             response_timeout_cap: None,
             query_page_size: Self::DEFAULT_QUERY_PAGE_SIZE,
             tier: None,
+            shaping: Shaping::default(),
+            daily_messages: None,
         }
     }
 }

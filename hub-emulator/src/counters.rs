@@ -60,6 +60,8 @@ counters! {
     connects,
     /// MQTT CONNECT packets that were accepted.
     connects_accepted,
+    /// Requests that the tier's throttles made wait.
+    delayed,
     /// Requests that the tier's throttles refused.
     throttled,
     /// Messages from devices to the cloud.

@@ -24,6 +24,7 @@ use crate::hub::{CloseReason, CloudToDeviceMessage, EntityId, Identity, Identity
 use crate::names::{accepted_names, certificate_names};
 use crate::policies::Policies;
 use crate::switchboard::{State, Switchboard};
+use crate::throttle::Kind;
 use crate::tls::Authority;
 use crate::{executor, mqtt, rest};
 
@@ -204,6 +205,8 @@ impl Emulator {
     ) -> Result<(), HubError> {
         let id = EntityId::from(device.clone());
         self.switchboard.change(|state, now| {
+            state.admit(Kind::CloudToDevice, 1, now.instant)?;
+            state.spend(message.payload.len(), now.wall)?;
             let effects = state.hub.send_to_device(&id, message, now.wall)?;
             state.carry_out(effects);
             Ok(())

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::hub::{DeviceOutcome, EntityId, JobId, Started, Work};
 use crate::invoke::invoke;
 use crate::switchboard::Switchboard;
+use crate::throttle::Kind;
 
 /// How many devices of one job are at work at the same time.
 const DEVICES_AT_ONCE: usize = 64;
@@ -69,12 +70,16 @@ async fn sleep_until(time: Option<Timestamp>) {
 
 /// Does a job's work until it is done, cancelled, or out of time.
 async fn execute(switchboard: &Switchboard, job: &JobId, started: &Started) {
-    let work =
-        stream::iter(&started.devices).for_each_concurrent(DEVICES_AT_ONCE, |device| async {
-            switchboard.change(|state, now| state.hub.job_begins(job, device, now.wall));
-            let outcome = perform(switchboard, device, &started.work).await;
-            switchboard.change(|state, now| state.hub.job_ends(job, device, outcome, now.wall));
-        });
+    let turns = stream::iter(&started.devices).then(async |device| {
+        // A job's turn comes; it is never refused.
+        let _ = switchboard.pass(Kind::JobDevices, 1).await;
+        device
+    });
+    let work = turns.for_each_concurrent(DEVICES_AT_ONCE, |device| async {
+        switchboard.change(|state, now| state.hub.job_begins(job, device, now.wall));
+        let outcome = perform(switchboard, device, &started.work).await;
+        switchboard.change(|state, now| state.hub.job_ends(job, device, outcome, now.wall));
+    });
     tokio::select! {
         () = work => {}
         () = switchboard.wait_until(|state| !state.hub.job_is_running(job)) => {}

@@ -151,6 +151,10 @@ pub(crate) enum CloseReason {
     Fault,
     /// The client does not read what it is sent.
     TooSlow,
+    /// The client sends more than the tier takes.
+    Throttled,
+    /// The day's messages are used up.
+    QuotaExceeded,
     /// The emulator ends.
     ShuttingDown,
 }

@@ -16,6 +16,7 @@
 //!
 //! - [`Emulator`]: start, connection strings, what a test can see and await.
 //! - [`Faults`]: what a test can break.
+//! - [`Throttle`]: the limits of a tier, for simulations too.
 //! - [`Ready`]: what tells other programs how to reach it.
 //!
 //! # Invariants
@@ -35,7 +36,7 @@ pub use self::hub::{CloudToDeviceMessage, Feedback, MethodOutcome, MethodRecord,
 pub use self::observe::Holdings;
 pub use self::ready::Ready;
 pub use self::state_file::StateError;
-pub use self::throttle::{Edition, Tier};
+pub use self::throttle::{Edition, Kind, Shaping, Throttle, Tier};
 pub use self::tls::TlsError;
 
 mod auth;

@@ -5,13 +5,14 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
 use daemon::logs::LogArguments;
 use daemon::ready::ReadyArguments;
 use daemon::signals::StopSignals;
-use hub_emulator::{Edition, Emulator, EmulatorConfig, Ready, StartError, Tier};
+use hub_emulator::{Edition, Emulator, EmulatorConfig, Ready, Shaping, StartError, Tier};
 use iot_hub::identity::{DeviceId, HubHost};
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +55,11 @@ struct Arguments {
     /// How many units the hub has, with --tier
     #[arg(long, value_name = "N", default_value_t = 1, requires = "tier")]
     units: u32,
+
+    /// How many seconds' worth of requests a quiet hub takes at once, with --tier; at 0 its limits
+    /// show from the first request on
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "tier")]
+    burst: u16,
 
     /// Writes the certificate to trust here
     #[arg(long, value_name = "FILE")]
@@ -101,6 +107,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             edition,
             units: arguments.units,
         }),
+        shaping: Shaping {
+            credit: Duration::from_secs(arguments.burst.into()),
+            ..Shaping::default()
+        },
         ca_file: Some(ca_file.path.clone()),
         state_file: arguments.state_file.clone(),
         device_ca_files: arguments.device_ca.clone(),

@@ -70,7 +70,11 @@ pub(crate) async fn serve_connection(
         }
         Ok(None) | Err(_) => return,
     };
-    match admission::admit(&switchboard, &connect, certificate.as_ref()) {
+    let admission = match admission::pass(&switchboard).await {
+        Ok(()) => admission::admit(&switchboard, &connect, certificate.as_ref()),
+        Err(rejection) => Admission::Rejected(rejection),
+    };
+    match admission {
         Admission::Admitted(admitted) => {
             Connection::new(packets, Arc::clone(&switchboard), admitted)
                 .run()

@@ -2,6 +2,7 @@
 
 use iot_hub::identity::DeviceId;
 use iot_hub::twin::Twin;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::counters::{Counters, Meters};
@@ -116,6 +117,14 @@ impl Emulator {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.switchboard.read(|state| state.meters.read())
+    }
+
+    /// How many messages were used today of those that the hub takes in a day: each 4 KB of telemetry,
+    /// methods, twins, queries' answers and messages to devices is one.
+    #[must_use]
+    pub fn messages_used(&self) -> u64 {
+        self.switchboard
+            .read(|state| state.quota.used(Timestamp::now()))
     }
 
     /// Sets every counter to zero.

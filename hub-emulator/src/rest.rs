@@ -128,11 +128,11 @@ async fn perform(
     let body = read_body(switchboard, body).await.map_err(fail)?;
     let headers = &parts.headers;
     if !matches!(call, Call::InvokeMethod(_)) {
-        switchboard
-            .change(|state, now| state.admit(call.operation(), 1, now.instant))
-            .map_err(fail)?;
+        let passed = switchboard.pass(call.operation().into(), 1).await;
+        passed.map_err(fail)?;
     }
-    match call {
+    let asked = body.len();
+    let reply = match call {
         Call::ListDevices => registry::list(switchboard, parameters.get("top")),
         Call::BulkIdentities => bulk::bulk(switchboard, &body),
         Call::ListModules(id) => registry::list_modules(switchboard, id),
@@ -156,7 +156,11 @@ async fn perform(
         Call::PutConfiguration(id) => configurations::put(switchboard, id, headers, &body),
         Call::DeleteConfiguration(id) => configurations::delete(switchboard, id, headers),
     }
-    .map_err(fail)
+    .map_err(fail)?;
+    if let Some(bytes) = call.metered(asked, reply.len()) {
+        switchboard.change(|state, now| state.quota.charge(bytes, now.wall));
+    }
+    Ok(reply)
 }
 
 async fn read_body(switchboard: &Switchboard, body: Body) -> Result<Bytes, HubError> {

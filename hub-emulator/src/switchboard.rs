@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use iot_hub::error::{ErrorCode, HubError};
@@ -20,13 +20,13 @@ use crate::auth::HubNames;
 use crate::certificate::DeviceAuthorities;
 use crate::config::EmulatorConfig;
 use crate::counters::Meters;
-use crate::faults::{Fault, FaultId, Operation, Plan, Times};
+use crate::faults::{Fault, FaultId, Plan, Times};
 pub(crate) use crate::hub::CloseReason;
 use crate::hub::{CallId, Effect, EntityId, Hub, LinkId, MethodAnswer};
 use crate::observe::Holdings;
 use crate::policies::Policies;
 use crate::state_file::{StateError, StateFile};
-use crate::throttle::Throttle;
+use crate::throttle::{Kind, Quota, Throttle, Tier};
 
 /// How many messages may wait for one device. A client that lets more pile up does not read, and
 /// loses its connection.
@@ -52,7 +52,8 @@ pub(crate) struct State {
     pub(crate) hub: Hub,
     pub(crate) faults: Plan,
     pub(crate) meters: Meters,
-    pub(crate) throttle: Throttle,
+    throttle: Throttle,
+    pub(crate) quota: Quota,
     pub(crate) open_connections: usize,
     links: HashMap<LinkId, LinkSender>,
     callers: HashMap<CallId, oneshot::Sender<MethodAnswer>>,
@@ -122,7 +123,9 @@ impl Switchboard {
         names: Vec<HubHost>,
         mut state: State,
     ) -> Self {
-        state.throttle = Throttle::new(config.tier);
+        state.throttle = Throttle::new(config.tier, config.shaping);
+        let of_the_tier = config.tier.map(Tier::daily_messages);
+        state.quota = Quota::new(config.daily_messages.or(of_the_tier));
         Self {
             config,
             policies,
@@ -159,6 +162,16 @@ impl Switchboard {
         };
         self.changed.send_replace(());
         result
+    }
+
+    /// Waits as long as the tier wants it so; fails with 429 when it admits no more.
+    pub(crate) async fn pass(&self, kind: Kind, cost: u64) -> Result<(), HubError> {
+        if self.config.tier.is_none() {
+            return Ok(());
+        }
+        let wait = self.change(|state, now| state.admit(kind, cost, now.instant))?;
+        tokio::time::sleep(wait).await;
+        Ok(())
     }
 
     /// Waits until the state is as wanted; looks again after every change, so nothing is missed.
@@ -227,20 +240,38 @@ impl Switchboard {
 }
 
 impl State {
-    /// Fails with 429 when the tier does not admit the operation now.
+    /// How long the tier makes something wait; fails with 429 when it admits no more of it.
     pub(crate) fn admit(
         &mut self,
-        operation: Operation,
+        kind: Kind,
         cost: u64,
         now: Instant,
-    ) -> Result<(), HubError> {
-        if self.throttle.admit(operation.into(), cost, now) {
+    ) -> Result<Duration, HubError> {
+        match self.throttle.pass(kind, cost, now) {
+            Some(wait) => {
+                if !wait.is_zero() {
+                    self.meters.delayed.count_one(now);
+                }
+                Ok(wait)
+            }
+            None => {
+                self.meters.throttled.count_one(now);
+                Err(HubError::new(
+                    ErrorCode::ThrottlingException,
+                    "Too many requests: the hub's tier allows no more at present",
+                ))
+            }
+        }
+    }
+
+    /// Counts a message of so many bytes; fails with 403 when the day's messages are used up.
+    pub(crate) fn spend(&mut self, bytes: usize, now: Timestamp) -> Result<(), HubError> {
+        if self.quota.spend(bytes, now) {
             return Ok(());
         }
-        self.meters.throttled.count_one(now);
         Err(HubError::new(
-            ErrorCode::ThrottlingException,
-            "Too many requests: the hub's tier allows no more at present",
+            ErrorCode::IotHubQuotaExceeded,
+            "The messages that the hub takes in a day are used up",
         ))
     }
 

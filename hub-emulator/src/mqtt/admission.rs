@@ -61,23 +61,30 @@ impl Drop for Link {
     }
 }
 
+/// Counts a CONNECT, and waits as long as the tier wants it so. When it admits no more, the answer
+/// is the one after which every SDK tries again.
+pub(super) async fn pass(switchboard: &Switchboard) -> Result<(), Rejection> {
+    switchboard.change(|state, now| state.meters.connects.count_one(now.instant));
+    let passed = switchboard.pass(Kind::Connects, 1).await;
+    passed.map_err(|_| Rejection::Code(ConnectReturnCode::ServiceUnavailable))
+}
+
 /// Looks at a CONNECT and, if all is well, opens the session.
 pub(super) fn admit(
     switchboard: &Arc<Switchboard>,
     connect: &Connect,
     certificate: Option<&DeviceCertificate>,
 ) -> Admission {
-    switchboard.change(|state, now| {
-        state.meters.connects.count_one(now.instant);
-        match check(switchboard, state, connect, certificate, now) {
+    switchboard.change(
+        |state, now| match check(switchboard, state, connect, certificate, now) {
             Ok(admitted) => {
                 state.meters.connects_accepted.count_one(now.instant);
                 tracing::info!(device = %admitted.id, "connected");
                 Admission::Admitted(admitted)
             }
             Err(rejection) => Admission::Rejected(rejection),
-        }
-    })
+        },
+    )
 }
 
 fn check(
@@ -108,10 +115,6 @@ fn check(
     }
     if let Some(refusal) = state.faults.refuse_connect(&id.device) {
         return Err(refused(refusal));
-    }
-    if !state.throttle.admit(Kind::Connects, 1, now.instant) {
-        state.meters.throttled.count_one(now.instant);
-        return Err(refused(ConnectRefusal::ServerUnavailable));
     }
     let trust = Trust {
         policies: &switchboard.policies,

@@ -1,5 +1,7 @@
 //! What a device says: telemetry, answers to methods, questions and reports about its twin.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use iot_hub::error::HubError;
 use iot_hub::topic::{DeviceTopic, PropertyBag, RequestId, TopicError};
@@ -7,9 +9,10 @@ use mqtt_wire::{LastWill, Publish, QoS};
 
 use super::connection::{Connection, End};
 use crate::faults::Operation;
-use crate::hub::{Effect, EntityId, LinkId};
+use crate::hub::{CloseReason, Effect, EntityId, LinkId};
 use crate::rest::new_tracking;
 use crate::switchboard::{Now, State};
+use crate::throttle::Kind;
 
 impl Connection {
     /// Takes a message from the device.
@@ -40,7 +43,8 @@ impl Connection {
                 if (EntityId { device, module }) != self.id {
                     return Err(End::ForeignTopic(publish.topic));
                 }
-                self.telemetry(packet_id, properties, publish.retain, publish.payload);
+                self.telemetry(packet_id, properties, publish.retain, publish.payload)
+                    .await?;
             }
             Some(DeviceTopic::MethodResponse { status, rid }) => {
                 let link = self.link.id;
@@ -57,35 +61,42 @@ impl Connection {
             Some(DeviceTopic::TwinGet { rid }) => {
                 let link = self.link.id;
                 let answer = |state: &mut State, _| Ok(state.hub.device_reads_twin(link, &rid));
-                self.twin_request(Operation::DeviceTwinRead, packet_id, &rid, answer)
+                self.twin_request(Operation::DeviceTwinRead, packet_id, &rid, 0, answer)
                     .await;
             }
             Some(DeviceTopic::TwinReported { rid, version }) => {
                 let (link, patch) = (self.link.id, publish.payload);
+                let asked = patch.len();
                 let answer = |state: &mut State, now: Now| {
                     state
                         .hub
                         .device_patches_twin(link, &rid, version, &patch, now.wall)
                 };
-                self.twin_request(Operation::DeviceTwinUpdate, packet_id, &rid, answer)
+                self.twin_request(Operation::DeviceTwinUpdate, packet_id, &rid, asked, answer)
                     .await;
             }
         }
         Ok(())
     }
 
-    fn telemetry(
+    /// Takes a message to the cloud. MQTT knows no answer for one that is refused, so the connection
+    /// ends then.
+    async fn telemetry(
         &self,
         packet_id: Option<u16>,
         mut properties: PropertyBag,
         retain: bool,
         payload: Bytes,
-    ) {
+    ) -> Result<(), End> {
+        let passed = self.switchboard.pass(Kind::Telemetry, 1).await;
+        passed.map_err(|_| End::Closed(CloseReason::Throttled))?;
         if retain {
             // Nothing is retained; the reader of the message is told that it was asked for.
             mark(&mut properties, "mqtt-retain", "true");
         }
-        self.switchboard.change(|state, now| {
+        let bytes = payload.len() + properties.to_string().len();
+        let spent = self.switchboard.change(|state, now| {
+            state.spend(bytes, now.wall)?;
             // Not from a connection that was taken over a moment ago.
             if state.hub.owner(self.link.id).is_some() {
                 state.meters.telemetry.count_one(now.instant);
@@ -94,35 +105,37 @@ impl Connection {
                     .take_telemetry(&self.id, properties, payload, now.wall);
             }
             acknowledge(state, self.link.id, packet_id);
+            Ok::<(), HubError>(())
         });
+        spent.map_err(|_| End::Closed(CloseReason::QuotaExceeded))
     }
 
-    /// Counts a twin request, lets faults at it, and answers it with what `handle` says. There is
+    /// Counts a twin request of so many bytes, lets throttles and faults at it, and answers it with what `handle` says. There is
     /// always an answer: SDKs wait for one for ever.
     async fn twin_request(
         &self,
         operation: Operation,
         packet_id: Option<u16>,
         rid: &RequestId,
+        asked: usize,
         handle: impl FnOnce(&mut State, Now) -> Result<Option<Effect>, HubError>,
     ) {
-        let (delay, injected) = self.switchboard.change(|state, now| {
+        let (delay, passed) = self.switchboard.change(|state, now| {
             state.meters.of(operation).count_one(now.instant);
             let device = Some(&self.id.device);
-            (
-                state.faults.delay(operation, device),
-                state.faults.answer(operation, device),
-            )
-        });
-        tokio::time::sleep(delay).await;
-        self.switchboard.change(|state, now| {
-            let link = self.link.id;
-            let handled = match injected {
-                None => state
-                    .admit(operation, 1, now.instant)
-                    .and_then(|()| handle(state, now)),
+            let passed = match state.faults.answer(operation, device) {
+                None => state.admit(operation.into(), 1, now.instant),
                 Some(answer) => Err(answer.to_error()),
             };
+            (state.faults.delay(operation, device), passed)
+        });
+        tokio::time::sleep(delay + *passed.as_ref().unwrap_or(&Duration::ZERO)).await;
+        self.switchboard.change(|state, now| {
+            let link = self.link.id;
+            let handled = passed.and_then(|_| handle(state, now));
+            if let Ok(Some(Effect::Publish { payload, .. })) = &handled {
+                state.quota.charge(asked.max(payload.len()), now.wall);
+            }
             let effect = handled.unwrap_or_else(|error| {
                 tracing::info!(device = %self.id, %error, "refused a twin request");
                 let body = error.mqtt_body(&new_tracking()).to_string();

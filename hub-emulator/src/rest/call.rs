@@ -220,6 +220,32 @@ impl Call {
         }
     }
 
+    /// What of it, once it went well, counts among the day's messages: the sizes of its body and of
+    /// the answer's are given.
+    pub(super) fn metered(&self, body: usize, answer: usize) -> Option<usize> {
+        match self {
+            Self::GetTwin(_) | Self::Query | Self::InvokeMethod(_) => Some(answer),
+            Self::PatchTwin(_) | Self::ReplaceTwin(_) => Some(body),
+            Self::ListDevices
+            | Self::BulkIdentities
+            | Self::ListModules(_)
+            | Self::GetIdentity(_)
+            | Self::PutIdentity(_)
+            | Self::DeleteIdentity(_)
+            | Self::ListJobs
+            | Self::GetJob(_)
+            | Self::PutJob(_)
+            | Self::CancelJob(_)
+            | Self::ListConfigurations
+            | Self::TestConfigurationQueries
+            | Self::GetConfiguration(_)
+            | Self::PutConfiguration(_)
+            | Self::DeleteConfiguration(_)
+            | Self::DeviceStatistics
+            | Self::ServiceStatistics => None,
+        }
+    }
+
     /// How its errors are dressed.
     pub(crate) fn error_style(&self) -> ErrorStyle {
         match self {

@@ -51,6 +51,11 @@ impl Reply {
         }
     }
 
+    /// The size of its body.
+    pub(super) fn len(&self) -> usize {
+        self.body.as_ref().map_or(0, Vec::len)
+    }
+
     /// Changes the status.
     pub(super) fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
