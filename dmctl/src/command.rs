@@ -7,19 +7,19 @@ pub(crate) mod list;
 pub(crate) mod reboot;
 pub(crate) mod watch;
 
+use iothubdm_client::is_terminal;
 use iothubdm_proto::v1::RebootAttempt;
 
 use crate::{
     problem::Problem,
     terminal::Terminal,
     view::{json::Line, text, track::Track},
-    words,
 };
 
 /// Shows one attempt as it stands.
 fn show(attempt: &RebootAttempt, terminal: &mut Terminal) -> Result<(), Problem> {
     if terminal.json {
-        let line = match words::is_terminal(attempt.state()) {
+        let line = match is_terminal(attempt.state()) {
             true => Line::verdict(attempt),
             false => Line::attempt(attempt),
         };

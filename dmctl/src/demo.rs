@@ -26,7 +26,6 @@ use uuid::Uuid;
 
 use crate::{
     cli::Demo,
-    client,
     exit::Exit,
     problem::Problem,
     terminal::Terminal,
@@ -116,12 +115,7 @@ async fn reboot_both(world: &World, style: Style<'_>) -> Result<Vec<RebootAttemp
             reason: "demo".to_owned(),
             ..RebootRequest::default()
         };
-        let attempt = client::call(|| {
-            let mut client = world.client.clone();
-            let request = client::request(message.clone());
-            async move { client.reboot(request).await }
-        })
-        .await?;
+        let attempt = world.client.reboot(message).await?;
         Ok::<_, Problem>(Target {
             name: attempt.name,
             token: String::new(),

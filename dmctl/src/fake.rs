@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use iothubdm_client::is_terminal;
 use iothubdm_proto::v1::{
     AttemptError, AttemptState, CancelRebootRequest, Device, Evidence, EvidenceGrade,
     GetDeviceRequest, GetRebootRequest, ListDevicesRequest, ListDevicesResponse,
@@ -220,7 +221,7 @@ pub(crate) fn attempt(stages: &[(AttemptState, i64)]) -> RebootAttempt {
         mode: RebootMode::Graceful.into(),
         create_time: moment(0),
         deadline: moment(1_800_000),
-        end_time: words::is_terminal(state).then(|| moment(time)).flatten(),
+        end_time: is_terminal(state).then(|| moment(time)).flatten(),
         timeline: stages
             .iter()
             .map(|&(state, time)| TimelineEntry {
@@ -287,7 +288,7 @@ pub(crate) fn progress(attempt: RebootAttempt, message: &str) -> Result<RebootEv
             state: attempt.state,
             time: attempt.state_time,
             message: message.into(),
-            terminal: words::is_terminal(attempt.state()),
+            terminal: is_terminal(attempt.state()),
             attempt: Some(attempt),
         })),
     })

@@ -1,26 +1,23 @@
 //! The command line client of the management service.
 //!
 //! ```text
-//!  cli ─► command/* ─► client ─────────────► mgmt-service
-//!             │           ▲
-//!             └► watching ┴► follow (a stream that is taken up again when it breaks)
-//!                    └─────► view (lines, a moving line, JSON)
+//!  cli ─► command/* ──────► iothubdm_client ──► mgmt-service
+//!             │                 ▲
+//!             └► watching ──────┘
+//!                    └────────► view (lines, a moving line, JSON)
 //! ```
 //!
 //! - [`cli`]: the command line; [`exit`]: the exit codes, which are an interface.
 //! - [`command`]: one file for each command.
 //! - [`demo`]: everything on this machine, and two reboots to watch.
-//! - [`follow`]: an attempt's events, over streams that break.
+//! - [`watching`]: attempts shown until all of them have ended.
 //! - [`view`]: what a person or a script sees.
 //! - [`problem`]: why a command did not work, and what to do about it.
 
-mod backoff;
 mod cli;
-mod client;
 mod command;
 mod demo;
 mod exit;
-mod follow;
 mod name;
 mod problem;
 mod terminal;
@@ -36,6 +33,7 @@ mod tests;
 use std::{future::Future, process::ExitCode};
 
 use clap::Parser as _;
+use iothubdm_client::Client;
 
 use crate::{
     cli::{Cli, Command},
@@ -83,7 +81,7 @@ async fn perform(
     terminal: &mut Terminal,
     interrupt: impl Future<Output = ()>,
 ) -> Result<Exit, Problem> {
-    let connect = client::connect(&cli.server);
+    let connect = async { Client::connect(&cli.server).await.map_err(Problem::from) };
     match &cli.command {
         Command::Reboot(command) => {
             command::reboot::run(&connect.await?, command, terminal, interrupt).await

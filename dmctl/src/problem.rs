@@ -2,8 +2,7 @@
 
 use std::{error::Error, fmt, io};
 
-use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use iothubdm_client::{Code, Refusal};
 
 use crate::{exit::Exit, name, words};
 
@@ -34,22 +33,6 @@ impl Problem {
         }
     }
 
-    /// The service is not there.
-    pub(crate) fn unreachable(server: &str, error: &(dyn Error + 'static)) -> Self {
-        Self {
-            exit: Exit::Unavailable,
-            code: "UNAVAILABLE".to_owned(),
-            message: format!(
-                "cannot reach the management service at {server}: {}",
-                root(error)
-            ),
-            retryable: true,
-            notes: vec![
-                "is mgmt-service running? --server or DMCTL_SERVER says where it is".to_owned(),
-            ],
-        }
-    }
-
     /// Something on this machine failed.
     pub(crate) fn local(error: &anyhow::Error) -> Self {
         Self {
@@ -68,61 +51,74 @@ impl Problem {
     }
 }
 
-impl From<Status> for Problem {
-    fn from(status: Status) -> Self {
-        let details = status.get_error_details();
-        let mut notes = Vec::new();
-        for violation in details
-            .bad_request()
-            .iter()
-            .flat_map(|d| &d.field_violations)
-            // The message of a single violation says it all.
-            .filter(|violation| !status.message().contains(&violation.description))
-        {
-            notes.push(format!("{}: {}", violation.field, violation.description));
+impl From<iothubdm_client::Error> for Problem {
+    fn from(error: iothubdm_client::Error) -> Self {
+        let told = Self {
+            exit: exit(error.code()),
+            code: code_name(error.code()).to_owned(),
+            message: error.to_string(),
+            retryable: error.is_retryable(),
+            notes: Vec::new(),
+        };
+        match &error {
+            iothubdm_client::Error::Address { address, rule } => {
+                Self::usage(format!("invalid --server `{address}`: {rule}"))
+            }
+            iothubdm_client::Error::Unreachable { .. } => Self {
+                message: format!("{error}: {}", root(&error)),
+                ..told
+            }
+            .with_note("is mgmt-service running? --server or DMCTL_SERVER says where it is"),
+            iothubdm_client::Error::Refused(refusal) => told.explained(refusal),
+            iothubdm_client::Error::Broken(_) => told,
         }
-        for violation in details
-            .precondition_failure()
-            .iter()
-            .flat_map(|d| &d.violations)
-        {
+    }
+}
+
+impl Problem {
+    /// Says what the service said.
+    fn explained(self, refusal: &Refusal) -> Self {
+        let mut notes = Vec::new();
+        for field in &refusal.fields {
+            // The message of a single violation says it all.
+            if !refusal.message.contains(&field.rule) {
+                notes.push(format!("{}: {}", field.name, field.rule));
+            }
+        }
+        for condition in &refusal.conditions {
             notes.push(format!(
                 "{} {}: {}",
-                violation.r#type, violation.subject, violation.description
+                condition.kind, condition.subject, condition.description
             ));
         }
-        if let Some(holder) = details.resource_info()
-            && let Ok(attempt) = holder.resource_name.parse::<name::AttemptName>()
+        if let Some(holder) = refusal.holder()
+            && let Ok(attempt) = holder.parse::<name::AttemptName>()
         {
             notes.push(format!("follow it with: dmctl watch {}", attempt.short()));
         }
-        if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {
+        if let Some(delay) = refusal.retry_after {
             let delay = words::span(delay.try_into().unwrap_or_default());
             notes.push(format!("ask again in {delay}"));
         }
-        let code = match details.error_info() {
-            Some(info) => info.reason.clone(),
-            None => code_name(status.code()).to_owned(),
-        };
-        let message = match status.message() {
-            "" => status.code().description().to_lowercase(),
-            message => message.to_owned(),
-        };
         // These two are refusals: nothing was begun, and the service itself is well.
-        let exit = match code.as_str() {
+        let exit = match refusal.reason.as_str() {
             "DEVICE_OFFLINE" => {
                 notes.push("with --queue it is kept until the device connects".to_owned());
                 Exit::Rejected
             }
             "UNREACHABLE" => Exit::Rejected,
-            _ => exit(status.code()),
+            _ => self.exit,
+        };
+        let code = match refusal.reason.as_str() {
+            "" => self.code,
+            reason => reason.to_owned(),
         };
         Self {
             exit,
             code,
-            message,
-            retryable: is_retryable(status.code()),
+            message: refusal.message.clone(),
             notes,
+            ..self
         }
     }
 }
@@ -183,29 +179,6 @@ fn exit(code: Code) -> Exit {
     }
 }
 
-/// Says whether the same call may work later.
-pub(crate) fn is_retryable(code: Code) -> bool {
-    match code {
-        Code::Aborted
-        | Code::ResourceExhausted
-        | Code::Cancelled
-        | Code::Unknown
-        | Code::DeadlineExceeded
-        | Code::Internal
-        | Code::Unavailable => true,
-        Code::Ok
-        | Code::InvalidArgument
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::PermissionDenied
-        | Code::FailedPrecondition
-        | Code::OutOfRange
-        | Code::Unimplemented
-        | Code::DataLoss
-        | Code::Unauthenticated => false,
-    }
-}
-
 fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
@@ -232,13 +205,14 @@ fn code_name(code: Code) -> &'static str {
 mod tests {
     use std::{collections::HashMap, time::Duration};
 
-    use tonic_types::ErrorDetails;
+    use tonic::Status;
+    use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::*;
 
     #[track_caller]
     fn check(status: Status, exit: u8, expected: &str) {
-        let problem = Problem::from(status);
+        let problem = Problem::from(iothubdm_client::Error::from(status));
         assert_eq!(problem.to_string(), expected);
         assert_eq!(problem.exit.code(), exit);
     }

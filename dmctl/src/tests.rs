@@ -331,7 +331,7 @@ async fn a_reboot_whose_answer_got_lost_is_asked_for_again_with_its_id() {
     })
     .await;
     let proxy = cutting_proxy(&url, fake.unanswered.clone()).await;
-    let client = crate::client::connect(&proxy).await.unwrap();
+    let client = iothubdm_client::Client::connect(&proxy).await.unwrap();
     let cli = Cli::try_parse_from(["dmctl", "reboot", "pump-1"]).unwrap();
     let Command::Reboot(command) = &cli.command else {
         unreachable!("the line says reboot")

@@ -16,9 +16,9 @@ use std::{
     time::Duration,
 };
 
+use iothubdm_client::Error;
 use iothubdm_proto::v1::{RebootAttempt, RebootEvent, reboot_event::Event};
 use jiff::Timestamp;
-use tonic::Status;
 
 use crate::{name, problem::Problem};
 
@@ -71,13 +71,13 @@ impl<'a> View<'a> {
     pub(crate) fn interrupted(
         &mut self,
         index: usize,
-        status: &Status,
+        error: &Error,
         pause: Duration,
     ) -> io::Result<()> {
         let Some(track) = self.tracks.get(index) else {
             return Ok(());
         };
-        let problem = Problem::from(status.clone());
+        let problem = Problem::from(error.clone());
         let line = text::interrupted(track.label(), &problem, pause);
         match &mut self.style {
             Style::Plain(out) => write_lines(*out, &[line]),

@@ -2,14 +2,12 @@
 
 use std::{future::Future, time::Duration};
 
+use iothubdm_client::{Client, Error, Update, Watch, WatchOptions};
 use iothubdm_proto::v1::RebootAttempt;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tonic::Status;
 
 use crate::{
-    client::Client,
-    follow::{Follow, Step},
     problem::Problem,
     view::{Style, View, live},
 };
@@ -43,44 +41,48 @@ pub(crate) async fn watch(
     let names: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
     let mut view = View::new(&names, style);
     // A stream is read no faster than it is shown; the service merges what a slow reader misses.
-    let (steps, mut received) = mpsc::channel(16);
+    let (updates, mut received) = mpsc::channel(16);
     for (index, target) in targets.iter().cloned().enumerate() {
-        let follow = Follow::new(client.clone(), target.name, target.token, patience);
-        tokio::spawn(forward(index, follow, steps.clone()));
+        let options = WatchOptions {
+            resume_token: target.token,
+            patience,
+            ..WatchOptions::default()
+        };
+        let watch = client.watch_with(target.name, options);
+        tokio::spawn(forward(index, watch, updates.clone()));
     }
-    drop(steps);
+    drop(updates);
 
     let mut tick = tokio::time::interval(live::TICK);
     tokio::pin!(interrupt);
     loop {
-        let step = tokio::select! {
-            step = received.recv() => step,
+        let update = tokio::select! {
+            update = received.recv() => update,
             _ = tick.tick(), if view.moves() => {
                 view.tick(Timestamp::now());
                 continue;
             }
             () = &mut interrupt => return Ok(Watched::Interrupted),
         };
-        match step {
-            Some((index, Ok(Step::Event(event)))) => view.event(index, &event)?,
-            Some((index, Ok(Step::Interrupted { status, pause }))) => {
-                view.interrupted(index, &status, pause)?;
+        match update {
+            Some((index, Ok(Update::Event(event)))) => view.event(index, &event)?,
+            Some((index, Ok(Update::Interrupted { error, pause }))) => {
+                view.interrupted(index, &error, pause)?;
             }
-            Some((_, Err(status))) => return Err(Problem::from(status)),
+            Some((_, Err(error))) => return Err(Problem::from(error)),
             None => return Ok(Watched::Ended(view.end()?)),
         }
     }
 }
 
-/// Passes on what following yields, until its end or until nobody listens.
+/// Passes on what a watch yields, until its end or until nobody listens.
 async fn forward(
     index: usize,
-    mut follow: Follow,
-    steps: mpsc::Sender<(usize, Result<Step, Status>)>,
+    mut watch: Watch,
+    updates: mpsc::Sender<(usize, Result<Update, Error>)>,
 ) {
-    while let Some(step) = follow.next().await.transpose() {
-        let is_last = step.is_err();
-        if steps.send((index, step)).await.is_err() || is_last {
+    while let Some(update) = watch.next().await {
+        if updates.send((index, update)).await.is_err() {
             return;
         }
     }

@@ -140,11 +140,6 @@ pub(crate) fn advice(state: AttemptState, error: Option<&AttemptError>) -> Optio
     }
 }
 
-/// Says whether a state is one that never changes.
-pub(crate) fn is_terminal(state: AttemptState) -> bool {
-    i32::from(state) >= i32::from(AttemptState::Succeeded)
-}
-
 /// A moment of the API as a timestamp; `None` when it is unset or out of range.
 pub(crate) fn moment(time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
     let time = time?;
@@ -224,17 +219,5 @@ mod tests {
         };
         assert_eq!(moment(Some(&nonsense)), None);
         assert_eq!(moment(None), None);
-    }
-
-    #[test]
-    fn every_terminal_state_is_after_every_open_one() {
-        assert!(!is_terminal(AttemptState::Verifying));
-        for state in [
-            AttemptState::Succeeded,
-            AttemptState::Lost,
-            AttemptState::Rejected,
-        ] {
-            assert!(is_terminal(state));
-        }
     }
 }

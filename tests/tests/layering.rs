@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 /// Each crate of the workspace with the workspace crates it may depend on when it runs.
-const MAY_KNOW: [(&str, &[&str]); 11] = [
+const MAY_KNOW: [(&str, &[&str]); 12] = [
     ("iothubdm-proto", &[]),
     ("iot-hub", &[]),
     ("mqtt-wire", &[]),
@@ -17,11 +17,13 @@ const MAY_KNOW: [(&str, &[&str]); 11] = [
     ("mgmt-service", &["daemon", "iothubdm-proto", "iot-hub"]),
     ("device-gateway", &["daemon", "iot-hub", "mqtt-wire"]),
     ("local-device", &[]),
-    ("dmctl", &["iothubdm-proto"]),
+    ("iothubdm-client", &["iothubdm-proto"]),
+    ("dmctl", &["iothubdm-proto", "iothubdm-client"]),
     (
         "iothubdm-tests",
         &[
             "iothubdm-proto",
+            "iothubdm-client",
             "iot-hub",
             "mqtt-wire",
             "hub-emulator",

@@ -1,14 +1,9 @@
 //! `dmctl cancel`: ends an attempt that has not reached its point of no return.
 
+use iothubdm_client::Client;
 use iothubdm_proto::v1::{AttemptState, CancelRebootRequest};
 
-use crate::{
-    cli::Cancel,
-    client::{self, Client, request},
-    exit::Exit,
-    problem::Problem,
-    terminal::Terminal,
-};
+use crate::{cli::Cancel, exit::Exit, problem::Problem, terminal::Terminal};
 
 /// Cancels an attempt. Done means that it is cancelled, or will be once the device has answered;
 /// an attempt that ended otherwise is told by the code of its verdict.
@@ -17,16 +12,12 @@ pub(crate) async fn run(
     command: &Cancel,
     terminal: &mut Terminal,
 ) -> Result<Exit, Problem> {
-    let attempt = client::call(|| {
-        let mut client = client.clone();
-        let request = request(CancelRebootRequest {
-            name: command.name.to_string(),
-            reason: command.reason.clone(),
-            abandon: command.abandon,
-        });
-        async move { client.cancel_reboot(request).await }
-    })
-    .await?;
+    let request = CancelRebootRequest {
+        name: command.name.to_string(),
+        reason: command.reason.clone(),
+        abandon: command.abandon,
+    };
+    let attempt = client.cancel_reboot(request).await?;
     super::show(&attempt, terminal)?;
 
     let is_done = attempt.state() == AttemptState::Cancelled

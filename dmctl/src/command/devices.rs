@@ -1,10 +1,10 @@
 //! `dmctl devices`: one device in detail, or all of them.
 
-use iothubdm_proto::v1::{GetDeviceRequest, ListDevicesRequest};
+use iothubdm_client::Client;
+use iothubdm_proto::v1::ListDevicesRequest;
 
 use crate::{
     cli::Devices,
-    client::{self, Client, request},
     exit::Exit,
     name::DeviceName,
     problem::Problem,
@@ -29,14 +29,7 @@ async fn one(
     device: &DeviceName,
     terminal: &mut Terminal,
 ) -> Result<Exit, Problem> {
-    let device = client::call(|| {
-        let mut client = client.clone();
-        let request = request(GetDeviceRequest {
-            name: device.to_string(),
-        });
-        async move { client.get_device(request).await }
-    })
-    .await?;
+    let device = client.get_device(device.to_string()).await?;
     if terminal.json {
         DeviceLine::from(&device).write(&mut *terminal.out)?;
     } else {
@@ -49,16 +42,12 @@ async fn all(client: &Client, command: &Devices, terminal: &mut Terminal) -> Res
     let mut page_token = String::new();
     let mut devices = Vec::new();
     loop {
-        let page = client::call(|| {
-            let mut client = client.clone();
-            let request = request(ListDevicesRequest {
-                page_size: 0,
-                page_token: page_token.clone(),
-                filter: command.filter.clone(),
-            });
-            async move { client.list_devices(request).await }
-        })
-        .await?;
+        let request = ListDevicesRequest {
+            page_size: 0,
+            page_token,
+            filter: command.filter.clone(),
+        };
+        let page = client.list_devices(request).await?;
         if terminal.json {
             for device in &page.devices {
                 DeviceLine::from(device).write(&mut *terminal.out)?;

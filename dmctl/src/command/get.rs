@@ -1,14 +1,8 @@
 //! `dmctl get`: one attempt as it stands.
 
-use iothubdm_proto::v1::GetRebootRequest;
+use iothubdm_client::Client;
 
-use crate::{
-    client::{self, Client, request},
-    exit::Exit,
-    name::AttemptName,
-    problem::Problem,
-    terminal::Terminal,
-};
+use crate::{exit::Exit, name::AttemptName, problem::Problem, terminal::Terminal};
 
 /// Shows an attempt.
 pub(crate) async fn run(
@@ -16,14 +10,7 @@ pub(crate) async fn run(
     name: &AttemptName,
     terminal: &mut Terminal,
 ) -> Result<Exit, Problem> {
-    let attempt = client::call(|| {
-        let mut client = client.clone();
-        let request = request(GetRebootRequest {
-            name: name.to_string(),
-        });
-        async move { client.get_reboot(request).await }
-    })
-    .await?;
+    let attempt = client.get_reboot(name.to_string()).await?;
     super::show(&attempt, terminal)?;
     Ok(Exit::Success)
 }

@@ -1,10 +1,10 @@
 //! `dmctl list`: attempts, newest first.
 
+use iothubdm_client::Client;
 use iothubdm_proto::v1::ListRebootsRequest;
 
 use crate::{
     cli::List,
-    client::{self, Client, request},
     exit::Exit,
     problem::Problem,
     terminal::Terminal,
@@ -24,17 +24,13 @@ pub(crate) async fn run(
     let mut page_token = String::new();
     let mut attempts = Vec::new();
     loop {
-        let page = client::call(|| {
-            let mut client = client.clone();
-            let request = request(ListRebootsRequest {
-                parent: parent.clone(),
-                filter: command.filter.clone(),
-                page_size: 0,
-                page_token: page_token.clone(),
-            });
-            async move { client.list_reboots(request).await }
-        })
-        .await?;
+        let request = ListRebootsRequest {
+            parent: parent.clone(),
+            filter: command.filter.clone(),
+            page_size: 0,
+            page_token,
+        };
+        let page = client.list_reboots(request).await?;
         if terminal.json {
             for attempt in &page.reboots {
                 Line::attempt(attempt).write(&mut *terminal.out)?;

@@ -2,22 +2,16 @@
 
 use std::future::Future;
 
+use iothubdm_client::{Client, Error};
 use iothubdm_proto::v1::{
     BlockedPolicy, EvidenceGrade, OfflinePolicy, Preconditions, RebootMode, RebootRequest,
     reboot_request::Start,
 };
 use jiff::Timestamp;
-use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
 use crate::{
-    cli::Reboot,
-    client::{self, Client, request},
-    exit::Exit,
-    name::AttemptName,
-    problem::Problem,
-    terminal::Terminal,
-    words,
+    cli::Reboot, exit::Exit, name::AttemptName, problem::Problem, terminal::Terminal, words,
 };
 
 /// Asks for a reboot.
@@ -35,11 +29,7 @@ pub(crate) async fn run(
          and it is not done twice"
     );
     tokio::pin!(interrupt);
-    let asked = client::call(|| {
-        let mut client = client.clone();
-        let request = request(message.clone());
-        async move { client.reboot(request).await }
-    });
+    let asked = client.reboot(message);
     let answer = tokio::select! {
         answer = asked => answer,
         () = &mut interrupt => {
@@ -47,13 +37,12 @@ pub(crate) async fn run(
             return Ok(Exit::Interrupted);
         }
     };
-    let attempt = answer.map_err(|status| {
-        // The service explains an error of its own, and then it began nothing.
-        let is_explained = status.get_details_error_info().is_some();
-        let problem = Problem::from(status);
-        match problem.exit == Exit::Unavailable && !is_explained {
-            true => problem.with_note(unknown),
-            false => problem,
+    let attempt = answer.map_err(|error| {
+        let is_known = !matches!(error, Error::Broken(_));
+        let problem = Problem::from(error);
+        match is_known {
+            true => problem,
+            false => problem.with_note(unknown),
         }
     })?;
 

@@ -2,9 +2,10 @@
 
 use std::{future::Future, time::Duration};
 
+use iothubdm_client::Client;
+
 use crate::{
     cli::Watch,
-    client::Client,
     exit::Exit,
     name::AttemptName,
     problem::Problem,

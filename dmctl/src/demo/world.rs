@@ -17,14 +17,11 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use iothubdm_proto::v1::GetDeviceRequest;
+use iothubdm_client::Client;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::{
-    client::{self, Client},
-    demo::{children::Children, programs::Programs},
-};
+use crate::demo::{children::Children, programs::Programs};
 
 /// A local device of the demo.
 #[derive(Debug, Clone, Copy)]
@@ -172,7 +169,7 @@ pub(crate) async fn start(
         say(&format!("{:<15} a device that {}", actor.id, actor.about))?;
     }
 
-    let client = client::connect(&format!("http://{}", service.address)).await?;
+    let client = Client::connect(&format!("http://{}", service.address)).await?;
     let known = wait_for_devices(&client);
     tokio::select! {
         known = known => known?,
@@ -191,21 +188,18 @@ async fn wait_for_devices(client: &Client) -> anyhow::Result<()> {
     let deadline = Instant::now() + CONNECT_LIMIT;
     for actor in [PUMP, VALVE, METER] {
         loop {
-            let request = client::request(GetDeviceRequest {
-                name: format!("devices/{}", actor.id),
-            });
-            let device = client.clone().get_device(request).await;
+            let device = client.get_device(format!("devices/{}", actor.id)).await;
             if let Ok(device) = &device
-                && device.get_ref().connected
-                && !device.get_ref().modes.is_empty()
-                && !device.get_ref().boot_id.is_empty()
+                && device.connected
+                && !device.modes.is_empty()
+                && !device.boot_id.is_empty()
             {
                 break;
             }
             if Instant::now() > deadline {
                 let seen = match device {
-                    Ok(device) => format!("{:?}", device.into_inner()),
-                    Err(status) => status.message().to_owned(),
+                    Ok(device) => format!("{device:?}"),
+                    Err(error) => error.to_string(),
                 };
                 bail!(
                     "connect {}: it is not known after {} s; last seen: {seen}",

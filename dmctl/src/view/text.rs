@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use iothubdm_client::is_terminal;
 use iothubdm_proto::v1::{AttemptState, RebootAttempt};
 use jiff::{SignedDuration, Timestamp};
 use owo_colors::OwoColorize as _;
@@ -73,7 +74,7 @@ pub(crate) fn remarks(attempt: &RebootAttempt, label: Option<&str>) -> Vec<Strin
             blocker.why
         ));
     }
-    if attempt.cancel_requested && !words::is_terminal(attempt.state()) {
+    if attempt.cancel_requested && !is_terminal(attempt.state()) {
         lines.push(format!(
             "  {}cancelling; the device has not answered yet",
             labelled(label)
@@ -210,7 +211,7 @@ fn labelled(label: Option<&str>) -> String {
 /// By when an open attempt has to have ended.
 pub(crate) fn deadline(attempt: &RebootAttempt) -> Option<String> {
     let deadline = words::moment(attempt.deadline.as_ref())?;
-    (!words::is_terminal(attempt.state()))
+    (!is_terminal(attempt.state()))
         .then(|| format!("  ends by {} at the latest", words::calendar(deadline)))
 }
 

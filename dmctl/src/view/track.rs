@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use iothubdm_client::is_terminal;
 use iothubdm_proto::v1::{RebootAttempt, RebootProgress};
 use jiff::Timestamp;
 
@@ -98,7 +99,7 @@ impl Track {
     /// The line that moves while the attempt is open.
     pub(crate) fn moving_line(&self, now: Timestamp) -> Option<String> {
         let attempt = self.attempt.as_ref()?;
-        (!words::is_terminal(attempt.state())).then(|| text::moving(attempt, now, self.label()))
+        (!is_terminal(attempt.state())).then(|| text::moving(attempt, now, self.label()))
     }
 
     /// The stages of an attempt that have not been shown; the message is of the present one. The
@@ -108,7 +109,7 @@ impl Track {
         for entry in &attempt.timeline {
             let time = words::moment(entry.time.as_ref());
             let key = (entry.state, time.map(Timestamp::as_microsecond));
-            if self.shown.insert(key) && !words::is_terminal(entry.state()) {
+            if self.shown.insert(key) && !is_terminal(entry.state()) {
                 let is_present = entry.state == attempt.state;
                 let message = if is_present { message } else { "" };
                 lines.push(text::stage(
@@ -130,7 +131,7 @@ impl Track {
 
     fn conclude(&mut self) -> Vec<String> {
         match &self.attempt {
-            Some(attempt) if words::is_terminal(attempt.state()) && !self.concluded => {
+            Some(attempt) if is_terminal(attempt.state()) && !self.concluded => {
                 self.concluded = true;
                 text::verdict(attempt, self.label())
             }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use uuid::Uuid;
-
 /// The longest pause after the first failure.
 const FIRST: Duration = Duration::from_millis(250);
 
@@ -12,23 +10,16 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// Pauses that grow with each failure, and are random below their limit so that clients of a
 /// service that comes back do not all come back at once.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// Failures since the last success.
-    pub(crate) fn failures(&self) -> u32 {
-        self.failures
-    }
-
     /// Counts a failure and returns the pause after it.
     pub(crate) fn next_pause(&mut self) -> Duration {
         let limit = self.next_limit();
-        // A random id is the randomness that this program has at hand.
-        let random = Uuid::new_v4().as_u128() as u8;
-        limit / 2 + limit / 2 * u32::from(random) / 256
+        limit / 2 + limit.mul_f64(rand::random_range(0.0..0.5))
     }
 
     fn next_limit(&mut self) -> Duration {
