@@ -7,7 +7,7 @@ mod setup;
 use std::{
     collections::BTreeSet,
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -86,7 +86,7 @@ impl WorldBuilder {
             service: None,
             gateway: None,
             gateway_address: SocketAddr::from((own_loopback(), 0)),
-            service_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            service_address: SocketAddr::from((own_loopback(), 0)),
             setups: self.devices,
             devices: Vec::new(),
             client: None,

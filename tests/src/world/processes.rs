@@ -35,12 +35,15 @@ impl World {
         let arguments = [
             "--config".into(),
             config,
+            "--listen".into(),
+            self.service_address.to_string().into(),
             "--ready-file".into(),
             ready.clone(),
         ];
         let mut daemon =
             Daemon::start("mgmt-service", self.folder(), arguments).expect("start the service");
         let told = daemon.ready(&ready, PATIENCE).await;
+        // Clients that were connected find a restarted service where it was.
         self.service_address = address_of(&told["address"]);
         let channel = Channel::from_shared(format!("http://{}", self.service_address))
             .expect("the ready file holds an address")

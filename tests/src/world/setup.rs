@@ -78,8 +78,7 @@ impl DeviceSetup {
 
 pub(super) fn service_toml(emulator: &Emulator, more: &str) -> String {
     format!(
-        "listen = \"127.0.0.1:0\"\n\
-         [hub]\n\
+        "[hub]\n\
          connection_string = \"{}\"\n\
          https_port = {}\n\
          ca_file = \"ca.pem\"\n\
