@@ -4,12 +4,15 @@
 //! cargo xtask test                 all of them, the cheap ones first
 //! cargo xtask test --only STEP …   some of them
 //! cargo xtask STEP                 one of them
+//! cargo xtask COMMAND              what is no check
 //! ```
 //!
 //! - [`steps`]: what the checks are and the command behind each.
 //! - [`plan`]: in which order they run and what is said of them.
+//! - [`api`]: the checks of the API's definition.
 //! - [`tools`]: what they need that the Rust toolchain does not bring, and how it gets here.
 
+mod api;
 mod plan;
 mod steps;
 mod tools;
@@ -18,7 +21,7 @@ use std::{env, io, process::ExitCode};
 
 use anyhow::bail;
 
-use crate::steps::{STEPS, Step};
+use crate::steps::{COMMANDS, STEPS, Step};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -45,7 +48,10 @@ fn chosen(arguments: &[String]) -> anyhow::Result<Vec<&'static Step>> {
         ["test"] => Ok(STEPS.iter().collect()),
         ["test", "--only"] => bail!("--only needs the name of a step"),
         ["test", "--only", names @ ..] => names.iter().map(|name| step(name)).collect(),
-        [name] => Ok(vec![step(name)?]),
+        [name] => match COMMANDS.iter().find(|command| command.name == *name) {
+            Some(command) => Ok(vec![command]),
+            None => Ok(vec![step(name)?]),
+        },
         [_, rest, ..] => bail!("unexpected argument `{rest}`"),
     }
 }
@@ -59,10 +65,14 @@ fn step(name: &str) -> anyhow::Result<&'static Step> {
 
 fn usage() -> String {
     let mut text = String::from(
-        "usage: cargo xtask test [--only STEP...]\n       cargo xtask STEP\n\nsteps, in this order:\n",
+        "usage: cargo xtask test [--only STEP...]\n       cargo xtask STEP\n       cargo xtask COMMAND\n\nsteps, in this order:\n",
     );
     for step in STEPS {
         text += &format!("  {:<9} {}\n", step.name, step.about);
+    }
+    text += "\ncommands:\n";
+    for command in COMMANDS {
+        text += &format!("  {} {}\n", command.name, command.about);
     }
     text
 }
@@ -91,6 +101,11 @@ mod tests {
         check(&["fmt"], Ok(&["fmt"]));
         check(&["test", "--only", "doc", "fmt"], Ok(&["doc", "fmt"]));
         check(&[], Err("which command?"));
+        check(&["release-api"], Ok(&["release-api"]));
+        check(
+            &["test", "--only", "release-api"],
+            Err("no step is called `release-api`"),
+        );
         check(&["deploy"], Err("no step is called `deploy`"));
         check(&["test", "--only"], Err("--only needs the name of a step"));
         check(&["test", "--only", "x"], Err("no step is called `x`"));

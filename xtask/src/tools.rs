@@ -7,7 +7,7 @@
 //! | `venv` | Microsoft's Python SDKs, which drive the emulator | Debian's `python3-venv` |
 //! | `node` | Microsoft's Node SDKs, likewise | Debian's `nodejs` |
 //! | `npm` | installing these | Debian's `npm` |
-//! | `buf` | the linter of the API's definition | PyPI's `buf-bin`, or npm's `@bufbuild/buf` |
+//! | `buf` | the checks of the API's definition | PyPI's `buf-bin`, or npm's `@bufbuild/buf` |
 //!
 //! System packages are installed by root alone; anybody else is told which ones are missing.
 //! `buf` goes below the target folder and nowhere else.
@@ -116,7 +116,8 @@ fn pip_install_buf(python: &str, home: &Path) -> anyhow::Result<()> {
         .env("PIP_DISABLE_PIP_VERSION_CHECK", "1"))
 }
 
-fn tools_dir() -> PathBuf {
+/// Where tools, and what they work on, are kept.
+pub(crate) fn tools_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root().join("target"), PathBuf::from)
         .join("tools")
