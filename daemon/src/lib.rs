@@ -1,11 +1,13 @@
 //! What every program of this workspace that runs in the background needs from its surroundings:
 //! a log, signals, a way to say that it is ready, and systemd's view of all that.
 //!
-//! It knows nothing of hubs and devices, and only `main.rs` of a program uses it.
+//! It knows nothing of hubs and devices. A program's `main.rs` uses it, and its `config.rs` for the
+//! settings.
 //!
 //! # Where to look
 //!
 //! - [`logs`]: logging as text or JSON, with a filter that changes at run time; panics are logged.
+//! - [`settings`]: from a file, the environment and the command line, with every mistake told at once.
 //! - [`signals`]: the first SIGINT or SIGTERM stops in order, the second at once; SIGHUP reloads.
 //! - [`ready`]: the ready file, whole or absent, together with systemd's readiness.
 //! - [`systemd`]: readiness, stopping and the watchdog by `sd_notify`.
@@ -13,6 +15,7 @@
 pub mod files;
 pub mod logs;
 pub mod ready;
+pub mod settings;
 pub mod signals;
 pub mod systemd;
 

@@ -20,6 +20,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+use crate::settings::{Section, Show, Sources};
+
 /// A further receiver of spans and events, beside the log; it sees all of them.
 pub type Receiver = Box<dyn Layer<Registry> + Send + Sync>;
 
@@ -27,11 +29,11 @@ pub type Receiver = Box<dyn Layer<Registry> + Send + Sync>;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct LogArguments {
     /// What to log: a level, or directives such as `mgmt_service=debug`. [default: info]
-    #[arg(long = "log", value_name = "LEVEL", env = "RUST_LOG")]
+    #[arg(id = "log", long, value_name = "LEVEL", env = "RUST_LOG")]
     pub filter: Option<LogFilter>,
 
     /// How to log. [default: text]
-    #[arg(long = "log-format", value_name = "FORMAT")]
+    #[arg(id = "log-format", long, value_name = "FORMAT")]
     pub format: Option<LogFormat>,
 }
 
@@ -63,15 +65,60 @@ pub struct LogControl {
 
 type Base = Layered<Option<Receiver>, Registry>;
 
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogSettings {
+    /// What to log.
+    pub filter: LogFilter,
+    /// How to log.
+    pub format: LogFormat,
+}
+
 impl LogArguments {
+    /// Lays what was said on the command line over the other settings.
+    pub fn apply(&self, sources: &mut Sources) {
+        if let Some(filter) = &self.filter {
+            sources.argument("--log", "log.filter", &filter.to_string());
+        }
+        if let Some(format) = self.format {
+            sources.argument("--log-format", "log.format", format.name());
+        }
+    }
+
+    /// What the command line alone says, for a program without other settings, and while it has
+    /// none yet.
+    pub fn settings(&self) -> LogSettings {
+        LogSettings {
+            filter: self.filter.clone().unwrap_or_default(),
+            format: self.format.unwrap_or_default(),
+        }
+    }
+}
+
+impl LogSettings {
+    /// Reads the section of the log.
+    pub fn read(mut section: Section) -> Self {
+        let filter = section.take_or_why("filter", |value| {
+            let text = value.as_str().ok_or("a text")?;
+            text.parse().map_err(|FilterError(what)| {
+                format!("a level such as \"info\", or directives: {what}")
+            })
+        });
+        Self {
+            filter: filter.or(LogFilter::default()),
+            format: section
+                .parsed("format", "\"text\" or \"json\"")
+                .or(LogFormat::default()),
+        }
+    }
+
     /// Starts logging to stderr as told, and logs panics from now on.
     ///
     /// # Panics
     ///
     /// When the process logs already.
     pub fn start(&self, receiver: Option<Receiver>) -> LogControl {
-        let filter = self.filter.clone().unwrap_or_default();
-        let format = self.format.unwrap_or_default();
+        let Self { filter, format } = self.clone();
         let ansi = io::stderr().is_terminal();
         let (subscriber, control) = subscriber(filter, format, ansi, io::stderr, receiver);
         subscriber.init();
@@ -107,6 +154,35 @@ impl LogControl {
 impl fmt::Debug for LogControl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("LogControl").field(&self.filter()).finish()
+    }
+}
+
+impl LogFormat {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        <Self as ValueEnum>::from_str(name, false)
+    }
+}
+
+impl Show for LogFormat {
+    fn show(&self) -> toml::Value {
+        self.name().into()
+    }
+}
+
+impl Show for LogFilter {
+    fn show(&self) -> toml::Value {
+        self.0.clone().into()
     }
 }
 

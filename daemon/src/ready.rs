@@ -11,7 +11,7 @@ use crate::{files::write_whole, systemd};
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ReadyArguments {
     /// Write how to reach the program to this file, as JSON, once it serves.
-    #[arg(long = "ready-file", value_name = "FILE")]
+    #[arg(id = "ready-file", long, value_name = "FILE")]
     pub file: Option<PathBuf>,
 }
 

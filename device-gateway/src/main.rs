@@ -30,7 +30,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    arguments.log.start(None);
+    arguments.log.settings().start(None);
     daemon::exit_code(run(arguments).await)
 }
 

@@ -1,34 +1,33 @@
 //! The management service: arguments, logging, signals, exit code.
 
 use std::{
-    fs,
+    io::{self, Write as _},
     net::SocketAddr,
-    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::Context as _;
 use clap::Parser;
-use daemon::{logs::LogArguments, ready::ReadyArguments, signals::StopSignals};
+use daemon::{
+    logs::{LogArguments, LogControl},
+    ready::ReadyArguments,
+    settings::{InForce, Mistakes, SettingsArguments},
+    signals::{Hangups, StopSignals},
+};
 use mgmt_service::Config;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Reboots devices over IoT Hub and follows them to a verdict.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(version)]
 struct Arguments {
-    /// The settings, a TOML file.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    settings: SettingsArguments,
 
     /// Where to listen, instead of where the settings say. Port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-
-    /// Check the settings and end.
-    #[arg(long)]
-    check_config: bool,
 
     #[command(flatten)]
     ready: ReadyArguments,
@@ -40,17 +39,29 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    arguments.log.start(None);
-    daemon::exit_code(run(arguments).await)
+    let (config, in_force) = match arguments.read_config() {
+        Ok(read) => read,
+        Err(mistakes) => {
+            arguments.log.settings().start(None);
+            let mistakes = anyhow::Error::from(mistakes);
+            return daemon::exit_code(Err(mistakes.context("use the settings")));
+        }
+    };
+    let log = config.log.start(None);
+    if arguments.settings.print_config {
+        let printed = write!(io::stdout().lock(), "{in_force}");
+        return daemon::exit_code(printed.context("print the settings"));
+    }
+    if arguments.settings.check_config {
+        tracing::info!("the settings are good");
+        return ExitCode::SUCCESS;
+    }
+    daemon::exit_code(run(arguments, config, log).await)
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = read_config(&arguments)?;
-    if arguments.check_config {
-        tracing::info!("the settings are good");
-        return Ok(());
-    }
+async fn run(arguments: Arguments, config: Config, log: LogControl) -> anyhow::Result<()> {
     let signals = StopSignals::listen().context("listen for signals")?;
+    let hangups = Hangups::listen().context("listen for signals")?;
     arguments.ready.withdraw()?;
     let listener = TcpListener::bind(config.listen)
         .await
@@ -60,16 +71,34 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     arguments
         .ready
         .announce(&serde_json::json!({ "address": address }))?;
+    tokio::spawn(reload(hangups, arguments, log));
     let shutdown = CancellationToken::new();
     let service = mgmt_service::serve(listener, config, shutdown.clone());
     let served = signals.run(&shutdown, service).await.context("stop")?;
     served.context("run the service")
 }
 
-fn read_config(arguments: &Arguments) -> anyhow::Result<Config> {
-    let path = &arguments.config;
-    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    Config::parse(&text, folder, arguments.listen)
-        .with_context(|| format!("use {}", path.display()))
+/// Reads the settings again at each SIGHUP, and follows what can change while the service runs.
+async fn reload(mut hangups: Hangups, arguments: Arguments, log: LogControl) {
+    loop {
+        hangups.next().await;
+        match arguments.read_config() {
+            Ok((config, _)) => {
+                tracing::info!("the settings are read again");
+                log.set_filter(config.log.filter);
+            }
+            Err(mistakes) => tracing::error!("kept the settings in force: {mistakes}"),
+        }
+    }
+}
+
+impl Arguments {
+    fn read_config(&self) -> Result<(Config, InForce), Mistakes> {
+        let mut sources = self.settings.sources("mgmt-service", std::env::vars_os())?;
+        if let Some(listen) = self.listen {
+            sources.argument("--listen", "listen", &listen.to_string());
+        }
+        self.log.apply(&mut sources);
+        Config::read(sources)
+    }
 }

@@ -25,25 +25,42 @@ fn a_connection_string_is_enough() {
 }
 
 #[test]
-fn the_readme_lists_every_setting_with_its_default() {
-    let readme = include_str!("../../README.md");
-    let block = readme.split("```toml").nth(1).unwrap();
-    let block = block.split("```").next().unwrap();
-    let start = block.find("connection_string = ").unwrap();
-    let line = block[start..].lines().next().unwrap();
-    let block = block.replace(line, &format!("connection_string = \"{HUB}\""));
-    let listed = Config::parse(&block, Path::new("/etc/x"), None).unwrap();
+fn the_example_has_every_setting_with_its_default() {
+    let example = include_str!("../../mgmt-service.example.toml");
+    let start = example.find("connection_string = ").unwrap();
+    let line = example[start..].lines().next().unwrap();
+    let text = example.replace(line, &format!("connection_string = \"{HUB}\""));
+    let sources = Sources::of_text(&text, Path::new("/etc/x")).unwrap();
+    let (listed, in_force) = Config::read(sources).unwrap();
     assert_eq!(listed, parse("").unwrap());
-    let source = include_str!("../config.rs");
-    let kinds = [
-        "text", "flag", "address", "port", "count", "number", "duration",
-    ];
-    for kind in kinds {
-        for rest in source.split(&format!(".{kind}(\"")).skip(1) {
-            let key = rest.split('"').next().unwrap();
-            assert!(block.contains(&format!("{key} = ")), "{key} is missing");
-        }
+    for key in in_force.keys() {
+        let (section, name) = key.rsplit_once('.').unwrap_or(("", &key));
+        let start = if section.is_empty() {
+            0
+        } else {
+            example.find(&format!("\n[{section}]\n")).unwrap() + 2
+        };
+        let block = &example[start..];
+        let block = &block[..block.find("\n[").unwrap_or(block.len())];
+        let named = block.lines().any(|line| {
+            let line = line.trim_start_matches("# ");
+            line.starts_with(&format!("{name} = "))
+        });
+        assert!(named, "{key} is missing");
     }
+}
+
+#[test]
+fn what_is_in_force_says_the_same_again_but_for_the_secret() {
+    let text = format!(
+        "listen = \"[::1]:5\"\n[hub]\nconnection_string = \"{HUB}\"\n[polling]\npart = 0.5\n[log]\nformat = \"json\""
+    );
+    let sources = Sources::of_text(&text, Path::new("/etc/x")).unwrap();
+    let (config, in_force) = Config::read(sources).unwrap();
+    let printed = in_force.to_string();
+    assert!(!printed.contains("AAECAw"), "{printed}");
+    let again = printed.replace("(hidden)", HUB);
+    assert_eq!(Config::parse(&again, Path::new("/"), None), Ok(config));
 }
 
 #[test]
@@ -71,6 +88,7 @@ fn every_mistake_is_told_at_once() {
             "listen",
             "hub.https_port",
             "hub.connection_string",
+            "hub.colour",
             "store.retention",
             "polling.reads_per_second",
             "polling.min_interval",
@@ -91,7 +109,7 @@ fn a_mistake_names_key_value_and_what_was_expected() {
         &["allow_insecure_listen = 1: expected true or false"],
     );
     refused("store = 1", &["store = 1: expected a section"]);
-    refused("[store]\npath = 3", &["store.path = 3: expected a text"]);
+    refused("[store]\npath = 3", &["store.path = 3: expected a path"]);
     refused(
         "[store]\nevents_per_attempt = 1",
         &["store.events_per_attempt = 1: expected a number from 10 to 100000"],
@@ -112,7 +130,7 @@ fn a_mistake_names_key_value_and_what_was_expected() {
     );
     refused(
         "[server]\nport = 1",
-        &["server = { port = 1 }: expected no such key"],
+        &["server.port = 1: expected no such key"],
     );
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     os::unix::net::UnixDatagram,
     path::Path,
     process::{Command, Output, Stdio},
@@ -88,8 +89,7 @@ async fn it_says_where_it_serves_and_ends_well_when_told() {
     };
     connect(address).await.list_reboots(list).await.unwrap();
     let pid = child.id().to_string();
-    let signal = Command::new("kill").args(["-TERM", &pid]).status();
-    assert!(signal.unwrap().success());
+    send("-TERM", &pid);
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
     let output = within(ended).await.unwrap().unwrap();
     let logs = String::from_utf8(output.stderr).unwrap();
@@ -106,4 +106,80 @@ async fn it_says_where_it_serves_and_ends_well_when_told() {
         let length = notified.recv(&mut message).unwrap();
         assert_eq!(str::from_utf8(&message[..length]).unwrap(), expected);
     }
+}
+
+#[tokio::test]
+async fn the_settings_in_force_are_printed_with_their_origins() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
+    let config = folder.path().join("service.toml");
+    fs::write(&config, settings(&emulator, folder.path(), "")).unwrap();
+    let mut command = program(&config);
+    command.env("MGMT_SERVICE__TIMING__BOOKMARK_INTERVAL", "3s");
+    command.env("MGMT_SERVICE__LISTEN", "127.0.0.1:1");
+    command.args(["--listen", "127.0.0.1:2", "--set", "timing.last_look=7s"]);
+    command.arg("--print-config").stdout(Stdio::piped());
+    let output = run(command).await;
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    for (start, origin) in [
+        ("listen = \"127.0.0.1:2\"", "# --listen"),
+        (
+            "bookmark_interval = \"3s\"",
+            "# MGMT_SERVICE__TIMING__BOOKMARK_INTERVAL",
+        ),
+        ("last_look = \"7s\"", "# --set"),
+        ("part = 0.1", "# default"),
+        ("events_per_attempt = 10", "service.toml"),
+        ("connection_string = \"(hidden)\"", "service.toml"),
+    ] {
+        let line = printed.lines().find(|line| line.starts_with(start));
+        let line = line.unwrap_or_else(|| panic!("{start} not in {printed}"));
+        assert!(line.ends_with(origin), "{line}");
+    }
+    let secret = emulator.service_connection_string();
+    let key = secret.split("SharedAccessKey=").nth(1).unwrap();
+    assert!(!printed.contains(key), "the key is printed");
+
+    let mut command = program(&config);
+    command.env("MGMT_SERVICE__HUB__PORT", "1");
+    command.arg("--check-config");
+    let output = run(command).await;
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("MGMT_SERVICE__HUB__PORT"), "{told}");
+}
+
+#[tokio::test]
+async fn the_log_changes_at_a_hangup() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
+    let config = folder.path().join("service.toml");
+    let text = settings(&emulator, folder.path(), "");
+    fs::write(&config, &text).unwrap();
+    let mut command = program(&config);
+    command.args(["--listen", "127.0.0.1:0"]);
+    let mut child = command.spawn().unwrap();
+    let pid = child.id().to_string();
+    let log = child.stderr.take().unwrap();
+    let seen = tokio::task::spawn_blocking(move || {
+        let mut lines = BufReader::new(log).lines().map(Result::unwrap);
+        lines.find(|line| line.contains("listening")).unwrap();
+        // A mistake changes nothing.
+        fs::write(&config, format!("{text}\n[log]\nfilter = \"loud=x\"")).unwrap();
+        send("-HUP", &pid);
+        lines.find(|line| line.contains("log.filter")).unwrap();
+        fs::write(&config, format!("{text}\n[log]\nfilter = \"debug\"")).unwrap();
+        send("-HUP", &pid);
+        lines.find(|line| line.contains("another filter")).unwrap();
+        send("-TERM", &pid);
+        assert!(child.wait().unwrap().success());
+        lines.any(|line| line.contains("DEBUG"))
+    });
+    assert!(within(seen).await.unwrap(), "nothing of the level debug");
+}
+
+fn send(signal: &str, pid: &str) {
+    let sent = Command::new("kill").args([signal, pid]).status();
+    assert!(sent.unwrap().success());
 }

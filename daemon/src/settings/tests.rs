@@ -1,0 +1,191 @@
+//! Sources in; settings, mistakes or what is in force out.
+
+use std::{net::SocketAddr, time::Duration};
+
+use secrecy::ExposeSecret as _;
+
+use super::*;
+
+/// What the tests read.
+#[derive(Debug, PartialEq)]
+struct Settings {
+    listen: SocketAddr,
+    port: u16,
+    name: Option<String>,
+    path: PathBuf,
+    words: Vec<String>,
+    pause: Duration,
+    key: Option<String>,
+}
+
+fn read(root: &mut Section) -> Option<Settings> {
+    let listen = root.address("listen").or("127.0.0.1:1".parse().unwrap());
+    let mut hub = root.section("hub");
+    Some(Settings {
+        listen,
+        port: hub.port("https_port").or(443),
+        name: hub.text("name").optional(),
+        path: hub.path("path").or("default.db".into()),
+        words: hub.texts("words").or(Vec::new()),
+        pause: hub
+            .duration("pause", Duration::ZERO, Duration::from_secs(60))
+            .or(Duration::from_secs(5)),
+        key: hub
+            .optional_secret("key")
+            .map(|secret| secret.text.expose_secret().to_owned()),
+    })
+}
+
+fn sources(text: &str, variables: &[(&str, &str)], arguments: &[(&str, &str)]) -> Sources {
+    let mut sources = Sources::of_text(text, Path::new("/etc/x")).unwrap();
+    let variables = variables
+        .iter()
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    sources.environment("my-program", variables);
+    for (key, value) in arguments {
+        sources.argument("--set", key, value);
+    }
+    sources
+}
+
+#[track_caller]
+fn refused(sources: Sources, expected: &[&str]) {
+    let Mistakes(mistakes) = sources.read(read).unwrap_err();
+    let texts: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, expected);
+}
+
+#[test]
+fn arguments_win_over_the_environment_and_that_over_the_file() {
+    let text = "[hub]\nhttps_port = 1\nname = \"file\"\npause = \"1s\"";
+    let variables = [
+        ("MY_PROGRAM__HUB__HTTPS_PORT", "2"),
+        ("MY_PROGRAM__HUB__NAME", "42"),
+        ("MY_PROGRAM", "not meant"),
+        ("OTHER__HUB__NAME", "not meant"),
+    ];
+    let given = sources(text, &variables, &[("hub.https_port", "3")]);
+    let (settings, in_force) = given.read(read).unwrap();
+    assert_eq!(settings.port, 3);
+    assert_eq!(settings.name.as_deref(), Some("42"), "a text of digits");
+    assert_eq!(settings.pause, Duration::from_secs(1));
+    let printed = in_force.to_string();
+    for (start, origin) in [
+        ("listen = \"127.0.0.1:1\"", "# default"),
+        ("https_port = 3", "# --set"),
+        ("name = \"42\"", "# MY_PROGRAM__HUB__NAME"),
+        ("pause = \"1s\"", "# file"),
+        ("# key =", "# not set"),
+    ] {
+        let mut lines = printed.lines();
+        let line = lines.find(|line| line.starts_with(start));
+        assert!(line.is_some_and(|line| line.ends_with(origin)), "{printed}");
+    }
+}
+
+#[test]
+fn what_is_printed_is_toml_that_says_the_same() {
+    let text = "listen = \"[::1]:2\"\n[hub]\nname = \"a \\\"b\\\"\\n# c\"\nwords = [\"x\", \"y\"]";
+    let (settings, in_force) = sources(text, &[], &[]).read(read).unwrap();
+    let again = sources(&in_force.to_string(), &[], &[]).read(read).unwrap();
+    // The default is a relative path, and printed as such; in a file it means another.
+    let again = Settings {
+        path: "default.db".into(),
+        ..again.0
+    };
+    assert_eq!(again, settings);
+    let keys: Vec<_> = in_force.keys().collect();
+    assert_eq!(keys[..2], ["listen", "hub.https_port"]);
+}
+
+#[test]
+fn a_list_in_the_environment_is_written_as_in_the_file() {
+    let given = sources("", &[("MY_PROGRAM__HUB__WORDS", "[\"a\", \"b\"]")], &[]);
+    assert_eq!(given.read(read).unwrap().0.words, ["a", "b"]);
+}
+
+#[test]
+fn a_path_is_relative_to_where_it_was_written() {
+    let in_file = sources("[hub]\npath = \"a.db\"", &[], &[]);
+    let path = in_file.read(read).unwrap().0.path;
+    assert_eq!(path, Path::new("/etc/x/a.db"));
+    let argument = sources("", &[], &[("hub.path", "a.db")]);
+    assert_eq!(argument.read(read).unwrap().0.path, Path::new("a.db"));
+}
+
+#[test]
+fn every_mistake_is_told_with_its_origin() {
+    refused(
+        sources(
+            "colour = true\n[hub]\nhttps_port = 0\n[shed]\ndoor = \"hunter2\"",
+            &[
+                ("MY_PROGRAM__LISTEN", "here"),
+                ("MY_PROGRAM__HUB__NAMES", "x"),
+                ("MY_PROGRAM__", "x"),
+                ("MY_PROGRAM__NEST__EGG", "x"),
+            ],
+            &[("hub.pause", "2m"), ("colour.red", "1")],
+        ),
+        &[
+            "MY_PROGRAM__: expected the name of a setting after the program's",
+            "colour.red (--set): expected no such key: colour is no section",
+            "listen = \"here\" (MY_PROGRAM__LISTEN): expected an IP address and a port, for example \"127.0.0.1:50051\"",
+            "hub.https_port = 0: expected a port from 1 to 65535",
+            "hub.pause = \"2m\" (--set): expected a duration from 0s to 1m, for example \"30s\"",
+            "hub.names = … (MY_PROGRAM__HUB__NAMES): expected no such key",
+            "colour = true: expected no such key",
+            "nest.egg = … (MY_PROGRAM__NEST__EGG): expected no such key",
+            "shed.door = …: expected no such key",
+        ],
+    );
+}
+
+#[test]
+fn a_secret_is_read_and_never_shown() {
+    let (settings, in_force) = sources("[hub]\nkey = \"hunter2\"", &[], &[])
+        .read(read)
+        .unwrap();
+    assert_eq!(settings.key.as_deref(), Some("hunter2"));
+    let printed = in_force.to_string();
+    assert!(printed.contains("key = \"(hidden)\""), "{printed}");
+    assert!(!printed.contains("hunter2"), "{printed}");
+    for text in ["[hub]\nkey = 12345", "hub = \"12345\"", "key = [\"12345\"]"] {
+        let told = sources(text, &[], &[]).read(read).unwrap_err().to_string();
+        assert!(!told.contains("12345"), "{told}");
+    }
+    let told = Sources::of_text("key = \"hunter2", Path::new("")).unwrap_err();
+    assert!(told.to_string().contains("line 1, column"), "{told}");
+    assert!(!told.to_string().contains("hunter2"), "{told}");
+}
+
+#[test]
+fn the_stronger_source_of_a_secret_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("k"), "from file\n").unwrap();
+    let path = folder.path().join("k").display().to_string();
+    let text = "[hub]\nkey = \"inline\"";
+    let variables = [("MY_PROGRAM__HUB__KEY_FILE", path.as_str())];
+    let (settings, _) = sources(text, &variables, &[]).read(read).unwrap();
+    assert_eq!(settings.key.as_deref(), Some("from file"));
+    refused(
+        sources(&format!("{text}\nkey_file = \"k\""), &[], &[]),
+        &["hub.key_file = …: expected no key beside it"],
+    );
+    fs::write(folder.path().join("k"), " \n").unwrap();
+    refused(
+        sources("", &variables, &[]),
+        &["hub.key_file (MY_PROGRAM__HUB__KEY_FILE): expected a file that is not empty"],
+    );
+}
+
+#[test]
+fn an_assignment_has_a_key_and_a_value() {
+    let assignment: Assignment = "hub.key = a=b ".parse().unwrap();
+    assert_eq!(
+        (assignment.key.as_str(), assignment.value.as_str()),
+        ("hub.key", "a=b")
+    );
+    for text in ["", "key", "=value", " = "] {
+        assert_eq!(text.parse::<Assignment>(), Err(AssignmentError));
+    }
+}
