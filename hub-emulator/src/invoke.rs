@@ -72,8 +72,8 @@ impl<'a> Delivered<'a> {
         call: &MethodCall,
         payload: Bytes,
     ) -> Result<Self, NotCallable> {
-        switchboard.change(|state, _| {
-            let (call, effect) = state.hub.call(id, call.name.clone(), payload)?;
+        switchboard.change(|state, now| {
+            let (call, effect) = state.hub.call(id, call.name.clone(), payload, now.wall)?;
             let answer = state.add_caller(call);
             state.carry_out([effect]);
             if state.faults.redeliver_method(&id.device) {
@@ -97,7 +97,7 @@ impl<'a> Delivered<'a> {
 impl Drop for Delivered<'_> {
     fn drop(&mut self) {
         self.switchboard
-            .change(|state, _| state.remove_caller(self.call));
+            .change(|state, now| state.remove_caller(self.call, now.wall));
     }
 }
 

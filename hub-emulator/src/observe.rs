@@ -71,13 +71,14 @@ impl Emulator {
     /// The newest messages that devices sent to the cloud, oldest first; at most 1000.
     #[must_use]
     pub fn telemetry(&self) -> Vec<Telemetry> {
-        self.switchboard.read(|state| state.hub.telemetry())
+        self.switchboard
+            .read(|state| state.hub.telemetry().cloned().collect())
     }
 
     /// The newest direct methods that were delivered to devices, oldest first; at most 1000.
     #[must_use]
     pub fn methods(&self) -> Vec<MethodRecord> {
-        self.switchboard.read(|state| state.hub.method_records())
+        self.switchboard.read(method_records)
     }
 
     /// Waits until the delivered methods are as wanted.
@@ -85,8 +86,7 @@ impl Emulator {
         &self,
         wanted: impl Fn(&[MethodRecord]) -> bool,
     ) -> Vec<MethodRecord> {
-        let look =
-            |state: &State| Some(state.hub.method_records()).filter(|records| wanted(records));
+        let look = |state: &State| Some(method_records(state)).filter(|records| wanted(records));
         self.switchboard.wait_for(look).await
     }
 
@@ -139,6 +139,10 @@ impl Emulator {
             .wait_for(|state| Some(state.meters.read()).filter(&wanted))
             .await
     }
+}
+
+fn method_records(state: &State) -> Vec<MethodRecord> {
+    state.hub.method_records().cloned().collect()
 }
 
 fn device_entity(device: &str) -> Option<EntityId> {

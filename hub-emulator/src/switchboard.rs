@@ -316,9 +316,9 @@ impl State {
     }
 
     /// Forgets a caller that waits no longer.
-    pub(crate) fn remove_caller(&mut self, call: CallId) {
+    pub(crate) fn remove_caller(&mut self, call: CallId, now: Timestamp) {
         self.callers.remove(&call);
-        self.hub.end_call(call);
+        self.hub.end_call(call, now);
     }
 
     /// Takes up the state of an earlier run, and keeps this one's in the same file.

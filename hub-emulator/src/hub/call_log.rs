@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use iot_hub::identity::{DeviceId, ModuleId};
 use iot_hub::topic::MethodName;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::log::Log;
@@ -23,6 +24,10 @@ pub struct MethodRecord {
     pub deliveries: u32,
     /// What became of it.
     pub outcome: MethodOutcome,
+    /// When it was first sent.
+    pub started: Timestamp,
+    /// When its caller's waiting ended.
+    pub ended: Option<Timestamp>,
 }
 
 /// What became of a delivered method.
@@ -49,6 +54,7 @@ impl CallLog {
         entity: &EntityId,
         name: &MethodName,
         payload: &Bytes,
+        now: Timestamp,
     ) {
         let record = MethodRecord {
             device: entity.device.clone(),
@@ -58,6 +64,8 @@ impl CallLog {
             payload: serde_json::from_slice(payload).unwrap_or_default(),
             deliveries: 0,
             outcome: MethodOutcome::Waiting,
+            started: now,
+            ended: None,
         };
         self.0.push(payload.len(), (id, record));
     }
@@ -68,13 +76,15 @@ impl CallLog {
         }
     }
 
-    pub(super) fn ended(&mut self, id: CallId, outcome: MethodOutcome) {
+    pub(super) fn ended(&mut self, id: CallId, outcome: MethodOutcome, now: Timestamp) {
         if let Some((_, record)) = self.0.newest_mut(|(known, _)| *known == id) {
             record.outcome = outcome;
+            record.ended = Some(now);
         }
     }
 
-    pub(super) fn records(&self) -> Vec<MethodRecord> {
-        self.0.iter().map(|(_, record)| record.clone()).collect()
+    /// Oldest first.
+    pub(super) fn records(&self) -> impl DoubleEndedIterator<Item = &MethodRecord> {
+        self.0.iter().map(|(_, record)| record)
     }
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use iot_hub::error::HubError;
 use iot_hub::topic::{Filter, HubTopic, MethodName, RequestId};
+use jiff::Timestamp;
 
 use super::call_log::{CallLog, MethodOutcome, MethodRecord};
 use super::{Effect, EntityId, Hub, LinkId};
@@ -48,7 +49,9 @@ struct Call {
     link: LinkId,
     name: MethodName,
     payload: Bytes,
+    /// One for each time that it was delivered.
     rids: Vec<RequestId>,
+    started: Timestamp,
 }
 
 impl Hub {
@@ -58,11 +61,12 @@ impl Hub {
         id: &EntityId,
         name: MethodName,
         payload: Bytes,
+        now: Timestamp,
     ) -> Result<(CallId, Effect), NotCallable> {
         let link = self.callable(id)?;
         self.calls.last_call += 1;
         let call = CallId(self.calls.last_call);
-        self.calls.log.opened(call, id, &name, &payload);
+        self.calls.log.opened(call, id, &name, &payload, now);
         let rids = Vec::new();
         self.calls.open.insert(
             call,
@@ -71,6 +75,7 @@ impl Hub {
                 name,
                 payload,
                 rids,
+                started: now,
             },
         );
         let effect = self.redeliver(call).expect("the call was just made");
@@ -119,12 +124,13 @@ impl Hub {
         rid: &RequestId,
         status: i32,
         payload: Bytes,
+        now: Timestamp,
     ) -> Option<Effect> {
         let call = *self.calls.by_rid.get(rid)?;
         if self.calls.open.get(&call)?.link != link {
             return None;
         }
-        self.calls.end(call, MethodOutcome::Answered(status));
+        self.calls.end(call, MethodOutcome::Answered(status), now);
         Some(Effect::Answer {
             call,
             answer: MethodAnswer::Answered { status, payload },
@@ -141,20 +147,40 @@ impl Hub {
     }
 
     /// Forgets a call: its caller waits no longer.
-    pub(crate) fn end_call(&mut self, call: CallId) {
-        self.calls.end(call, MethodOutcome::GivenUp);
+    pub(crate) fn end_call(&mut self, call: CallId, now: Timestamp) {
+        self.calls.end(call, MethodOutcome::GivenUp, now);
+    }
+
+    /// The methods whose callers wait, oldest first.
+    pub(crate) fn methods_in_flight(&self) -> Vec<MethodRecord> {
+        let mut open: Vec<(&CallId, &Call)> = self.calls.open.iter().collect();
+        open.sort_unstable_by_key(|(id, _)| *id);
+        let record = |(_, call): (&CallId, &Call)| {
+            let EntityId { device, module } = self.links.get(&call.link)?.clone();
+            Some(MethodRecord {
+                device,
+                module,
+                name: call.name.to_string(),
+                payload: serde_json::from_slice(&call.payload).unwrap_or_default(),
+                deliveries: u32::try_from(call.rids.len()).unwrap_or(u32::MAX),
+                outcome: MethodOutcome::Waiting,
+                started: call.started,
+                ended: None,
+            })
+        };
+        open.into_iter().filter_map(record).collect()
     }
 
     /// The newest delivered methods, oldest first.
-    pub(crate) fn method_records(&self) -> Vec<MethodRecord> {
+    pub(crate) fn method_records(&self) -> impl DoubleEndedIterator<Item = &MethodRecord> {
         self.calls.log.records()
     }
 }
 
 impl Calls {
-    fn end(&mut self, id: CallId, outcome: MethodOutcome) {
+    fn end(&mut self, id: CallId, outcome: MethodOutcome, now: Timestamp) {
         if let Some(call) = self.open.remove(&id) {
-            self.log.ended(id, outcome);
+            self.log.ended(id, outcome, now);
             for rid in &call.rids {
                 self.by_rid.remove(rid);
             }
@@ -178,7 +204,7 @@ impl Calls {
     }
 
     /// Ends the calls that wait for an answer on a connection that is gone.
-    pub(super) fn device_gone(&mut self, link: LinkId) -> Vec<Effect> {
+    pub(super) fn device_gone(&mut self, link: LinkId, now: Timestamp) -> Vec<Effect> {
         let mut gone: Vec<CallId> = self
             .open
             .iter()
@@ -186,7 +212,7 @@ impl Calls {
             .collect();
         gone.sort_unstable();
         for call in &gone {
-            self.end(*call, MethodOutcome::DeviceGone);
+            self.end(*call, MethodOutcome::DeviceGone, now);
         }
         gone.into_iter()
             .map(|call| Effect::Answer {

@@ -28,7 +28,7 @@ impl<T> Log<T> {
     }
 
     /// The entries, oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
         self.entries.iter().map(|(_, entry)| entry)
     }
 

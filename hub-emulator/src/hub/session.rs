@@ -104,7 +104,7 @@ impl Hub {
                 link: older,
                 reason: CloseReason::TakenOver,
             });
-            effects.extend(self.calls.device_gone(older));
+            effects.extend(self.calls.device_gone(older, now));
         }
         Ok(Connected {
             link,
@@ -127,7 +127,7 @@ impl Hub {
             entity.interrupt_messages();
             entity.set_connected(false, now);
         }
-        self.calls.device_gone(link)
+        self.calls.device_gone(link, now)
     }
 
     /// Adds a subscription, if it is one that the hub offers to this device.

@@ -48,7 +48,7 @@ impl Hub {
     }
 
     /// The newest messages, oldest first.
-    pub(crate) fn telemetry(&self) -> Vec<Telemetry> {
-        self.telemetry.iter().cloned().collect()
+    pub(crate) fn telemetry(&self) -> impl DoubleEndedIterator<Item = &Telemetry> {
+        self.telemetry.iter()
     }
 }

@@ -59,7 +59,7 @@ fn a_second_connection_closes_the_first_and_ends_its_calls() {
     let mut hub = hub_with(&["d1"]);
     let first = connect(&mut hub, "d1");
     let (call, _) = hub
-        .call(&entity("d1"), "m".parse().unwrap(), Bytes::new())
+        .call(&entity("d1"), "m".parse().unwrap(), Bytes::new(), now())
         .unwrap();
     let connected = hub.connect(&entity("d1"), false, now()).unwrap();
     assert!(connected.session_present);
@@ -104,7 +104,7 @@ fn a_redelivered_call_has_one_answer_under_either_request_id() {
         let mut hub = hub_with(&["d1"]);
         let link = connect(&mut hub, "d1");
         let name = "m".parse().unwrap();
-        let (call, first) = hub.call(&entity("d1"), name, Bytes::new()).unwrap();
+        let (call, first) = hub.call(&entity("d1"), name, Bytes::new(), now()).unwrap();
         let second = hub.redeliver(call).unwrap();
         let rids = [rid(&first), rid(&second)];
 
@@ -112,10 +112,10 @@ fn a_redelivered_call_has_one_answer_under_either_request_id() {
             status: 200,
             payload: Bytes::new(),
         };
-        let effect = hub.method_answer(link, &rids[answered], 200, Bytes::new());
+        let effect = hub.method_answer(link, &rids[answered], 200, Bytes::new(), now());
         assert_eq!(effect, Some(Effect::Answer { call, answer }));
         for rid in &rids {
-            assert_eq!(hub.method_answer(link, rid, 200, Bytes::new()), None);
+            assert_eq!(hub.method_answer(link, rid, 200, Bytes::new(), now()), None);
         }
         assert_eq!(hub.redeliver(call), None);
     }
@@ -237,7 +237,7 @@ proptest! {
                 }
                 Step::Call { device } => {
                     let name = "m".parse().unwrap();
-                    match hub.call(&devices[device], name, Bytes::new()) {
+                    match hub.call(&devices[device], name, Bytes::new(), now()) {
                         Ok((call, effect)) => {
                             calls.push(call);
                             vec![effect]
@@ -249,12 +249,12 @@ proptest! {
                     calls.get(call).and_then(|call| hub.redeliver(*call)).into_iter().collect()
                 }
                 Step::Answer { link, rid } => hub
-                    .method_answer(LinkId(link), &RequestId::from(rid), 200, Bytes::new())
+                    .method_answer(LinkId(link), &RequestId::from(rid), 200, Bytes::new(), now())
                     .into_iter()
                     .collect(),
                 Step::GiveUp { call } => {
                     if let Some(call) = calls.get(call) {
-                        hub.end_call(*call);
+                        hub.end_call(*call, now());
                         given_up.insert(*call);
                     }
                     Vec::new()

@@ -48,12 +48,15 @@ impl Connection {
             }
             Some(DeviceTopic::MethodResponse { status, rid }) => {
                 let link = self.link.id;
-                self.switchboard.change(|state, _| {
+                self.switchboard.change(|state, now| {
                     acknowledge(state, link, packet_id);
                     let lost = state.hub.is_awaited(link, &rid)
                         && state.faults.lose_method_answer(&self.id.device);
                     if !lost {
-                        let effect = state.hub.method_answer(link, &rid, status, publish.payload);
+                        let effect =
+                            state
+                                .hub
+                                .method_answer(link, &rid, status, publish.payload, now.wall);
                         state.carry_out(effect);
                     }
                 });
