@@ -20,6 +20,9 @@ pub struct EmulatorConfig {
     pub https_port: u16,
     /// The port of MQTT over TLS; 0 takes a free one.
     pub mqtt_port: u16,
+    /// The port of the admin API and page, on 127.0.0.1 whatever `listen` says; 0 takes a free one.
+    /// Without it there is none.
+    pub admin_port: Option<u16>,
     /// Where the certificate authority is kept, so that a client set up once keeps trusting it.
     /// Without it every start makes a new one in memory.
     pub ca_dir: Option<PathBuf>,
@@ -66,6 +69,7 @@ impl Default for EmulatorConfig {
             listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
             https_port: 0,
             mqtt_port: 0,
+            admin_port: None,
             ca_dir: None,
             ca_file: None,
             device_ca_files: Vec::new(),

@@ -3,10 +3,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use crate::faults::Operation;
 
 /// How often one thing happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Count {
     /// Since the emulator started, or since the counters were last reset.
     pub total: u64,
@@ -17,7 +20,8 @@ pub struct Count {
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// A reading of every counter.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+        #[serde(rename_all = "camelCase")]
         pub struct Counters {
             $($(#[$doc])* pub $name: Count,)*
         }

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::admin::{self, Admin};
 use crate::certificate::DeviceAuthorities;
 use crate::config::EmulatorConfig;
 use crate::error::{FrontDoor, StartError};
@@ -36,6 +37,7 @@ pub struct Emulator {
     pub(crate) switchboard: Arc<Switchboard>,
     https_address: SocketAddr,
     mqtt_address: SocketAddr,
+    admin_address: Option<SocketAddr>,
     ca_pem: String,
     tasks: TaskTracker,
     /// Ends the tasks when the emulator is dropped.
@@ -46,18 +48,14 @@ impl Emulator {
     /// Starts an emulator. When this returns, both ports are bound and accept connections.
     pub async fn start(config: EmulatorConfig) -> Result<Self, StartError> {
         let now = Timestamp::now();
-        let https = listen(&config, config.https_port, FrontDoor::Https).await?;
-        let mqtt = listen(&config, config.mqtt_port, FrontDoor::Mqtt).await?;
-        let local = |listener: &TcpListener, what| {
-            let requested = SocketAddr::new(config.listen, 0);
-            listener.local_addr().map_err(|source| StartError::Listen {
-                address: requested,
-                what,
-                source,
-            })
+        let address = |port| SocketAddr::new(config.listen, port);
+        let (https, https_address) = listen(address(config.https_port), FrontDoor::Https).await?;
+        let (mqtt, mqtt_address) = listen(address(config.mqtt_port), FrontDoor::Mqtt).await?;
+        let admin = match config.admin_port {
+            None => None,
+            Some(port) => Some(listen(admin::address(port), FrontDoor::Admin).await?),
         };
-        let https_address = local(&https, FrontDoor::Https)?;
-        let mqtt_address = local(&mqtt, FrontDoor::Mqtt)?;
+        let admin_address = admin.as_ref().map(|(_, address)| *address);
 
         let authority = match &config.ca_dir {
             None => Authority::in_memory(now)?,
@@ -97,12 +95,23 @@ impl Emulator {
             Arc::clone(&switchboard),
             shutdown.clone(),
         ));
+        if let Some((listener, address)) = admin {
+            let admin = Admin {
+                switchboard: Arc::clone(&switchboard),
+                https_port: https_address.port(),
+                mqtt_port: mqtt_address.port(),
+            };
+            let serve = admin::serve(listener, admin, tasks.clone(), shutdown.clone());
+            tasks.spawn(serve);
+            tracing::info!(%address, "the admin API is open to everybody on this machine");
+        }
         tracing::info!(https = %https_address, mqtt = %mqtt_address, "listening");
 
         Ok(Self {
             switchboard,
             https_address,
             mqtt_address,
+            admin_address,
             ca_pem,
             tasks,
             shutdown: shutdown.drop_guard(),
@@ -125,6 +134,19 @@ impl Emulator {
     #[must_use]
     pub fn mqtt_port(&self) -> u16 {
         self.mqtt_address.port()
+    }
+
+    /// The port of the admin API and page, if it was asked for.
+    #[must_use]
+    pub fn admin_port(&self) -> Option<u16> {
+        self.admin_address.map(|address| address.port())
+    }
+
+    /// Where the admin page is, if it was asked for. The API is below `api`.
+    #[must_use]
+    pub fn admin_url(&self) -> Option<String> {
+        self.admin_address
+            .map(|address| format!("http://{address}/"))
     }
 
     /// The certificate that clients must trust, as PEM.
@@ -219,7 +241,7 @@ impl Emulator {
         Faults::new(Arc::clone(&self.switchboard))
     }
 
-    /// Ends every connection and waits until both ports are free.
+    /// Ends every connection and waits until the ports are free.
     pub async fn shutdown(self) {
         drop(self.shutdown);
         self.switchboard.close_all(CloseReason::ShuttingDown);
@@ -249,17 +271,19 @@ pub(crate) fn new_key() -> SharedKey {
     SharedKey::from_bytes(bytes.to_vec()).expect("32 bytes are a key")
 }
 
+/// Binds a port, and says which one it is.
 async fn listen(
-    config: &EmulatorConfig,
-    port: u16,
+    address: SocketAddr,
     what: FrontDoor,
-) -> Result<TcpListener, StartError> {
-    let address = SocketAddr::new(config.listen, port);
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| StartError::Listen {
-            address,
-            what,
-            source,
-        })
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound.await.map_err(|source| StartError::Listen {
+        address,
+        what,
+        source,
+    })
 }

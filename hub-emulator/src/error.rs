@@ -49,6 +49,8 @@ pub enum FrontDoor {
     Https,
     /// Devices over MQTT.
     Mqtt,
+    /// The admin API and page.
+    Admin,
 }
 
 impl std::fmt::Display for FrontDoor {
@@ -56,6 +58,7 @@ impl std::fmt::Display for FrontDoor {
         f.write_str(match self {
             Self::Https => "HTTPS",
             Self::Mqtt => "MQTT",
+            Self::Admin => "the admin API",
         })
     }
 }

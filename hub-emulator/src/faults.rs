@@ -23,10 +23,12 @@ use std::time::Duration;
 use iot_hub::identity::DeviceId;
 use jiff::SignedDuration;
 
+pub(crate) use self::document::read;
 pub use self::plan::InjectedFault;
 pub(crate) use self::plan::{InjectedAnswer, Plan};
 use crate::switchboard::{CloseReason, Switchboard};
 
+mod document;
 mod plan;
 
 /// Something that goes wrong.
@@ -147,6 +149,12 @@ pub enum Times {
 /// Names an injected fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FaultId(u64);
+
+impl FaultId {
+    pub(crate) fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 impl fmt::Display for FaultId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,6 +10,7 @@
 //!  service ──HTTPS─────► rest ─┘   (one mutex, the  └─► faults    what goes wrong on demand
 //!                                   links, callers)
 //!   test ────────────────────────────► Emulator (state, counters), Faults
+//!   browser, curl ─HTTP, loopback────► admin (the same, when asked for)
 //! ```
 //!
 //! # Where to look
@@ -39,6 +40,7 @@ pub use self::state_file::StateError;
 pub use self::throttle::{Edition, Kind, Shaping, Throttle, Tier};
 pub use self::tls::TlsError;
 
+mod admin;
 mod auth;
 mod certificate;
 mod config;
@@ -48,6 +50,7 @@ mod emulator;
 mod error;
 mod executor;
 mod faults;
+mod fields;
 mod files;
 mod hub;
 mod invoke;

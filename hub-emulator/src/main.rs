@@ -40,6 +40,11 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 8883)]
     mqtt_port: u16,
 
+    /// Opens the admin API and page on this port of 127.0.0.1; 0 takes a free one. Without it there
+    /// is none
+    #[arg(long, value_name = "N")]
+    admin_port: Option<u16>,
+
     /// Registers device-1 to device-N
     #[arg(long, value_name = "N", default_value_t = 0)]
     devices: u32,
@@ -102,6 +107,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         listen: arguments.listen,
         https_port: arguments.https_port,
         mqtt_port: arguments.mqtt_port,
+        admin_port: arguments.admin_port,
         ca_dir: arguments.ca_dir.clone(),
         tier: arguments.tier.map(|edition| Tier {
             edition,
@@ -126,6 +132,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         owner_connection_string: emulator.owner_connection_string(),
         service_connection_string: emulator.service_connection_string(),
         devices: register(&emulator, &arguments)?,
+        admin_port: emulator.admin_port(),
+        admin_url: emulator.admin_url(),
     };
     let how = serde_json::to_value(&ready).context("say how to connect")?;
     arguments.ready.announce(&how)?;
@@ -209,6 +217,10 @@ fn explain(error: StartError) -> anyhow::Error {
             what: hub_emulator::FrontDoor::Mqtt,
             ..
         } => Some("start the hub: try another port with --mqtt-port, or 0 for any free one"),
+        StartError::Listen {
+            what: hub_emulator::FrontDoor::Admin,
+            ..
+        } => Some("start the hub: try another port with --admin-port, or 0 for any free one"),
         StartError::Tls(_)
         | StartError::DeviceCa(_)
         | StartError::State(_)
@@ -236,6 +248,9 @@ fn greet(ready: &Ready, out: &mut impl Write) -> io::Result<()> {
     )?;
     if let Some(ca_file) = &ready.ca_file {
         writeln!(out, "  trust  {}", ca_file.display())?;
+    }
+    if let Some(url) = &ready.admin_url {
+        writeln!(out, "  admin  {url} (page), {url}api (API)")?;
     }
     writeln!(out)?;
     writeln!(out, "Owner (everything):")?;

@@ -23,6 +23,12 @@ pub struct Ready {
     pub service_connection_string: String,
     /// Device id → connection string.
     pub devices: BTreeMap<String, String>,
+    /// The port of the admin API and page; absent when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_port: Option<u16>,
+    /// The address of the admin page; absent when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_url: Option<String>,
 }
 
 #[cfg(test)]
@@ -39,9 +45,12 @@ mod tests {
             owner_connection_string: "HostName=localhost".to_owned(),
             service_connection_string: "HostName=localhost".to_owned(),
             devices: BTreeMap::from([("d1".to_owned(), "HostName=localhost".to_owned())]),
+            admin_port: None,
+            admin_url: None,
         };
         let read = serde_json::to_value(&ready).unwrap();
         assert_eq!(read["httpsPort"], 443);
         assert_eq!(read["devices"]["d1"], "HostName=localhost");
+        assert_eq!(read.get("adminPort"), None);
     }
 }

@@ -84,6 +84,11 @@ impl Hub {
         Ok(&self.entity(id)?.twin)
     }
 
+    /// Every twin.
+    pub(crate) fn twins(&self) -> impl Iterator<Item = (&EntityId, &Twin)> {
+        self.entities.iter().map(|(id, entity)| (id, &entity.twin))
+    }
+
     /// The documents that a query looks at.
     pub(crate) fn rows(&self, source: Source) -> Vec<Value> {
         let wanted = self.entities.iter().filter(|(id, _)| id.is_in(source));

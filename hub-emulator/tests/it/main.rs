@@ -1,6 +1,8 @@
 //! The emulator from outside: TLS, MQTT and HTTPS over loopback.
 
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod bulk;
 #[cfg(test)]
 mod certificates;

@@ -61,6 +61,10 @@ fn the_ready_file_says_how_to_connect_and_a_signal_ends_the_program() {
     ]);
     let ready = read_when_there(&ready_file);
     assert_eq!(ready["hostName"], "localhost");
+    assert_eq!(
+        (ready.get("adminPort"), ready.get("adminUrl")),
+        (None, None)
+    );
     assert_eq!(ready["caFile"], ca_file.to_str().unwrap());
     assert!(
         std::fs::read_to_string(&ca_file)
@@ -92,6 +96,21 @@ fn the_ready_file_says_how_to_connect_and_a_signal_ends_the_program() {
             .success()
     );
     assert!(running.0.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn the_admin_page_is_where_the_ready_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let ready_file = folder.path().join("ready.json");
+    let ready_path = ready_file.to_str().unwrap();
+    let ports = ["--https-port", "0", "--mqtt-port", "0", "--admin-port", "0"];
+    let _running = start(&[&ports[..], &["--ready-file", ready_path]].concat());
+    let ready = read_when_there(&ready_file);
+    let url = ready["adminUrl"].as_str().unwrap();
+    assert_eq!(url, format!("http://127.0.0.1:{}/", ready["adminPort"]));
+    let overview = reqwest::get(format!("{url}api")).await.unwrap();
+    let overview: Value = overview.json().await.unwrap();
+    assert_eq!(overview["httpsPort"], ready["httpsPort"]);
 }
 
 #[test]
