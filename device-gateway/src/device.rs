@@ -189,6 +189,14 @@ impl Device {
                     self.feed(Input::Desired(self.desired.reboot())).await;
                 }
             }
+            LinkEvent::Checked { number, desired } => {
+                // What is newer than the check is as good.
+                if self.desired.on_twin(desired) {
+                    self.feed(Input::Desired(self.desired.reboot())).await;
+                }
+                let request = self.desired.reboot();
+                self.feed(Input::Checked(number, request)).await;
+            }
             LinkEvent::Desired { version, patch } => {
                 if self.desired.on_patch(version, patch) {
                     self.feed(Input::Desired(self.desired.reboot())).await;
@@ -276,6 +284,7 @@ impl Device {
                 }
             }
             Input::Desired(_)
+            | Input::Checked(_, _)
             | Input::AnswerAcked(_)
             | Input::ReportAcked(_)
             | Input::Driven(_, _)
@@ -289,6 +298,9 @@ impl Device {
         self.answer(step.answers);
         if let Some(reporting) = step.report {
             self.mail.post(&reporting);
+        }
+        if let Some(number) = step.check {
+            self.link.check(number);
         }
         for (ticket, asked) in step.drive {
             let driver = self.driver.clone();

@@ -76,6 +76,8 @@ pub enum Input {
     Call(Call),
     /// The hub's desired properties hold this request, or no longer one.
     Desired(Option<Map<String, Value>>),
+    /// The answer to the check of this number: what the desired properties hold.
+    Checked(u64, Option<Map<String, Value>>),
     /// The hub acknowledged an answer.
     AnswerAcked(String),
     /// The hub acknowledged a report of at least this number.
@@ -149,6 +151,8 @@ pub struct Step {
     pub answers: Vec<Answer>,
     /// Let the hub know.
     pub report: Option<Box<Reporting>>,
+    /// Read the desired properties anew; ends in [`Input::Checked`] with this number.
+    pub check: Option<u64>,
     /// Ask the driver for these.
     pub drive: Vec<(Ticket, DriverStep)>,
 }
@@ -178,6 +182,7 @@ pub struct Reporting {
 #[derive(Debug, Default)]
 struct Out {
     answers: Vec<Answer>,
+    check: Option<u64>,
     drive: Vec<(Ticket, DriverStep)>,
     ended: Vec<Ended>,
 }
@@ -225,6 +230,7 @@ impl Engine {
         match input {
             Input::Call(call) => self.on_call(call, &mut out),
             Input::Desired(request) => self.on_desired(request.as_ref(), &mut out),
+            Input::Checked(number, request) => self.on_checked(number, request.as_ref(), &mut out),
             Input::AnswerAcked(rid) => {
                 if let Some(live) = &mut self.live {
                     live.on_answer_acked(&rid);
@@ -281,6 +287,7 @@ impl Engine {
     fn close(&mut self, before: &Journal, out: Out) -> Step {
         let mut step = Step {
             answers: out.answers,
+            check: out.check,
             drive: out.drive,
             ..Step::default()
         };

@@ -52,6 +52,9 @@ const EVENTS: usize = CALLS + 16;
 /// How many patches may wait: the one under way, and those that were given up.
 const PATCHES: usize = 4;
 
+/// How many checks of the twin may wait: there is one under way, and a newer one replaces it.
+const CHECKS: usize = 2;
+
 /// How many devices may be connecting at once, so that a big gateway does not storm its hub.
 pub(crate) const CONNECTING: usize = 32;
 
@@ -76,6 +79,13 @@ pub(crate) enum LinkEvent {
         /// What the device reported.
         reported: Map<String, Value>,
         /// What is desired of it.
+        desired: Map<String, Value>,
+    },
+    /// The answer to [`LinkHandle::check`].
+    Checked {
+        /// The number it was asked with.
+        number: u64,
+        /// What is desired of the device.
         desired: Map<String, Value>,
     },
     /// A change of what is desired.
@@ -141,6 +151,7 @@ struct Outgoing {
 pub(crate) struct LinkHandle {
     pub(crate) events: mpsc::Receiver<LinkEvent>,
     patches: mpsc::Sender<Patch>,
+    checks: mpsc::Sender<u64>,
 }
 
 /// A patch on its way.
@@ -156,6 +167,13 @@ impl LinkHandle {
     pub(crate) fn patch(&self, epoch: u64, document: Map<String, Value>) -> bool {
         self.patches.try_send(Patch { epoch, document }).is_ok()
     }
+
+    /// Asks to read the twin from now on. Without a connection that lasts there is no answer, and
+    /// whoever wants one asks again.
+    pub(crate) fn check(&self, number: u64) {
+        // A full queue is one that nobody serves for now.
+        let _ = self.checks.try_send(number);
+    }
 }
 
 /// One device's link.
@@ -167,6 +185,7 @@ pub(crate) struct Link {
     connecting: Arc<Semaphore>,
     events: mpsc::Sender<LinkEvent>,
     patches: mpsc::Receiver<Patch>,
+    checks: mpsc::Receiver<u64>,
     /// The number of the newest time of being connected.
     epoch: u64,
     answers: mpsc::Receiver<Outgoing>,
@@ -223,6 +242,7 @@ impl Link {
     ) -> (Self, LinkHandle) {
         let (events_in, events) = mpsc::channel(EVENTS);
         let (patches, patches_out) = mpsc::channel(PATCHES);
+        let (checks, checks_out) = mpsc::channel(CHECKS);
         let (places, answers) = mpsc::channel(CALLS);
         let link = Self {
             connection,
@@ -231,13 +251,19 @@ impl Link {
             connecting,
             events: events_in,
             patches: patches_out,
+            checks: checks_out,
             epoch: 0,
             answers,
             places,
             unsent: VecDeque::new(),
             requests: 0,
         };
-        (link, LinkHandle { events, patches })
+        let handle = LinkHandle {
+            events,
+            patches,
+            checks,
+        };
+        (link, handle)
     }
 
     /// Keeps the device connected until told to stop.
@@ -359,6 +385,7 @@ pub(crate) mod tests {
     pub(crate) struct LooseLink {
         pub(crate) events: mpsc::Sender<LinkEvent>,
         patches: mpsc::Receiver<Patch>,
+        checks: mpsc::Receiver<u64>,
         places: mpsc::Sender<Outgoing>,
         answers: mpsc::Receiver<Outgoing>,
     }
@@ -367,14 +394,21 @@ pub(crate) mod tests {
         pub(crate) fn new() -> (Self, LinkHandle) {
             let (events_in, events) = mpsc::channel(EVENTS);
             let (patches, patches_out) = mpsc::channel(PATCHES);
+            let (checks, checks_out) = mpsc::channel(CHECKS);
             let (places, answers) = mpsc::channel(CALLS);
             let link = Self {
                 events: events_in,
                 patches: patches_out,
+                checks: checks_out,
                 places,
                 answers,
             };
-            (link, LinkHandle { events, patches })
+            let handle = LinkHandle {
+                events,
+                patches,
+                checks,
+            };
+            (link, handle)
         }
 
         /// Calls a method, and returns the answer's status and payload.
@@ -397,6 +431,10 @@ pub(crate) mod tests {
 
         pub(crate) async fn patch(&mut self) -> Map<String, Value> {
             soon(self.patches.recv()).await.document
+        }
+
+        pub(crate) async fn check(&mut self) -> u64 {
+            soon(self.checks.recv()).await
         }
     }
     async fn soon<T>(wanted: impl Future<Output = Option<T>>) -> T {

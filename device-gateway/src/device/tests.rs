@@ -165,3 +165,34 @@ async fn a_patch_that_the_hub_will_never_take_is_sent_once() {
     let patch = world.link.patch().await;
     assert_eq!(patch["iothubDM"]["reboot"]["state"], "SCHEDULED");
 }
+
+#[tokio::test]
+async fn a_queued_request_is_checked_once_more_when_the_hub_has_the_report() {
+    let mut world = World::start().await;
+    let deadline = Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let id = Uuid::from_u128(7).to_string();
+    let request = json!({ "requestId": id, "deadline": deadline.to_string() });
+    let desired = |version: u64| {
+        let desired = json!({ "iothubDM": { "reboot": request }, "$version": version });
+        desired.as_object().unwrap().clone()
+    };
+    world.link.events.send(LinkEvent::Up(1)).await.unwrap();
+    let twin = LinkEvent::Twin {
+        reported: Map::new(),
+        desired: desired(2),
+    };
+    world.link.events.send(twin).await.unwrap();
+    while world.link.patch().await["iothubDM"]["reboot"]["state"] != "ACCEPTED" {
+        let applied = LinkEvent::PatchApplied;
+        world.link.events.send(applied).await.unwrap();
+    }
+    let applied = LinkEvent::PatchApplied;
+    world.link.events.send(applied).await.unwrap();
+    let number = world.link.check().await;
+    assert!(world.orders.try_recv().is_err(), "before the answer");
+    let desired = desired(2);
+    let checked = LinkEvent::Checked { number, desired };
+    world.link.events.send(checked).await.unwrap();
+    let ordered = time::timeout(Duration::from_secs(30), world.orders.recv()).await;
+    assert!(matches!(ordered, Ok(Some(order)) if order.id.to_string() == id));
+}

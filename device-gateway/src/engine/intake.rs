@@ -54,6 +54,8 @@ impl Engine {
         let joins = Some(intake.id) == id;
         if joins {
             intake.rids.push(rid.to_owned());
+            // Somebody asks for it here and now.
+            intake.origin = Origin::Method;
         }
         joins
     }

@@ -26,6 +26,7 @@ pub(super) struct Live {
     pub(super) marker: bool,
     pub(super) unanswered: Vec<String>,
     pub(super) unreported: Unreported,
+    pub(super) check: Check,
     pub(super) next_look: Duration,
     pub(super) next_health: Duration,
     pub(super) triggering: Option<Ticket>,
@@ -68,6 +69,27 @@ pub(super) enum Unreported {
     Seq(u64),
 }
 
+/// Whether the hub still has the queued request that this attempt comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    /// It has to be asked, but not before then.
+    Due(Duration),
+    /// It is being asked; it is asked again then.
+    Asked { number: u64, again: Duration },
+    /// It has.
+    Passed,
+}
+
+impl Check {
+    /// When there is something to do about it.
+    pub(super) fn wakes_at(self) -> Duration {
+        match self {
+            Self::Due(at) | Self::Asked { again: at, .. } => at,
+            Self::Passed => Duration::ZERO,
+        }
+    }
+}
+
 impl Live {
     pub(super) fn begin(now: Now) -> Self {
         Self {
@@ -77,6 +99,7 @@ impl Live {
             marker: false,
             unanswered: Vec::new(),
             unreported: Unreported::Nothing,
+            check: Check::Due(now.mono),
             next_look: now.mono,
             next_health: now.mono,
             triggering: None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use iot_hub::reboot::{RequestId, State};
+use iot_hub::reboot::{Origin, RequestId, State};
 
 use super::{Engine, Now, Out, clock::Stopwatch, live::Live};
 use crate::journal::Attempt;
@@ -71,8 +71,13 @@ impl Engine {
                 let limit = live
                     .phase
                     .passes(settings.ack_limit.max(settings.answer_grace));
-                let acknowledged = live.is_acknowledged();
-                start_by.min(if acknowledged { grace } else { limit })
+                let queued = attempt.report.origin == Origin::Desired;
+                start_by.min(match (live.is_acknowledged(), queued) {
+                    (true, true) => grace.max(live.check.wakes_at()),
+                    (true, false) => grace,
+                    (false, true) => Duration::MAX,
+                    (false, false) => limit,
+                })
             }
             State::Preparing => start_by
                 .min(look)

@@ -103,8 +103,13 @@ impl Engine {
         }
         let Some(live) = &self.live else { return };
         let elapsed = live.phase.elapsed(self.now);
-        let waited = elapsed >= self.settings.ack_limit;
-        if elapsed >= self.settings.answer_grace && (live.is_acknowledged() || waited) {
+        let ready = if self.comes_from_queue() {
+            // Nobody waits for it, so it waits until the hub has the report, however long that takes.
+            live.is_acknowledged() && self.still_queued(out)
+        } else {
+            live.is_acknowledged() || elapsed >= self.settings.ack_limit
+        };
+        if elapsed >= self.settings.answer_grace && ready {
             self.enter(State::Preparing, self.now);
             self.advance_preparing(out);
         }

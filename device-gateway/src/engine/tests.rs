@@ -4,5 +4,6 @@
 mod crash;
 mod disorder;
 mod methods;
+mod queue;
 mod sim;
 mod verdicts;

@@ -64,6 +64,9 @@ pub(super) struct Session {
     /// Answers by the packet that carries them.
     in_flight: BTreeMap<u16, Outgoing>,
     get: Asked,
+    check: Asked,
+    /// The number of the newest check that was asked for.
+    checked: u64,
     patch: Asked,
 }
 
@@ -117,6 +120,8 @@ impl Session {
             subscribed: false,
             in_flight: BTreeMap::new(),
             get: Asked::default(),
+            check: Asked::default(),
+            checked: 0,
             patch: Asked::default(),
         })
     }
@@ -177,7 +182,7 @@ impl Session {
     }
 
     fn wakes_at(&self) -> Instant {
-        let twin = [self.get.until, self.patch.until];
+        let twin = [self.get.until, self.check.until, self.patch.until];
         let renewal = self.renewing.or(self.renewal);
         let all = twin.into_iter().chain([renewal]).flatten();
         all.fold(self.ping_due(), Instant::min)
@@ -241,6 +246,9 @@ impl Link {
                 Some(patch) = self.patches.recv(), if takes_work => {
                     self.send_patch(session, &patch).await?;
                 }
+                Some(number) = self.checks.recv(), if takes_work => {
+                    self.check_twin(session, number).await?;
+                }
                 () = time::sleep_until(wakes_at) => self.on_time(session).await?,
                 () = shutdown.cancelled() => {
                     while session.has_room() && let Ok(answer) = self.answers.try_recv() {
@@ -302,6 +310,7 @@ impl Link {
             && self.unsent.is_empty()
             && session.in_flight.is_empty()
             && session.get.is_answered()
+            && session.check.is_answered()
             && session.patch.is_answered()
     }
 
@@ -313,6 +322,8 @@ impl Link {
         if session.get.is_late(now) {
             self.get_twin(session).await?;
         }
+        // Whoever asked for a check asks again.
+        session.check.is_late(now);
         let limit = self.timing.request_limit;
         if session.pinged.is_some_and(|until| until <= now) {
             return Err(LinkError::Slow("a ping", limit));

@@ -187,7 +187,33 @@ impl RebootCall {
         }
         Value::Object(fields)
     }
+
+    /// Writes a queued request for the desired properties. They are merged, so what is absent from
+    /// this request is null: nothing of an earlier one stays behind in it.
+    pub fn to_desired(&self) -> Value {
+        let mut request = self.to_payload();
+        if let Value::Object(fields) = &mut request {
+            for name in OPTIONAL {
+                fields.entry(name).or_insert(Value::Null);
+            }
+        }
+        request
+    }
 }
+
+/// The fields that a payload may do without.
+const OPTIONAL: [&str; 10] = [
+    "force",
+    "reason",
+    "notBefore",
+    "delaySec",
+    "deadline",
+    "ifBootId",
+    "ifUptimeAtLeastSec",
+    "requiredGrade",
+    "failIfBlocked",
+    "dryRun",
+];
 
 /// Typed access to a payload's fields; an absent field and `null` are the same.
 struct Fields<'a>(&'a Map<String, Value>);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use iot_hub::reboot::{Blocker, Grade, Mode, RequestId, State};
+use iot_hub::reboot::{Blocker, Grade, Mode, Origin, RequestId, State};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
@@ -29,6 +29,10 @@ enum Happening {
     Queued {
         id: u8,
     },
+    /// The queued request is removed.
+    Unqueued,
+    /// The hub answers the newest check.
+    Checked,
     /// The oldest outstanding step of the driver ends like this.
     Driven(u8),
     /// It ends so that whoever asked does not wait for it any more.
@@ -46,6 +50,8 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
                 .prop_map(|(id, delay, dry_run)| Happening::Call { id, delay, dry_run }),
             1 => (0..3_u8).prop_map(|id| Happening::Cancel { id }),
             1 => (0..3_u8).prop_map(|id| Happening::Queued { id }),
+            1 => Just(Happening::Unqueued),
+            3 => Just(Happening::Checked),
             12 => any::<u8>().prop_map(Happening::Driven),
             1 => any::<u8>().prop_map(Happening::Stale),
             4 => Just(Happening::Acked),
@@ -68,6 +74,8 @@ struct World {
     states: BTreeMap<RequestId, State>,
     seq: u64,
     rids: Vec<String>,
+    queued: Option<serde_json::Value>,
+    check: Option<u64>,
 }
 
 impl World {
@@ -89,6 +97,8 @@ impl World {
             states: BTreeMap::new(),
             seq: 0,
             rids: Vec::new(),
+            queued: None,
+            check: None,
         };
         world.take(step);
         world
@@ -123,6 +133,7 @@ impl World {
                 );
             }
         }
+        self.check = step.check.or(self.check);
         for (ticket, asked) in step.drive {
             if let DriverStep::Trigger(order) = &asked
                 && !order.dry_run
@@ -152,9 +163,27 @@ impl World {
                 "cancelReboot",
                 json!({ "requestId": request(id).to_string() }),
             )),
-            Happening::Queued { id } => self.feed(Input::Desired(
-                json!({ "requestId": request(id).to_string() }).as_object().cloned(),
-            )),
+            Happening::Queued { id } => {
+                let deadline = moment(self.time + 600, 0).wall.to_string();
+                let queued = json!({ "requestId": request(id).to_string(), "deadline": deadline });
+                self.queued = Some(queued);
+                self.feed(Input::Desired(self.queued()));
+            }
+            Happening::Unqueued => {
+                self.queued = None;
+                self.feed(Input::Desired(None));
+                let open = self.disk.open.as_ref();
+                assert!(
+                    open.is_none_or(|open| open.report.origin != Origin::Desired
+                        || open.report.state.is_past_no_return()),
+                    "{open:?} is open and was withdrawn"
+                );
+            }
+            Happening::Checked => {
+                if let Some(number) = self.check.take() {
+                    self.feed(Input::Checked(number, self.queued()));
+                }
+            }
             Happening::Driven(how) => {
                 if !self.outstanding.is_empty() {
                     let (ticket, step) = self.outstanding.remove(0);
@@ -194,6 +223,10 @@ impl World {
                 self.take(step);
             }
         }
+    }
+
+    fn queued(&self) -> Option<serde_json::Map<String, serde_json::Value>> {
+        self.queued.as_ref()?.as_object().cloned()
     }
 
     fn outcome(&self, step: &DriverStep, how: u8) -> Outcome {

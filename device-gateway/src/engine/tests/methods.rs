@@ -4,8 +4,7 @@ use iot_hub::reboot::{RequestId, State};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::sim::{Behavior, ID, Sim, request, seconds};
-use crate::engine::Input;
+use super::sim::{Behavior, ID, Sim, queued_request, request, seconds};
 
 fn other(number: u128) -> String {
     RequestId(Uuid::from_u128(number)).to_string()
@@ -231,40 +230,6 @@ fn a_device_cools_down_after_a_boot() {
 }
 
 #[test]
-fn a_queued_request_is_carried_out_once() {
-    let request = request().as_object().cloned();
-    let mut sim = Sim::new(Behavior::Reboots);
-    sim.feed(Input::Desired(request.clone()));
-    sim.run_until(|sim| sim.ended.len() == 1);
-    assert_eq!(sim.verdict().0, State::Succeeded);
-    assert!(sim.answers.is_empty());
-    sim.restart();
-    sim.feed(Input::Desired(request));
-    sim.run_until(|sim| sim.time > seconds(200));
-    assert_eq!(sim.triggers, [ID]);
-}
-
-#[test]
-fn a_queued_request_that_came_too_late_expires() {
-    let queued = json!({ "requestId": ID.to_string(), "deadline": "2025-01-01T00:00:00Z" });
-    let mut sim = Sim::new(Behavior::Reboots);
-    sim.feed(Input::Desired(queued.as_object().cloned()));
-    assert_eq!(sim.verdict().0, State::Expired);
-}
-
-#[test]
-fn a_queued_request_that_must_not_begin_is_rejected() {
-    let queued = json!({ "requestId": ID.to_string(), "ifBootId": "boot-9" });
-    let mut sim = Sim::new(Behavior::Reboots);
-    sim.feed(Input::Desired(queued.as_object().cloned()));
-    sim.run_until(|sim| sim.ended.len() == 1);
-    assert_eq!(
-        sim.verdict(),
-        (State::Rejected, Some("PRECONDITION".into()), None)
-    );
-}
-
-#[test]
 fn a_request_that_was_given_up_never_begins() {
     let mut sim = Sim::new(Behavior::Reboots);
     sim.call("reboot", request());
@@ -273,8 +238,7 @@ fn a_request_that_was_given_up_never_begins() {
     sim.run_until(|sim| sim.time > seconds(100));
     assert!(sim.engine.open().is_none() && sim.ended.is_empty() && sim.triggers.is_empty());
 
-    let queued = request().as_object().cloned();
-    sim.feed(Input::Desired(queued));
+    sim.queue(Some(queued_request()));
     assert_eq!(sim.engine.abandon("the disk is full"), []);
     sim.run_until(|sim| sim.ended.len() == 1);
     assert_eq!(sim.verdict().0, State::Succeeded);

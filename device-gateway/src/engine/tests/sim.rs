@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use iot_hub::reboot::{Blocker, Grade, Mode, Report, RequestId, State, method};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::{
@@ -82,6 +82,10 @@ pub(super) struct Sim {
     process_began: Duration,
     pending: Vec<(Duration, Input)>,
     call: Option<(Value, String)>,
+    /// What the hub's desired properties hold.
+    queued: Option<Map<String, Value>>,
+    /// The hub answers checks of the desired properties.
+    pub(super) hub_answers_checks: bool,
     /// When the device was told to reboot.
     told: Option<Duration>,
     rids: usize,
@@ -123,6 +127,8 @@ impl Sim {
             process_began: Duration::ZERO,
             pending: Vec::new(),
             call: None,
+            queued: None,
+            hub_answers_checks: true,
             told: None,
             rids: 0,
         };
@@ -149,6 +155,24 @@ impl Sim {
             payload,
             fresh: RequestId(Uuid::from_u128(1_000)),
         }));
+    }
+
+    /// Changes what the desired properties hold, and tells the device.
+    pub(super) fn queue(&mut self, request: Option<Value>) {
+        self.queue_unseen(request);
+        self.feed(Input::Desired(self.queued.clone()));
+    }
+
+    /// Changes what the desired properties hold; the device is not told.
+    pub(super) fn queue_unseen(&mut self, request: Option<Value>) {
+        self.queued = request.map(|request| request.as_object().expect("an object").clone());
+    }
+
+    /// Queues a request, and follows the world to its end.
+    pub(super) fn reboot_queued(mut self, request: Value) -> Self {
+        self.queue(Some(request));
+        self.run_until(|sim| !sim.ended.is_empty());
+        self
     }
 
     pub(super) fn feed(&mut self, input: Input) {
@@ -213,6 +237,9 @@ impl Sim {
         );
         self.engine = engine;
         self.carry_out(step);
+        if self.queued.is_some() {
+            self.feed(Input::Desired(self.queued.clone()));
+        }
         // Whoever got no answer asks again, with the same id.
         if let Some((payload, rid)) = self.call.clone()
             && !self.answers.iter().any(|answer| answer.rid == rid)
@@ -249,6 +276,11 @@ impl Sim {
                 self.later(200, Input::ReportAcked(reporting.report.seq));
             }
             self.reports.push(reporting.report);
+        }
+        if let Some(number) = step.check
+            && self.hub_answers_checks
+        {
+            self.later(100, Input::Checked(number, self.queued.clone()));
         }
         let mut host_goes_down = false;
         for (ticket, asked) in step.drive {
@@ -403,4 +435,9 @@ fn wall(time: Duration) -> Timestamp {
 
 pub(super) fn request() -> Value {
     json!({ "v": 1, "requestId": ID.to_string() })
+}
+
+/// A request as it waits in the desired properties.
+pub(super) fn queued_request() -> Value {
+    json!({ "v": 1, "requestId": ID.to_string(), "deadline": "2026-01-01T00:30:00Z" })
 }

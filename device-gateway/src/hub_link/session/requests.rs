@@ -1,4 +1,4 @@
-//! What a connection carries: calls and their answers, and the two twin requests.
+//! What a connection carries: calls and their answers, and the twin requests.
 
 use iot_hub::{
     reboot::{Refusal, RefusalCode},
@@ -106,6 +106,19 @@ impl Link {
         self.publish(session, &topic, Vec::new()).await
     }
 
+    /// Reads the twin once more. An answer to an earlier check is of no use any more.
+    pub(super) async fn check_twin(
+        &mut self,
+        session: &mut Session,
+        number: u64,
+    ) -> Result<(), LinkError> {
+        let (rid, until) = self.next_request();
+        session.check.ask(rid, until);
+        session.checked = number;
+        let topic = DeviceTopic::TwinGet { rid: rid.into() };
+        self.publish(session, &topic, Vec::new()).await
+    }
+
     /// Sends a request whose answer is its acknowledgement.
     async fn publish(
         &self,
@@ -185,6 +198,15 @@ impl Link {
                 }
             };
             return self.tell(event).await;
+        }
+        if session.check.takes(rid) {
+            if let (200, Ok(Value::Object(mut twin))) = (status, payload(body))
+                && let Some(Value::Object(desired)) = twin.remove("desired")
+            {
+                let number = session.checked;
+                return self.tell(LinkEvent::Checked { number, desired }).await;
+            }
+            return Ok(());
         }
         if !session.get.takes(rid) {
             return Ok(());
