@@ -15,6 +15,9 @@
 //!         Following ◄─────────────────────────────────── Following ──► Ended
 //! ```
 //!
+//! A request for a device that is not connected may wait in the device's twin: from Calling it goes
+//! to Queueing and Queued, and from there to Following as soon as the gateway has taken it (`queue`).
+//!
 //! [`Attempt::handle`] takes what happened and returns what to tell watchers and what to do. Whoever
 //! drives it stores the attempt and its events **before** doing anything: so the intent to call a
 //! device is on disk before the call leaves, and a service that dies in the middle knows, on
@@ -33,6 +36,7 @@
 mod cancel;
 mod dispatch;
 mod follow;
+mod queue;
 mod reading;
 mod request;
 mod time;
@@ -54,6 +58,7 @@ use serde_json::Value;
 pub use self::{
     cancel::CancelAnswer,
     dispatch::Refused,
+    queue::Written,
     reading::Reading,
     request::{Asked, BlockedPolicy, OfflinePolicy, Start},
     trouble::Trouble,
@@ -101,6 +106,10 @@ pub enum Input {
     },
     /// What became of asking the device to cancel it.
     CancelAnswered(CancelAnswer),
+    /// What became of writing the request into the desired properties.
+    Enqueued(Written),
+    /// What became of removing it from there.
+    Dequeued(Written),
 }
 
 /// Something to do.
@@ -117,6 +126,20 @@ pub enum Effect {
     AskToCancel {
         /// Its argument.
         payload: Value,
+    },
+    /// Write this into the desired properties if the twin has this etag; ends in
+    /// [`Input::Enqueued`].
+    Enqueue {
+        /// The request.
+        request: Value,
+        /// What the twin's etag has to be.
+        etag: String,
+    },
+    /// Remove the request from the desired properties if the twin has this etag; ends in
+    /// [`Input::Dequeued`].
+    Dequeue {
+        /// What the twin's etag has to be.
+        etag: String,
     },
     /// Read the twin now; ends in [`Input::Read`] or [`Input::NotRead`].
     Read,
@@ -198,6 +221,13 @@ impl Attempt {
         self.view.state == State::Lost && self.view.recovered_time.is_none()
     }
 
+    /// The attempt has ended, and something is still to be done about it: its device may be seen
+    /// again, or its request is left in the desired properties.
+    pub fn has_aftermath(&self) -> bool {
+        let leftover = self.view.state.is_terminal() && self.progress.entry.may_be_there();
+        leftover || self.awaits_return()
+    }
+
     /// The twin has to be read from time to time: a call may have arrived.
     pub fn needs_reading(&self) -> bool {
         !self.view.state.is_terminal() && self.progress.may_have_arrived()
@@ -209,9 +239,13 @@ impl Attempt {
         !self.progress.caller_waits
     }
 
-    /// Nothing is being asked of the device about a cancel at this moment.
+    /// Nothing is under way about a cancel at this moment.
     pub fn is_cancel_settled(&self) -> bool {
-        !self.progress.cancel_in_flight && !matches!(self.progress.phase, Phase::Calling { .. })
+        let progress = &self.progress;
+        let calling = matches!(progress.phase, Phase::Calling { .. });
+        let withdrawing =
+            self.view.cancel_requested && progress.entry.is_pending() && !progress.known;
+        !(progress.cancel_in_flight || calling || withdrawing)
     }
 
     /// How the device refused it.

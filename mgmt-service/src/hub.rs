@@ -15,12 +15,12 @@ use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     Certificate, Client, RequestBuilder, Response,
-    header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER},
+    header::{AUTHORIZATION, HeaderMap, HeaderValue, IF_MATCH, RETRY_AFTER},
     redirect, retry,
 };
 use serde_json::{Value, json};
 
-use crate::attempt::Trouble;
+use crate::attempt::{Trouble, Written};
 
 /// The version of the REST API that Microsoft's service SDKs use.
 const API_VERSION: &str = "2021-04-12";
@@ -167,6 +167,43 @@ impl Hub {
         match MethodResult::from_json(&body) {
             Ok(result) => CallOutcome::Answered(result),
             Err(error) => CallOutcome::Ambiguous(error.to_string()),
+        }
+    }
+
+    /// Writes the request that waits for a device into its desired properties, or removes it with
+    /// `null`, if the twin still has this etag.
+    pub async fn write_request(&self, device: &DeviceId, etag: &str, request: &Value) -> Written {
+        let patch = json!({ "properties": { "desired": { "iothubDM": { "reboot": request } } } });
+        let url = self.device_url(device, "");
+        // Without its quotes the hub ignores the condition.
+        let condition = format!("\"{etag}\"");
+        let request = self
+            .http
+            .patch(url)
+            .json(&patch)
+            .header(IF_MATCH, condition);
+        let response = match self.send(request, READ_LIMIT).await {
+            Ok(response) => response,
+            Err(error) if error.is_connect() || error.is_builder() => {
+                return Written::Not(unreachable_hub(&error));
+            }
+            Err(error) => return Written::Unknown(chain(&error)),
+        };
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        match response.bytes().await {
+            Ok(_) if status == 200 => Written::Done,
+            Ok(_) if status == 412 => Written::Conflict,
+            Ok(body) => {
+                let error = hub_error(status, &headers, &body);
+                let trouble = failed_read(&error, retry_after(&headers));
+                if let Trouble::HubUnreachable(why) = trouble {
+                    Written::Unknown(why)
+                } else {
+                    Written::Not(trouble)
+                }
+            }
+            Err(error) => Written::Unknown(chain(&error)),
         }
     }
 

@@ -32,8 +32,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Reads an attempt.
     fn get(&self, id: RequestId) -> BoxFuture<'_, Result<Option<Attempt>, StoreError>>;
 
-    /// Reads every open attempt, and every lost one that ended since `lost_since` and whose device
-    /// was not seen again.
+    /// Reads every open attempt, and every one that ended since `lost_since` and still has an
+    /// aftermath.
     fn unsettled(&self, lost_since: Timestamp) -> BoxFuture<'_, Result<Vec<Attempt>, StoreError>>;
 
     /// Reads the kept events of an attempt.

@@ -57,6 +57,15 @@ impl BackEnd {
             .expect("a JSON answer")
     }
 
+    /// Changes a device's twin.
+    pub async fn patch_twin(&self, device: &str, patch: &Value) {
+        let url = format!("{}/twins/{device}?api-version=2021-04-12", self.base);
+        let request = self.client.patch(url).json(patch);
+        let request = request.header("Authorization", &self.token);
+        let answer = request.send().await.expect("call the hub");
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
     /// Reads what a device's twin says of its last reboot.
     pub async fn last_reboot(&self, device: &str) -> Option<String> {
         let url = format!("{}/twins/{device}?api-version=2021-04-12", self.base);

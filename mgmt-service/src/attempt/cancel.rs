@@ -43,6 +43,9 @@ impl Turn<'_> {
                 self.note("a cancel is asked for");
             }
             self.ask_to_cancel();
+            if self.attempt.progress.entry.is_pending() {
+                self.ask_for_read();
+            }
         }
     }
 
@@ -53,7 +56,9 @@ impl Turn<'_> {
         // While the request itself is on its way, the device would not know what is meant.
         let calling = matches!(progress.phase, Phase::Calling { .. });
         let understands = view.dialect == Some(Dialect::Native);
-        if view.cancel_requested && understands && !calling && !progress.cancel_in_flight {
+        // A request that is only in the twin is removed from there.
+        let there = progress.may_have_arrived;
+        if view.cancel_requested && understands && there && !calling && !progress.cancel_in_flight {
             progress.cancel_in_flight = true;
             progress.cancel_next = Some(later(self.now, self.rules.cancel_pause));
             let payload = json!({ "requestId": view.id });

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{
     Effect, OfflinePolicy, Trouble,
+    queue::Entry,
     reading::Baseline,
     time::{gateway_deadline, later},
     turn::Turn,
@@ -27,6 +28,12 @@ pub(super) struct Progress {
     pub(super) tries: u32,
     /// Whether one of the calls that are over may have reached the device.
     pub(super) may_have_arrived: bool,
+    /// What is known of the request in the desired properties.
+    #[serde(default)]
+    pub(super) entry: Entry,
+    /// It is being removed from there.
+    #[serde(default)]
+    pub(super) removing: bool,
     /// The device has shown that it knows the request.
     pub(super) known: bool,
     /// The call that asked for this attempt waits for the outcome of the first try.
@@ -61,6 +68,10 @@ pub(super) enum Phase {
     },
     /// No call has reached the device; the next one is made then.
     Retrying { at: Timestamp },
+    /// The request is being written into the desired properties.
+    Queueing,
+    /// It waits there; the twin tells.
+    Queued,
     /// The device has it; the twin tells.
     Following,
     /// It has ended.
@@ -83,6 +94,8 @@ impl Progress {
             baseline: None,
             tries: 0,
             may_have_arrived: false,
+            entry: Entry::Absent,
+            removing: false,
             known: false,
             caller_waits,
             told: BTreeMap::new(),
@@ -96,7 +109,9 @@ impl Progress {
 
     /// The device may have, or may yet get, the request.
     pub(super) fn may_have_arrived(&self) -> bool {
-        self.may_have_arrived || matches!(self.phase, Phase::Calling { .. })
+        self.may_have_arrived
+            || matches!(self.phase, Phase::Calling { .. })
+            || self.entry.is_pending()
     }
 }
 
@@ -263,7 +278,11 @@ impl Turn<'_> {
         if progress.known {
             self.follow();
         } else if progress.may_have_arrived {
-            self.settle(retry_after(&trouble));
+            if self.may_queue(&trouble) {
+                self.enqueue();
+            } else {
+                self.settle(retry_after(&trouble));
+            }
         } else {
             progress.phase = Phase::Retrying { at: self.now };
             self.not_begun(trouble);
@@ -274,7 +293,7 @@ impl Turn<'_> {
     pub(super) fn not_begun(&mut self, trouble: Trouble) {
         let policy = self.attempt.asked.offline;
         let keep = trouble.passes() && policy == OfflinePolicy::Queue;
-        if self.attempt.view.cancel_requested {
+        if self.attempt.view.cancel_requested && !self.attempt.progress.may_have_arrived() {
             self.end(
                 State::Cancelled,
                 self.now,
@@ -285,6 +304,8 @@ impl Turn<'_> {
             let error = trouble.to_failure();
             self.end(State::Expired, self.now, Some(error), &trouble.to_string());
             self.step.effects = vec![Effect::Withdraw(trouble)];
+        } else if self.may_queue(&trouble) {
+            self.enqueue();
         } else if keep || (trouble.passes() && trouble != Trouble::Offline) {
             let pause = self.backoff().max(retry_after(&trouble));
             self.attempt.progress.caller_waits = false;
@@ -333,14 +354,14 @@ impl Turn<'_> {
     }
 
     /// The pause before the next try: twice as long after each one.
-    fn backoff(&self) -> Duration {
+    pub(super) fn backoff(&self) -> Duration {
         let doublings = self.attempt.progress.tries.saturating_sub(1).min(16);
         let pause = self.rules.retry_min.saturating_mul(1 << doublings);
         pause.min(self.rules.retry_max)
     }
 }
 
-fn retry_after(trouble: &Trouble) -> Duration {
+pub(super) fn retry_after(trouble: &Trouble) -> Duration {
     match trouble {
         Trouble::Throttled { retry_after } => retry_after.unwrap_or_default(),
         Trouble::NoDevice

@@ -13,10 +13,7 @@ const CLAIM_METHOD: &str = "reported-claim";
 impl Turn<'_> {
     /// The twin was read.
     pub(super) fn read(&mut self, reading: &Reading) {
-        if self.now >= self.attempt.view.deadline {
-            // This was the last look of a service that was down at the deadline.
-            self.attempt.progress.overtime = None;
-        }
+        self.note_entry(reading);
         let id = self.attempt.view.id;
         if let Some(report) = reading.attempt(id) {
             self.adopt(report);
@@ -25,12 +22,26 @@ impl Turn<'_> {
         } else {
             self.read_without_us(reading);
         }
+        self.remove_entry(reading);
+        if self.is_ended() {
+            return;
+        }
+        let progress = &mut self.attempt.progress;
+        if self.now >= self.attempt.view.deadline && !progress.entry.is_pending() {
+            // This was the last look of a service that was down at the deadline.
+            progress.overtime = None;
+        }
+        if self.attempt.view.cancel_requested && !progress.may_have_arrived() {
+            let message = "cancelled before the device was told";
+            self.end(State::Cancelled, self.now, None, message);
+            return;
+        }
         let may_ask = self
             .attempt
             .progress
             .cancel_next
             .is_none_or(|at| self.now >= at);
-        if may_ask && !self.is_ended() {
+        if may_ask {
             self.ask_to_cancel();
         }
     }
@@ -54,6 +65,7 @@ impl Turn<'_> {
                     self.call();
                 }
             }
+            Phase::Queued => self.still_queued(),
             Phase::Following => {
                 self.learn_dialect(reading);
                 if let Some(evidence) = self.claim(reading) {
@@ -63,6 +75,7 @@ impl Turn<'_> {
             Phase::Waiting { .. }
             | Phase::Retrying { .. }
             | Phase::Calling { .. }
+            | Phase::Queueing
             | Phase::Ended => {}
         }
     }
@@ -70,6 +83,10 @@ impl Turn<'_> {
     /// The twin as it is before the device is called.
     fn begin(&mut self, reading: &Reading) {
         self.attempt.view.dialect = reading.dialect;
+        self.attempt.progress.baseline = Some(reading.baseline());
+        if self.goes_on_queued() {
+            return;
+        }
         if let Err(trouble) = reading.check(&self.attempt.asked) {
             self.not_begun(trouble);
             return;
@@ -79,7 +96,6 @@ impl Turn<'_> {
             self.attempt.progress.caller_waits = false;
             self.attempt.progress.phase = Phase::Waiting { until: start };
         } else {
-            self.attempt.progress.baseline = Some(reading.baseline());
             self.call();
         }
     }

@@ -9,6 +9,7 @@ use iot_hub::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{Asked, Trouble};
 
@@ -20,6 +21,10 @@ pub(super) type Claims = [Option<Timestamp>; CLAIM_PATHS.len()];
 pub struct Reading {
     /// When the read was begun, by the service's clock.
     pub begun: Timestamp,
+    /// The twin's etag: a write can be made on the condition that it is still this.
+    pub etag: String,
+    /// The request that waits in the desired properties.
+    pub queued: Option<RequestId>,
     /// The conventions the device follows.
     pub dialect: Option<Dialect>,
     /// The gateway's report; `None` for a device that is not ours.
@@ -33,6 +38,8 @@ pub struct Reading {
 pub(super) struct Baseline {
     pub(super) claims: Claims,
     pub(super) boot_id: Option<String>,
+    #[serde(default)]
+    pub(super) etag: String,
 }
 
 impl Reading {
@@ -41,6 +48,8 @@ impl Reading {
         let reported = twin.reported.properties();
         Self {
             begun,
+            etag: twin.etag.clone(),
+            queued: queued(twin.desired.properties()),
             dialect: Dialect::detect(&twin.tags, reported),
             report: Report::from_reported(reported),
             claims: CLAIM_PATHS.map(|path| twin.reported.last_updated(path)),
@@ -54,6 +63,7 @@ impl Reading {
                 .report
                 .as_ref()
                 .and_then(|report| report.boot_id.clone()),
+            etag: self.etag.clone(),
         }
     }
 
@@ -93,6 +103,11 @@ impl Reading {
         }
         check_grade(required, capabilities.best_grade)
     }
+}
+
+fn queued(desired: &Map<String, Value>) -> Option<RequestId> {
+    let id = desired.get("iothubDM")?.get("reboot")?.get("requestId")?;
+    id.as_str()?.parse().ok()
 }
 
 fn check_grade(required: Grade, best: Grade) -> Result<(), Trouble> {

@@ -5,4 +5,5 @@ mod dispatching;
 mod ending;
 mod following;
 mod model;
+mod queueing;
 mod scene;

@@ -53,6 +53,9 @@ pub(super) fn wake_at(attempt: &Attempt) -> Option<Timestamp> {
     let due = match &attempt.progress.phase {
         Phase::Waiting { until } => *until,
         Phase::Retrying { at } => *at,
+        Phase::Queueing | Phase::Queued if !attempt.progress.last_read_asked => {
+            gateway_deadline(&attempt.view)
+        }
         Phase::Calling { .. } | Phase::Settling { .. } | Phase::Following
             if !attempt.progress.last_read_asked =>
         {
@@ -61,6 +64,8 @@ pub(super) fn wake_at(attempt: &Attempt) -> Option<Timestamp> {
         Phase::Reading { .. }
         | Phase::Calling { .. }
         | Phase::Settling { .. }
+        | Phase::Queueing
+        | Phase::Queued
         | Phase::Following
         | Phase::Ended => end,
     };

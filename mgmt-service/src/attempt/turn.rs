@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{
     Attempt, Effect, Event, Input, Rules, Step, View,
     dispatch::Phase,
-    time::{end_by, last_read_at, later},
+    time::{end_by, gateway_deadline, last_read_at, later},
 };
 
 /// An attempt while it takes in one input; the topics beside this file add their parts.
@@ -30,9 +30,7 @@ impl<'a> Turn<'a> {
     /// Takes in one input.
     pub(super) fn take(&mut self, input: Input) {
         if self.is_ended() {
-            if let Input::Read(reading) = input {
-                self.recover(&reading);
-            }
+            self.take_afterwards(input);
             return;
         }
         match input {
@@ -46,8 +44,37 @@ impl<'a> Turn<'a> {
             Input::Ambiguous(why) => self.ambiguous(&why),
             Input::Cancel { abandon } => self.cancel(abandon),
             Input::CancelAnswered(answer) => self.cancel_answered(answer),
+            Input::Enqueued(written) => self.enqueued(&written),
+            Input::Dequeued(written) => self.dequeued(&written),
         }
         self.timers();
+    }
+
+    /// Takes in what still matters after the end.
+    fn take_afterwards(&mut self, input: Input) {
+        match input {
+            Input::Read(reading) => {
+                self.note_entry(&reading);
+                self.recover(&reading);
+                self.remove_entry(&reading);
+            }
+            Input::Enqueued(written) => self.enqueued(&written),
+            Input::Dequeued(written) => self.dequeued(&written),
+            Input::Resumed => {
+                self.attempt.progress.removing = false;
+                if self.attempt.progress.entry.may_be_there() {
+                    self.ask_for_read();
+                }
+            }
+            Input::Tick
+            | Input::NotRead(_)
+            | Input::CallerGone
+            | Input::Answered(_)
+            | Input::Undelivered(_)
+            | Input::Ambiguous(_)
+            | Input::Cancel { .. }
+            | Input::CancelAnswered(_) => {}
+        }
     }
 
     /// Closes the turn: a change that no event tells of yet goes into the last event, or gets one.
@@ -112,6 +139,9 @@ impl<'a> Turn<'a> {
         self.attempt.view.end_time = Some(time);
         self.attempt.view.eta = None;
         self.enter(state, time, message);
+        if self.attempt.progress.entry.may_be_there() {
+            self.ask_for_read();
+        }
     }
 
     pub(super) fn ask_for_read(&mut self) {
@@ -124,6 +154,7 @@ impl<'a> Turn<'a> {
         let progress = &mut self.attempt.progress;
         progress.caller_waits = false;
         progress.cancel_in_flight = false;
+        progress.removing = false;
         let overdue = self.now >= self.attempt.view.deadline;
         if overdue && progress.may_have_arrived() && progress.overtime.is_none() {
             progress.overtime = Some(later(self.now, self.rules.last_look));
@@ -136,8 +167,15 @@ impl<'a> Turn<'a> {
             Phase::Calling { .. } => {
                 self.ambiguous("the service was restarted while the call was out");
             }
-            Phase::Settling { .. } | Phase::Following => self.ask_for_read(),
+            Phase::Queueing => {
+                progress.phase = Phase::Reading { since: self.now };
+                self.ask_for_read();
+            }
+            Phase::Settling { .. } | Phase::Queued | Phase::Following => self.ask_for_read(),
             Phase::Waiting { .. } | Phase::Retrying { .. } | Phase::Ended => {}
+        }
+        if self.attempt.progress.entry.is_pending() {
+            self.ask_for_read();
         }
     }
 
@@ -150,10 +188,15 @@ impl<'a> Turn<'a> {
             return;
         }
         let last_read_due = self.now >= last_read_at(&self.attempt.view);
+        let removal_due = self.now >= gateway_deadline(&self.attempt.view);
         let progress = &mut self.attempt.progress;
         match progress.phase {
             Phase::Waiting { until: at } | Phase::Retrying { at } if self.now >= at => {
                 progress.phase = Phase::Reading { since: self.now };
+                self.ask_for_read();
+            }
+            Phase::Queueing | Phase::Queued if removal_due && !progress.last_read_asked => {
+                progress.last_read_asked = true;
                 self.ask_for_read();
             }
             Phase::Calling { .. } | Phase::Settling { .. } | Phase::Following
@@ -167,6 +210,8 @@ impl<'a> Turn<'a> {
             | Phase::Reading { .. }
             | Phase::Calling { .. }
             | Phase::Settling { .. }
+            | Phase::Queueing
+            | Phase::Queued
             | Phase::Following
             | Phase::Ended => {}
         }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::{INPUTS, Inner, Live, Log, Question};
 use crate::{
-    attempt::{Attempt, CancelAnswer, Effect, Input, Reading, Step, Trouble},
+    attempt::{Attempt, CancelAnswer, Effect, Input, Reading, Step, Trouble, Written},
     hub::CallOutcome,
     poller::{Expectation, Follower, TwinRead},
     store::{Change, StoreError},
@@ -119,7 +119,7 @@ impl Runner {
             .end_time
             .and_then(|end| end.checked_add(self.inner.timing.recovery_limit).ok())
             .is_none_or(|limit| limit <= Timestamp::now());
-        self.attempt.awaits_return() && !given_up
+        self.attempt.has_aftermath() && !given_up
     }
 
     async fn next(&mut self) -> Happened {
@@ -233,6 +233,16 @@ impl Runner {
                         })
                     }));
                 }
+                Effect::Enqueue { request, etag } => {
+                    let written = self.write(etag, request);
+                    let written = async move { Input::Enqueued(written.await) };
+                    self.calls.push(Box::pin(written));
+                }
+                Effect::Dequeue { etag } => {
+                    let written = self.write(etag, Value::Null);
+                    let written = async move { Input::Dequeued(written.await) };
+                    self.calls.push(Box::pin(written));
+                }
                 // Was dealt with before anything else.
                 Effect::Withdraw(_) => {}
             }
@@ -252,8 +262,14 @@ impl Runner {
         async move { hub.call(&device, &call).await }
     }
 
+    /// Writes the request that the device finds in its twin.
+    fn write(&self, etag: String, request: Value) -> impl Future<Output = Written> + use<> {
+        let (hub, device) = (self.inner.hub.clone(), self.attempt.view.device.clone());
+        async move { hub.write_request(&device, &etag, &request).await }
+    }
+
     fn expectation(&self) -> Expectation {
-        if self.attempt.awaits_return() {
+        if self.attempt.has_aftermath() {
             return Expectation::Someday(self.inner.timing.recovery_pause);
         }
         if !self.attempt.needs_reading() {
@@ -301,6 +317,10 @@ async fn until_stored<'a>(
 fn withdrawn(step: &Step) -> Option<Trouble> {
     step.effects.iter().find_map(|effect| match effect {
         Effect::Withdraw(trouble) => Some(trouble.clone()),
-        Effect::Call { .. } | Effect::AskToCancel { .. } | Effect::Read => None,
+        Effect::Call { .. }
+        | Effect::AskToCancel { .. }
+        | Effect::Enqueue { .. }
+        | Effect::Dequeue { .. }
+        | Effect::Read => None,
     })
 }

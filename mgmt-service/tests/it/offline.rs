@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use hub_emulator::{Counters, Fault, Operation, Times};
 use iot_hub::reboot::State;
 use iothubdm_proto::v1::{AttemptState, ListRebootsRequest, OfflinePolicy, RebootRequest};
+use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::{
-    device::Device,
+    device::{self, Device},
     world::{World, details, request, within},
 };
 
@@ -36,13 +37,11 @@ async fn an_offline_device_fails_the_call_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_queued_request_reaches_the_device_when_it_connects() {
+async fn a_request_for_a_device_of_no_known_kind_is_tried_until_it_connects() {
     let mut world = World::start().await;
-    drop(Device::native(&world.emulator, "pump-1").await);
-    within(world.emulator.disconnected("pump-1")).await;
+    world.emulator.register(&"pump-1".parse().unwrap());
     let attempt = world.ask(queued("pump-1")).await.unwrap();
     assert_eq!(attempt.state(), AttemptState::Pending);
-    // It is tried again and again.
     let tried = |counters: &Counters| counters.method_calls.total >= 3;
     within(world.emulator.counted(tried)).await;
     assert_eq!(
@@ -56,8 +55,40 @@ async fn a_queued_request_reaches_the_device_when_it_connects() {
 }
 
 #[tokio::test]
+async fn a_queued_request_waits_in_the_twin_and_costs_no_more_calls() {
+    let mut world = World::start().await;
+    drop(Device::native(&world.emulator, "pump-1").await);
+    within(world.emulator.disconnected("pump-1")).await;
+    let attempt = world.ask(queued("pump-1")).await.unwrap();
+    assert_eq!(attempt.state(), AttemptState::Pending);
+    let queue = |twin: &Value| twin["properties"]["desired"]["iothubDM"]["reboot"].clone();
+    let waits = |twin: &Value| queue(twin)["requestId"] == json!(attempt.request_id);
+    let twin = within(world.emulator.watch_twin("pump-1", waits)).await;
+    let deadline: jiff::Timestamp = queue(&twin)["deadline"].as_str().unwrap().parse().unwrap();
+    assert!(deadline.as_second() < attempt.deadline.unwrap().seconds);
+
+    let mut device = Device::plain(&world.emulator, "pump-1").await;
+    let id = attempt.request_id.parse().unwrap();
+    let report = |state| Some(device::attempt(id, state));
+    device.report_attempt(report(State::Accepted)).await;
+    world.reaches(&attempt.name, AttemptState::Accepted).await;
+    assert!(
+        waits(&world.emulator.twin("pump-1")),
+        "removing it is a cancel"
+    );
+    device.report_attempt(report(State::Rebooting)).await;
+    within(
+        world
+            .emulator
+            .watch_twin("pump-1", |twin| queue(twin).is_null()),
+    )
+    .await;
+    assert_eq!(world.emulator.counters().method_calls.total, 1);
+}
+
+#[tokio::test]
 async fn a_queued_request_that_never_arrived_expires() {
-    let mut world = World::with("default_deadline = \"1s\"").await;
+    let mut world = World::with("default_deadline = \"4s\"").await;
     world.emulator.register(&"pump-1".parse().unwrap());
     let attempt = world.ask(queued("pump-1")).await.unwrap();
     let attempt = world.reaches(&attempt.name, AttemptState::Expired).await;

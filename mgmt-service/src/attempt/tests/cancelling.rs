@@ -5,13 +5,13 @@ use iot_hub::{
     reboot::{Refusal, RefusalCode, State},
 };
 
-use super::scene::{Scene, acceptance, native, queue, reported};
+use super::scene::{Scene, acceptance, native, queue, reported, tutorial};
 use crate::attempt::{Asked, CancelAnswer, Input, Trouble};
 
 #[test]
 fn cancelling_before_the_call_ends_it_at_once() {
     let mut scene = Scene::begin(queue());
-    scene.read(native(None));
+    scene.read(tutorial(None, None));
     scene.input(Input::Undelivered(Trouble::Offline));
     scene.input(Input::Cancel { abandon: false });
     scene.ended(State::Cancelled, None);

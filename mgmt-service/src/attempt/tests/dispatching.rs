@@ -84,10 +84,10 @@ fn an_offline_device_withdraws_the_request_of_a_caller_that_does_not_queue() {
 }
 
 #[test]
-fn a_queued_request_waits_for_an_offline_device_and_expires() {
+fn a_request_for_an_offline_device_of_no_known_kind_is_tried_until_it_expires() {
     let mut scene = Scene::begin(queue());
     for _ in 0..4 {
-        scene.read(native(None));
+        scene.read(tutorial(None, None));
         scene.takes_call(method::REBOOT);
         scene.input(Input::Undelivered(Trouble::Offline));
         assert_eq!(scene.attempt.view.state, State::Pending);
@@ -102,13 +102,13 @@ fn a_queued_request_waits_for_an_offline_device_and_expires() {
 #[test]
 fn no_call_is_begun_so_late_that_the_deadline_would_find_it_out() {
     let mut scene = Scene::begin(queue());
-    scene.read(native(None));
+    scene.read(tutorial(None, None));
     scene.takes_call(method::REBOOT);
     scene.input(Input::Undelivered(Trouble::Offline));
     scene.after(91);
     scene.input(Input::Tick);
     scene.take_effects();
-    scene.read(native(None));
+    scene.read(tutorial(None, None));
     assert_eq!(scene.take_effects(), []);
     assert_eq!(scene.attempt.wake_at(), Some(scene.attempt.view.deadline));
     scene.pass_deadline();

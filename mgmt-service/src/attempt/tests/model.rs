@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::attempt::{
     Asked, Attempt, CancelAnswer, Effect, Input, OfflinePolicy, Reading, Rules, Start, Trouble,
+    Written,
 };
 
 proptest! {
@@ -25,16 +26,19 @@ proptest! {
     fn no_sequence_of_inputs_breaks_a_promise(
         asked in asked(),
         dialect in dialects(),
-        steps in prop::collection::vec((0_u64..40, inputs()), 0..60),
+        steps in prop::collection::vec((0_u64..40, any::<u8>(), inputs()), 0..60),
     ) {
         let rules = Rules::default();
         let mut now = start();
         let (mut attempt, first) = Attempt::begin(id(), "d".parse().unwrap(), asked, Duration::from_secs(300), now);
         let mut model = Model::new(dialect);
         model.effects(&first.effects)?;
-        for (seconds, input) in steps {
+        for (seconds, dice, input) in steps {
             now += Duration::from_secs(seconds);
-            let input = model.shape(input, now);
+            model.drift(dice);
+            let Some(input) = model.shape(input, now) else {
+                continue;
+            };
             model.before(&input);
             let before = attempt.clone();
             let step = attempt.handle(input.clone(), &rules, now);
@@ -55,6 +59,16 @@ proptest! {
 
 /// What the world around the machine knows.
 struct Model {
+    /// The twin's etag, as a number.
+    etag: u32,
+    /// The request is in the desired properties.
+    entry: bool,
+    /// A write whose answer was lost, on the condition of this etag.
+    floating: Option<u32>,
+    /// The gateway took it from there, and reports it.
+    taken: bool,
+    /// What was asked to be written: the request, or nothing.
+    writes: Vec<(bool, u32)>,
     /// What the device's twin shows; fixed, so that it can be said whether the device dedupes.
     dialect: Option<Dialect>,
     call_out: bool,
@@ -66,6 +80,11 @@ struct Model {
 impl Model {
     fn new(dialect: Option<Dialect>) -> Self {
         Self {
+            etag: 1,
+            entry: false,
+            floating: None,
+            taken: false,
+            writes: Vec::new(),
             dialect,
             call_out: false,
             may_have_arrived: false,
@@ -75,16 +94,72 @@ impl Model {
     }
 
     /// Makes an arbitrary input one that could happen: a reading is of this device and of now.
-    fn shape(&self, input: Input, now: Timestamp) -> Input {
-        let Input::Read(mut reading) = input else {
-            return input;
+    fn shape(&mut self, input: Input, now: Timestamp) -> Option<Input> {
+        let mut reading = match input {
+            Input::Read(reading) => reading,
+            Input::Enqueued(written) => {
+                return self.answer_write(true, written).map(Input::Enqueued);
+            }
+            Input::Dequeued(written) => {
+                return self.answer_write(false, written).map(Input::Dequeued);
+            }
+            Input::Tick
+            | Input::Resumed
+            | Input::NotRead(_)
+            | Input::CallerGone
+            | Input::Answered(_)
+            | Input::Undelivered(_)
+            | Input::Ambiguous(_)
+            | Input::Cancel { .. }
+            | Input::CancelAnswered(_) => return Some(input),
         };
         reading.begun = now;
+        reading.etag = self.etag.to_string();
+        reading.queued = self.entry.then(id);
+        if self.taken
+            && let Some(report) = &mut reading.report
+            && report
+                .attempt
+                .as_ref()
+                .is_none_or(|attempt| attempt.request_id != id())
+        {
+            report.attempt = Some(super::scene::reported(State::Accepted, now));
+        }
         reading.dialect = self.dialect;
         if self.dialect != Some(Dialect::Native) {
             reading.report = None;
         }
-        Input::Read(reading)
+        Some(Input::Read(reading))
+    }
+
+    /// Lets the hub carry out the oldest write of this kind, if the answer says that it did.
+    fn answer_write(&mut self, request: bool, written: Written) -> Option<Written> {
+        let index = self.writes.iter().position(|(kind, _)| *kind == request)?;
+        let (_, etag) = self.writes.remove(index);
+        let applies = etag == self.etag;
+        match written {
+            Written::Done if applies => self.apply(request),
+            Written::Done | Written::Conflict => return Some(Written::Conflict),
+            Written::Unknown(_) if applies && request => self.floating = Some(etag),
+            Written::Unknown(_) | Written::Not(_) => {}
+        }
+        Some(written)
+    }
+
+    fn apply(&mut self, request: bool) {
+        self.entry = request;
+        self.etag += 1;
+    }
+
+    /// What happens in the world beside the machine.
+    fn drift(&mut self, dice: u8) {
+        match dice % 5 {
+            0 if self.floating.take() == Some(self.etag) => self.apply(true),
+            1 if self.entry => self.taken = true,
+            2 if dice > 200 => self.etag += 1,
+            3 if dice > 230 && self.entry => self.apply(false),
+            _ => {}
+        }
     }
 
     fn before(&mut self, input: &Input) {
@@ -106,7 +181,14 @@ impl Model {
             | Input::Answered(_)
             | Input::Ambiguous(_)
             | Input::Cancel { .. }
-            | Input::CancelAnswered(_) => {}
+            | Input::CancelAnswered(_)
+            | Input::Enqueued(_)
+            | Input::Dequeued(_) => {}
+        }
+        if *input == Input::Resumed {
+            // A write that was out when the service died may take effect later.
+            let floating = self.writes.drain(..).find(|(request, _)| *request);
+            self.floating = floating.map(|(_, etag)| etag).or(self.floating);
         }
     }
 
@@ -129,6 +211,12 @@ impl Model {
                         "withdrawn after a call"
                     );
                 }
+                Effect::Enqueue { etag, .. } => {
+                    prop_assert!(!self.ended, "queued after the end");
+                    prop_assert_eq!(self.dialect, Some(Dialect::Native));
+                    self.writes.push((true, number(etag)));
+                }
+                Effect::Dequeue { etag } => self.writes.push((false, number(etag))),
                 Effect::Read | Effect::AskToCancel { .. } => {}
             }
         }
@@ -172,6 +260,21 @@ impl Model {
                 "expired, and a call may have arrived"
             );
         }
+        let ends_here = after.view.state.is_terminal() && !before.view.state.is_terminal();
+        if ends_here && matches!(after.view.state, State::Expired | State::Cancelled) && !reported {
+            self.cannot_begin()?;
+        }
+        if ends_here && after.view.state == State::Cancelled && !self.taken {
+            let by_device =
+                matches!(input, Input::CancelAnswered(_)) || reports(input, State::Cancelled);
+            prop_assert!(
+                by_device || !self.may_have_arrived,
+                "cancelled, and it may have arrived"
+            );
+            if !by_device {
+                self.cannot_begin()?;
+            }
+        }
         if let Some(at) = after.wake_at() {
             let latest = after.view.deadline.max(now + Rules::default().last_look);
             prop_assert!(at <= latest, "nobody wakes it in time");
@@ -180,6 +283,39 @@ impl Model {
         self.ended = after.view.state.is_terminal();
         Ok(())
     }
+}
+
+impl Model {
+    /// The device has not taken the request from its twin, and will not.
+    fn cannot_begin(&self) -> Result<(), TestCaseError> {
+        let floats = self.floating == Some(self.etag);
+        let written = self
+            .writes
+            .iter()
+            .any(|(kind, etag)| *kind && *etag == self.etag);
+        prop_assert!(
+            !self.taken && !self.entry && !floats && !written,
+            "ended for good, and the device may get it"
+        );
+        Ok(())
+    }
+}
+
+/// The model's etags are numbers.
+fn number(etag: &str) -> u32 {
+    etag.parse().unwrap_or_default()
+}
+
+/// Says whether a reading tells that the attempt is in this state.
+fn reports(input: &Input, state: State) -> bool {
+    let Input::Read(reading) = input else {
+        return false;
+    };
+    let attempt = reading
+        .report
+        .as_ref()
+        .and_then(|report| report.attempt.as_ref());
+    attempt.is_some_and(|attempt| attempt.request_id == id() && attempt.state == state)
 }
 
 fn start() -> Timestamp {
@@ -223,10 +359,10 @@ fn asked() -> impl Strategy<Value = Asked> {
 
 fn troubles() -> impl Strategy<Value = Trouble> {
     prop_oneof![
-        Just(Trouble::Offline),
-        Just(Trouble::NoDevice),
-        Just(Trouble::HubUnreachable("x".into())),
-        prop::option::of(0_u64..60).prop_map(|seconds| Trouble::Throttled {
+        3 => Just(Trouble::Offline),
+        1 => Just(Trouble::NoDevice),
+        1 => Just(Trouble::HubUnreachable("x".into())),
+        1 => prop::option::of(0_u64..60).prop_map(|seconds| Trouble::Throttled {
             retry_after: seconds.map(Duration::from_secs)
         }),
     ]
@@ -297,6 +433,15 @@ fn readings() -> impl Strategy<Value = Reading> {
     })
 }
 
+fn written() -> impl Strategy<Value = Written> {
+    prop_oneof![
+        4 => Just(Written::Done),
+        1 => Just(Written::Conflict),
+        1 => troubles().prop_map(Written::Not),
+        2 => Just(Written::Unknown("cut".into())),
+    ]
+}
+
 fn inputs() -> impl Strategy<Value = Input> {
     prop_oneof![
         2 => Just(Input::Tick),
@@ -311,5 +456,7 @@ fn inputs() -> impl Strategy<Value = Input> {
         1 => answers().prop_map(|answer| Input::CancelAnswered(CancelAnswer::Answered(answer))),
         1 => Just(Input::CancelAnswered(CancelAnswer::Ambiguous("cut".into()))),
         1 => troubles().prop_map(|trouble| Input::CancelAnswered(CancelAnswer::Undelivered(trouble))),
+        2 => written().prop_map(Input::Enqueued),
+        2 => written().prop_map(Input::Dequeued),
     ]
 }

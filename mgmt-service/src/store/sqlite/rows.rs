@@ -30,7 +30,7 @@ pub(super) fn insert(connection: &Connection, attempt: &Attempt) -> Result<()> {
                 view.device.as_str(),
                 view.state.name(),
                 !view.state.is_terminal(),
-                attempt.awaits_return(),
+                attempt.has_aftermath(),
                 view.create_time.as_microsecond(),
                 view.end_time.map(Timestamp::as_microsecond),
                 to_text(attempt)?,
@@ -50,7 +50,7 @@ pub(super) fn update(connection: &Connection, attempt: &Attempt) -> Result<()> {
                 view.id.to_string(),
                 view.state.name(),
                 !view.state.is_terminal(),
-                attempt.awaits_return(),
+                attempt.has_aftermath(),
                 view.end_time.map(Timestamp::as_microsecond),
                 to_text(attempt)?,
             ])
