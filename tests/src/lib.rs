@@ -11,6 +11,8 @@
 
 mod back_end;
 mod devices;
+mod example;
+mod packages;
 mod process;
 mod sdk;
 mod tutorial;
@@ -19,8 +21,10 @@ mod world;
 
 pub use back_end::BackEnd;
 pub use devices::Behavior;
+pub use example::Example;
+pub use packages::Language;
 pub use process::{Daemon, binary, eventually};
-pub use sdk::{Language, run_script};
+pub use sdk::run_script;
 pub use tutorial::{Script, TutorialDevice};
 pub use watch::Watched;
 pub use world::{DeviceSetup, PATIENCE, World, WorldBuilder, device_id, request};

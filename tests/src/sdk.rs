@@ -15,7 +15,6 @@
 //! connections to the emulator's ports; names, TLS and everything above it stay as they are.
 
 mod control;
-mod install;
 
 use std::{fmt::Write as _, path::Path, process::Stdio, time::Duration};
 
@@ -26,7 +25,7 @@ use tokio::{
     process::{ChildStdin, ChildStdout, Command},
 };
 
-pub use install::Language;
+use crate::packages::Language;
 
 /// How long a script may take. Generous, for a busy machine; nothing asserts it.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -44,7 +43,7 @@ pub async fn run_script(
     emulator: &Emulator,
     folder: &Path,
 ) -> Result<()> {
-    let mut command = language.command(folder)?;
+    let mut command = command(language, folder)?;
     let scratch = tempfile::tempdir().context("make a folder")?;
     let ca_file = scratch.path().join("ca.pem");
     std::fs::write(&ca_file, emulator.ca_pem()).context("write the CA")?;
@@ -62,6 +61,19 @@ pub async fn run_script(
     let ended = tokio::time::timeout(LIMIT, converse(command, emulator, &mut output)).await;
     let result = ended.unwrap_or_else(|_| bail!("it did not end within {LIMIT:?}"));
     result.with_context(|| format!("{} failed:\n{output}", script.join(" ")))
+}
+
+/// The beginning of a command that runs a script with its SDKs, and with the hook that sends their
+/// connections to the emulator.
+fn command(language: Language, folder: &Path) -> Result<Command> {
+    let scripts = Path::new(SCRIPTS).join(language.name());
+    let mut command = language.command(&scripts, folder)?;
+    match language {
+        // Python runs the `sitecustomize` that it finds here before the script.
+        Language::Python => command.env("PYTHONPATH", scripts.join("redirect")),
+        Language::Node => command.arg("--require").arg(scripts.join("redirect.js")),
+    };
+    Ok(command)
 }
 
 /// Runs the command, and answers what it asks, until it ends.

@@ -1,8 +1,7 @@
-//! The SDKs: what they need, where they go, and how a script of each language is started.
+//! What scripts in other languages need, where it goes, and how such a script is started.
 //!
-//! Their versions are pinned, with everything below them, in `sdk/python/requirements.txt` and
-//! `sdk/node/package-lock.json`. They are installed below the target folder, once per content of
-//! these files.
+//! The folder of a script pins its packages, with everything below them, in `requirements.txt` or
+//! `package-lock.json`. They are installed below the target folder, once per content of these files.
 
 use std::{
     fs::{self, File},
@@ -13,20 +12,18 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::SCRIPTS;
-
-/// A language that Microsoft has SDKs for.
+/// A language that scripts are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
-    /// `azure-iot-device` and `azure-iot-hub`.
+    /// Python, with packages from PyPI.
     Python,
-    /// `azure-iot-device`, `azure-iot-device-mqtt` and `azure-iothub`.
+    /// JavaScript, with packages from npm.
     Node,
 }
 
 impl Language {
-    /// The folder of its scripts.
-    pub(super) fn folder(self) -> &'static str {
+    /// What it is called.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Python => "python",
             Self::Node => "node",
@@ -41,27 +38,21 @@ impl Language {
         }
     }
 
-    /// The beginning of a command that runs a script with its SDKs, which are installed below
-    /// `folder` if they are not yet.
-    pub(super) fn command(self, folder: &Path) -> Result<tokio::process::Command> {
-        let home = self.installed(folder)?;
-        let scripts = Path::new(SCRIPTS).join(self.folder());
+    /// The beginning of a command that runs a script of the folder `scripts` with its packages,
+    /// which are installed below `target` if they are not yet.
+    pub(crate) fn command(self, scripts: &Path, target: &Path) -> Result<tokio::process::Command> {
+        let home = self.installed(scripts, target)?;
         let mut command = match self {
             Self::Python => {
                 let mut command = tokio::process::Command::new(home.join("venv/bin/python"));
                 command
-                    // Python runs the `sitecustomize` that it finds here before the script.
-                    .env("PYTHONPATH", scripts.join("redirect"))
                     .env("PYTHONDONTWRITEBYTECODE", "1")
                     .env("PYTHONUNBUFFERED", "1");
                 command
             }
             Self::Node => {
                 let mut command = tokio::process::Command::new("node");
-                command
-                    .arg("--require")
-                    .arg(scripts.join("redirect.js"))
-                    .env("NODE_PATH", home.join("node_modules"));
+                command.env("NODE_PATH", home.join("node_modules"));
                 command
             }
         };
@@ -69,30 +60,29 @@ impl Language {
         Ok(command)
     }
 
-    /// Installs the SDKs if they are not yet; returns where they are.
-    fn installed(self, folder: &Path) -> Result<PathBuf> {
-        let scripts = Path::new(SCRIPTS).join(self.folder());
+    /// Installs a folder's packages if they are not yet; returns where they are.
+    fn installed(self, scripts: &Path, target: &Path) -> Result<PathBuf> {
         let mut hasher = DefaultHasher::new();
         for manifest in self.manifests() {
             let path = scripts.join(manifest);
             let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
             text.hash(&mut hasher);
         }
-        let name = format!("sdk-{}-{:016x}", self.folder(), hasher.finish());
-        let home = folder.join(&name);
+        let name = format!("packages-{}-{:016x}", self.name(), hasher.finish());
+        let home = target.join(&name);
         let complete = home.join("complete");
 
-        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        fs::create_dir_all(target).with_context(|| format!("make {}", target.display()))?;
         // Tests run side by side, in threads and in processes; one of them installs.
-        let lock = File::create(folder.join(format!("{name}.lock"))).context("make a lock file")?;
+        let lock = File::create(target.join(format!("{name}.lock"))).context("make a lock file")?;
         lock.lock().context("wait for another installation")?;
         if !complete.exists() {
             if home.exists() {
                 fs::remove_dir_all(&home).context("remove half an installation")?;
             }
             fs::create_dir_all(&home).with_context(|| format!("make {}", home.display()))?;
-            self.install(&scripts, &home)
-                .with_context(|| format!("install the {} SDKs", self.folder()))?;
+            self.install(scripts, &home)
+                .with_context(|| format!("install what {} names", scripts.display()))?;
             File::create(&complete).context("mark the installation complete")?;
         }
         Ok(home)
@@ -133,7 +123,7 @@ fn needs(program: &str, arguments: &[&str], package: &str) -> Result<()> {
         .output()
         .is_ok_and(|output| output.status.success());
     if !there {
-        bail!("the SDKs need {program}: install {package} (Debian's name of the package)");
+        bail!("the scripts need {program}: install {package} (Debian's name of the package)");
     }
     Ok(())
 }
