@@ -14,6 +14,7 @@ pub mod driver;
 pub mod engine;
 pub mod evidence;
 
+pub mod fuzzing;
 mod gateway;
 mod host;
 mod hub_link;

@@ -21,6 +21,8 @@ mod account;
 mod connection;
 mod session;
 
+pub(crate) use session::fuzz;
+
 use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use account::Account;

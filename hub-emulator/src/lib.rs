@@ -52,6 +52,7 @@ mod executor;
 mod faults;
 mod fields;
 mod files;
+pub mod fuzzing;
 mod hub;
 mod invoke;
 mod mqtt;

@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use self::call::{Call, ErrorStyle};
+pub(crate) use self::fuzzing::fuzz;
 use self::parameters::Parameters;
 pub(crate) use self::reply::new_tracking;
 use self::reply::{Failure, Reply};
@@ -36,6 +37,7 @@ use crate::{auth, mqtt};
 mod bulk;
 mod call;
 mod configurations;
+mod fuzzing;
 mod jobs;
 mod methods;
 mod paging;

@@ -6,6 +6,7 @@
 mod cancel_reboot;
 mod convert;
 mod filter;
+pub mod fuzzing;
 mod get_device;
 mod get_reboot;
 mod list_devices;

@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 /// Each crate of the workspace with the workspace crates it may depend on when it runs.
-const MAY_KNOW: [(&str, &[&str]); 12] = [
+const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("iothubdm-proto", &[]),
     ("iot-hub", &[]),
     ("mqtt-wire", &[]),
@@ -24,6 +24,16 @@ const MAY_KNOW: [(&str, &[&str]); 12] = [
         &[
             "iothubdm-proto",
             "iothubdm-client",
+            "iot-hub",
+            "mqtt-wire",
+            "hub-emulator",
+            "mgmt-service",
+            "device-gateway",
+        ],
+    ),
+    (
+        "iothubdm-fuzz",
+        &[
             "iot-hub",
             "mqtt-wire",
             "hub-emulator",

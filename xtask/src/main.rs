@@ -5,14 +5,17 @@
 //! cargo xtask test --only STEP …   some of them
 //! cargo xtask STEP                 one of them
 //! cargo xtask COMMAND              what is no check
+//! cargo xtask fuzz TARGET [OPTION …]   one fuzz target, for as long as wanted
 //! ```
 //!
 //! - [`steps`]: what the checks are and the command behind each.
 //! - [`plan`]: in which order they run and what is said of them.
 //! - [`api`]: the checks of the API's definition.
+//! - [`fuzz`]: random bytes for every parser.
 //! - [`tools`]: what they need that the Rust toolchain does not bring, and how it gets here.
 
 mod api;
+mod fuzz;
 mod plan;
 mod steps;
 mod tools;
@@ -25,6 +28,11 @@ use crate::steps::{COMMANDS, STEPS, Step};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
+    if let [command, target, options @ ..] = arguments.as_slice()
+        && command == "fuzz"
+    {
+        return finish(fuzz::one_target(target, options));
+    }
     match chosen(&arguments) {
         Ok(steps) => match plan::run(&steps, &mut io::stdout()) {
             Ok(true) => ExitCode::SUCCESS,
@@ -36,6 +44,20 @@ fn main() -> ExitCode {
                 eprintln!("{error}\n\n{}", usage());
             }
             ExitCode::from(64)
+        }
+    }
+}
+
+/// Says what went wrong, if anything did.
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "a command speaks to a person")]
+            {
+                eprintln!("{error:#}");
+            }
+            ExitCode::FAILURE
         }
     }
 }
@@ -65,7 +87,7 @@ fn step(name: &str) -> anyhow::Result<&'static Step> {
 
 fn usage() -> String {
     let mut text = String::from(
-        "usage: cargo xtask test [--only STEP...]\n       cargo xtask STEP\n       cargo xtask COMMAND\n\nsteps, in this order:\n",
+        "usage: cargo xtask test [--only STEP...]\n       cargo xtask STEP\n       cargo xtask COMMAND\n       cargo xtask fuzz TARGET [OPTION...]\n\nsteps, in this order:\n",
     );
     for step in STEPS {
         text += &format!("  {:<9} {}\n", step.name, step.about);

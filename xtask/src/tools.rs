@@ -7,6 +7,7 @@
 //! | `venv` | Microsoft's Python SDKs, which drive the emulator | Debian's `python3-venv` |
 //! | `node` | Microsoft's Node SDKs, likewise | Debian's `nodejs` |
 //! | `npm` | installing these | Debian's `npm` |
+//! | `c++` | libFuzzer | Debian's `g++` |
 //! | `buf` | the checks of the API's definition | PyPI's `buf-bin`, or npm's `@bufbuild/buf` |
 //!
 //! System packages are installed by root alone; anybody else is told which ones are missing.
@@ -26,7 +27,7 @@ use crate::steps::{root, run};
 const BUF_VERSION: &str = "1.75.0";
 
 /// A Debian package, and the command that succeeds where it is installed.
-const SYSTEM_PACKAGES: [(&str, &[&str]); 5] = [
+const SYSTEM_PACKAGES: [(&str, &[&str]); 6] = [
     ("dbus", &["dbus-daemon", "--version"]),
     // Debian's Python sees Debian's packages; another Python on the PATH may not.
     (
@@ -37,6 +38,7 @@ const SYSTEM_PACKAGES: [(&str, &[&str]); 5] = [
     ("python3-venv", &["python3", "-c", "import venv, ensurepip"]),
     ("nodejs", &["node", "--version"]),
     ("npm", &["npm", "--version"]),
+    ("g++", &["c++", "--version"]),
 ];
 
 /// Installs the Debian packages that the tests need and that are missing.

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::future::BoxFuture;
 use iot_hub::reboot::{Grade, Mode};
 use reading::Reading;
+pub(crate) use reading::fuzz;
 use run::{End, Finished, run};
 
 use super::{Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered};

@@ -18,6 +18,7 @@ use tokio::{
     sync::{mpsc, watch},
     time,
 };
+pub(crate) use view::fuzz;
 use view::{Answer, Boot, View};
 
 use super::{Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered};

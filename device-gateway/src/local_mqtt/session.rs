@@ -309,6 +309,29 @@ fn lower(a: QoS, b: QoS) -> QoS {
     if a < b { a } else { b }
 }
 
+/// Plays whatever a client may send after its CONNECT. Panics when a promise does not hold.
+pub(crate) fn fuzz(data: &[u8]) {
+    let mut codec = mqtt_wire::ServerCodec::new(64 * 1024);
+    let mut bytes = bytes::BytesMut::from(data);
+    let mut retained = Retained::default();
+    let Ok(mut session) = Session::new("dm/d/", None) else {
+        return;
+    };
+    while let Ok(Some(packet)) = tokio_util::codec::Decoder::decode(&mut codec, &mut bytes) {
+        match session.on_packet(packet, &mut retained) {
+            Ok(Next::Continue(_)) => {}
+            Ok(Next::Disconnect) | Err(_) => return,
+        }
+        assert!(!session.is_subscribed("dm/other/cmd/reboot"));
+        while let Some(packet) = session.next_packet() {
+            if let Packet::Publish(publish) = packet {
+                assert!(publish.topic.starts_with("dm/d/"));
+            }
+        }
+    }
+    let _ = session.end(&mut retained);
+}
+
 #[cfg(test)]
 #[path = "session/tests.rs"]
 mod tests;

@@ -92,6 +92,16 @@ fn boot_id(text: String) -> Result<String, ReadingError> {
     Ok(text)
 }
 
+/// Reads whatever a command may print. Panics when a promise does not hold.
+pub(crate) fn fuzz(data: &[u8]) {
+    if let Ok(Reading {
+        boot_id: Some(id), ..
+    }) = parse(data)
+    {
+        assert!(!id.is_empty() && id.chars().count() <= BOOT_ID_CHARS);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

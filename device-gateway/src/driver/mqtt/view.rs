@@ -241,6 +241,27 @@ fn clip(words: String) -> String {
         .collect()
 }
 
+/// Shows a view whatever a device may send: a message's name, a line's end and its payload, and a zero
+/// byte before the next. Panics when a promise does not hold.
+pub(crate) fn fuzz(data: &[u8]) {
+    let mut view = View::default();
+    view.connect();
+    if let Ok(id) = "00000000-0000-0000-0000-000000000000".parse() {
+        view.await_answer(id);
+    }
+    let now = Instant::now();
+    for message in data.split(|byte| *byte == 0) {
+        let mut parts = message.splitn(2, |byte| *byte == b'\n');
+        let name = String::from_utf8_lossy(parts.next().unwrap_or_default());
+        let taken = view.message(&name, parts.next().unwrap_or_default(), now);
+        if let Some(boot) = view.boot() {
+            assert!(!boot.id.is_empty() && boot.id.chars().count() <= BOOT_ID_CHARS);
+        }
+        // What cannot be read changes nothing that is known for sure.
+        assert!(taken.is_ok() || view.is_present());
+    }
+}
+
 #[cfg(test)]
 #[path = "view/tests.rs"]
 mod tests;

@@ -1,12 +1,9 @@
 //! Bodies of methods and errors.
 
-#![no_main]
-
 use iot_hub::error::HubError;
 use iot_hub::method::{MethodCall, MethodResult, splice};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| {
+pub(crate) fn run(data: &[u8]) {
     if let Ok(call) = MethodCall::from_json(data) {
         let printed = call.to_json().to_string();
         let again = MethodCall::from_json(printed.as_bytes()).expect("what was printed");
@@ -18,4 +15,4 @@ fuzz_target!(|data: &[u8]| {
     for header in [None, Some("DeviceNotOnline"), Some(text.as_ref())] {
         let _ = HubError::parse(404, header, &text);
     }
-});
+}

@@ -1,0 +1,16 @@
+//! Parsers that nobody outside needs, for fuzz targets: any bytes may be given to them.
+
+/// What a device on the local endpoint sends about itself.
+pub fn messages(data: &[u8]) {
+    crate::driver::mqtt::fuzz(data);
+}
+
+/// What a configured command prints.
+pub fn printed(data: &[u8]) {
+    crate::driver::command::fuzz(data);
+}
+
+/// What a client of the local endpoint sends, as MQTT packets.
+pub fn local_mqtt(data: &[u8]) {
+    crate::local_mqtt::fuzz(data);
+}

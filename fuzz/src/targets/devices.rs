@@ -1,0 +1,10 @@
+//! What local devices send and configured commands print, as the gateway reads it.
+
+pub(crate) fn run(data: &[u8]) {
+    device_gateway::fuzzing::messages(data);
+    device_gateway::fuzzing::printed(data);
+}
+
+pub(crate) fn local_mqtt(data: &[u8]) {
+    device_gateway::fuzzing::local_mqtt(data);
+}
