@@ -36,6 +36,7 @@ mod devices;
 mod faults;
 mod guard;
 mod messages;
+mod page;
 mod parameters;
 mod problem;
 mod traffic;
@@ -97,6 +98,7 @@ async fn serve_connection(socket: TcpStream, app: Router, header_limit: Duration
 
 fn routes(admin: Admin) -> Router {
     Router::new()
+        .route("/", get(page::show))
         .route("/api", get(overview))
         .route("/api/devices", get(devices::list))
         .route("/api/devices/{device}", get(devices::show))

@@ -8,6 +8,8 @@
 //! | `node` | Microsoft's Node SDKs, likewise | Debian's `nodejs` |
 //! | `npm` | installing these | Debian's `npm` |
 //! | `c++` | libFuzzer | Debian's `g++` |
+//! | `chromium` | the emulator's page, as a person sees it | Debian's `chromium` |
+//! | `chromedriver` | what a test clicks in it | Debian's `chromium-driver` |
 //! | `buf` | the checks of the API's definition | PyPI's `buf-bin`, or npm's `@bufbuild/buf` |
 //!
 //! System packages are installed by root alone; anybody else is told which ones are missing.
@@ -27,7 +29,7 @@ use crate::steps::{root, run};
 const BUF_VERSION: &str = "1.75.0";
 
 /// A Debian package, and the command that succeeds where it is installed.
-const SYSTEM_PACKAGES: [(&str, &[&str]); 6] = [
+const SYSTEM_PACKAGES: [(&str, &[&str]); 8] = [
     ("dbus", &["dbus-daemon", "--version"]),
     // Debian's Python sees Debian's packages; another Python on the PATH may not.
     (
@@ -39,6 +41,8 @@ const SYSTEM_PACKAGES: [(&str, &[&str]); 6] = [
     ("nodejs", &["node", "--version"]),
     ("npm", &["npm", "--version"]),
     ("g++", &["c++", "--version"]),
+    ("chromium", &["chromium", "--version"]),
+    ("chromium-driver", &["chromedriver", "--version"]),
 ];
 
 /// Installs the Debian packages that the tests need and that are missing.

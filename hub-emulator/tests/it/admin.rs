@@ -11,7 +11,7 @@ use crate::device::{Credentials, DEADLINE, Device, METHODS, TWIN_ANSWERS};
 use crate::service::Service;
 
 /// A client that speaks to the admin API as any language would.
-struct Admin {
+pub(crate) struct Admin {
     client: Client,
     url: String,
 }
@@ -58,7 +58,7 @@ impl Admin {
     }
 }
 
-async fn start() -> (Emulator, Admin) {
+pub(crate) async fn start() -> (Emulator, Admin) {
     let config = EmulatorConfig {
         admin_port: Some(0),
         ..EmulatorConfig::default()

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod bulk;
 #[cfg(test)]
 mod certificates;
@@ -22,6 +24,8 @@ mod methods;
 mod modules;
 #[cfg(test)]
 mod mqtt;
+#[cfg(test)]
+mod page;
 #[cfg(test)]
 mod rest;
 #[cfg(test)]
