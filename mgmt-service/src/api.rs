@@ -1,7 +1,7 @@
 //! The gRPC API: messages to domain types and back. Nothing outside this module knows protobuf.
 //!
 //! Each call has a file of its own; what they share is in `parse` (messages in), `convert`
-//! (messages out), `status` (errors) and `token` (the opaque texts).
+//! (messages out), `status` (errors) and `token` (the opaque texts). `web` lets browsers call.
 
 mod cancel_reboot;
 mod convert;
@@ -17,6 +17,7 @@ mod serve;
 mod status;
 mod token;
 mod watch_reboot;
+mod web;
 
 use std::{pin::Pin, time::Duration};
 

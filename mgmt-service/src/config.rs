@@ -1,5 +1,7 @@
 //! The settings and their defaults.
 
+mod web;
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
@@ -13,6 +15,7 @@ use daemon::{
 use iot_hub::identity::{ConnectionString, ServiceConnection};
 use secrecy::ExposeSecret as _;
 
+pub use self::web::{Origin, WebOptions};
 use crate::{attempt::Rules, poller::Cadence, service::Timing, store::SqliteOptions};
 
 /// Loopback, for there are no credentials to check callers by.
@@ -44,6 +47,8 @@ pub struct Config {
     pub bookmark_interval: Duration,
     /// How long a stop may wait for what is under way.
     pub drain_timeout: Duration,
+    /// How browsers may call; `None` where they may not.
+    pub web: Option<WebOptions>,
     /// What is logged, and how.
     pub log: LogSettings,
 }
@@ -87,6 +92,7 @@ fn read(root: &mut Section) -> Option<Config> {
     let (store, retention) = read_store(root.section("store"));
     let (reads_per_second, cadence) = read_polling(root.section("polling"));
     let (timing, bookmark_interval, drain_timeout) = read_timing(root.section("timing"), retention);
+    let web = web::read(root.section("web"));
     let log = LogSettings::read(root.section("log"));
     Some(Config {
         listen,
@@ -97,6 +103,7 @@ fn read(root: &mut Section) -> Option<Config> {
         timing,
         bookmark_interval,
         drain_timeout,
+        web,
         log,
     })
 }

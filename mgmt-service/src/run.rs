@@ -72,6 +72,7 @@ pub async fn serve(
     let served = Served {
         service: service.clone(),
         bookmark_interval: config.bookmark_interval,
+        web: config.web.clone(),
         ready,
         shutdown: shutdown.clone(),
     };

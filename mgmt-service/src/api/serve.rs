@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use super::Api;
-use crate::service::Service;
+use super::{Api, web};
+use crate::{config::WebOptions, service::Service};
 
 /// How many calls one connection may have open: a watcher is one.
 const MAX_STREAMS: u32 = 100_000;
@@ -41,6 +41,8 @@ pub struct Served {
     pub service: Service,
     /// How long a watch is idle before it gets a bookmark.
     pub bookmark_interval: Duration,
+    /// How browsers may call; `None` where they may not.
+    pub web: Option<WebOptions>,
     /// Ends when the service is ready: until then health says that it is not.
     pub ready: CancellationToken,
     /// Ends the server.
@@ -68,9 +70,12 @@ pub async fn serve(listener: TcpListener, served: Served) -> Result<(), ServeErr
     };
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
+        // Browsers speak gRPC-Web over any HTTP; nobody else has a use for the old one.
+        .accept_http1(served.web.is_some())
         .max_concurrent_streams(Some(MAX_STREAMS))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(web::layer(served.web.as_ref()))
         .add_service(health)
         .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
         .add_service(
