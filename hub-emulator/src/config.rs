@@ -38,6 +38,8 @@ pub struct EmulatorConfig {
     pub limits: ClientLimits,
     /// How long after a device's token expired its live connection is closed.
     pub token_grace: Duration,
+    /// How long a device has to acknowledge a message before it is sent again.
+    pub message_lock: Duration,
     /// An upper bound on every method call's response timeout, so that a test of a call without
     /// an answer need not wait for the 5 s that the API asks for at least. `None` is faithful.
     pub response_timeout_cap: Option<Duration>,
@@ -56,6 +58,8 @@ impl EmulatorConfig {
     pub const DEFAULT_HOST_NAME: &'static str = "localhost";
     /// What the real hub is reported to allow: 5 or 10 minutes.
     pub const DEFAULT_TOKEN_GRACE: Duration = Duration::from_secs(600);
+    /// The real hub's.
+    pub const DEFAULT_MESSAGE_LOCK: Duration = Duration::from_secs(60);
     /// The page size of newer documentation; older text says 1000.
     pub const DEFAULT_QUERY_PAGE_SIZE: usize = 100;
 }
@@ -76,6 +80,7 @@ impl Default for EmulatorConfig {
             state_file: None,
             limits: ClientLimits::default(),
             token_grace: Self::DEFAULT_TOKEN_GRACE,
+            message_lock: Self::DEFAULT_MESSAGE_LOCK,
             response_timeout_cap: None,
             query_page_size: Self::DEFAULT_QUERY_PAGE_SIZE,
             tier: None,

@@ -91,6 +91,10 @@ impl Emulator {
         tasks.spawn(rest::serve(door(https)));
         tasks.spawn(mqtt::serve(door(mqtt)));
         tasks.spawn(executor::run(Arc::clone(&switchboard), shutdown.clone()));
+        tasks.spawn(executor::look_at_inboxes(
+            Arc::clone(&switchboard),
+            shutdown.clone(),
+        ));
         tasks.spawn(executor::configure(
             Arc::clone(&switchboard),
             shutdown.clone(),

@@ -1,5 +1,5 @@
-//! What the hub does by itself: runs jobs when their time has come, device by device, and applies
-//! configurations.
+//! What the hub does by itself: runs jobs when their time has come, device by device, applies
+//! configurations, and sends messages again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,21 @@ pub(crate) async fn configure(switchboard: Arc<Switchboard>, shutdown: Cancellat
             let effects = state.hub.apply_configurations(now.wall);
             state.carry_out(effects);
         });
+    }
+}
+
+/// Sends messages again that were not acknowledged, and lets them expire, until shutdown.
+pub(crate) async fn look_at_inboxes(switchboard: Arc<Switchboard>, shutdown: CancellationToken) {
+    loop {
+        let next = switchboard.read(|state| state.hub.next_look_at_inboxes());
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = sleep_until(next) => switchboard.change(|state, now| {
+                let effects = state.hub.look_at_inboxes(now.wall);
+                state.carry_out(effects);
+            }),
+            () = switchboard.wait_until(|state| state.hub.next_look_at_inboxes() != next) => {}
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) use self::bulk::MAX_BULK;
 pub use self::call_log::{MethodOutcome, MethodRecord};
 pub(crate) use self::calls::{CallId, MethodAnswer, NotCallable};
 pub(crate) use self::configurations::{ConfigurationId, ConfigurationRequest, test_queries};
+pub use self::feedback::{FeedbackRecord, Outcome};
 pub(crate) use self::identity::{Authentication, Identity, IdentityRequest, Keys, Status};
 pub(crate) use self::jobs::{DeviceOutcome, JobId, JobRequest, Started, Work};
 pub use self::message::{CloudToDeviceMessage, Feedback};
@@ -35,6 +36,7 @@ mod call_log;
 mod calls;
 mod configurations;
 mod entities;
+mod feedback;
 mod history;
 mod identity;
 mod inbox;
@@ -61,6 +63,8 @@ pub(crate) struct Hub {
     configurations: configurations::Configurations,
     /// How twins looked, while queries may ask for it.
     history: Option<history::History>,
+    inboxes: inbox::Inboxes,
+    feedback: feedback::FeedbackQueue,
     telemetry: log::Log<Telemetry>,
     last_link: u64,
     last_generation: u64,

@@ -33,7 +33,9 @@ pub use self::counters::{Count, Counters};
 pub use self::emulator::Emulator;
 pub use self::error::{FrontDoor, StartError};
 pub use self::faults::{ConnectRefusal, Fault, FaultId, Faults, InjectedFault, Operation, Times};
-pub use self::hub::{CloudToDeviceMessage, Feedback, MethodOutcome, MethodRecord, Telemetry};
+pub use self::hub::{
+    CloudToDeviceMessage, Feedback, FeedbackRecord, MethodOutcome, MethodRecord, Outcome, Telemetry,
+};
 pub use self::observe::Holdings;
 pub use self::ready::Ready;
 pub use self::state_file::StateError;

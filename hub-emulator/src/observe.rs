@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::counters::{Counters, Meters};
 use crate::emulator::Emulator;
-use crate::hub::{EntityId, MethodRecord, Telemetry};
+use crate::hub::{EntityId, FeedbackRecord, MethodRecord, Telemetry};
 use crate::switchboard::State;
 
 /// What an emulator holds for clients that are there now. All of it goes with them.
@@ -73,6 +73,13 @@ impl Emulator {
     pub fn telemetry(&self) -> Vec<Telemetry> {
         self.switchboard
             .read(|state| state.hub.telemetry().cloned().collect())
+    }
+
+    /// What became of messages to devices whose senders wished to know, oldest first, as long as no
+    /// service has taken it; at most 1000.
+    #[must_use]
+    pub fn feedback(&self) -> Vec<FeedbackRecord> {
+        self.switchboard.read(|state| state.hub.feedback())
     }
 
     /// The newest direct methods that were delivered to devices, oldest first; at most 1000.

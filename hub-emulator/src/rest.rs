@@ -39,6 +39,7 @@ mod call;
 mod configurations;
 mod fuzzing;
 mod jobs;
+mod messages;
 mod methods;
 mod paging;
 mod parameters;
@@ -157,6 +158,11 @@ async fn perform(
         Call::GetConfiguration(id) => configurations::get(switchboard, id),
         Call::PutConfiguration(id) => configurations::put(switchboard, id, headers, &body),
         Call::DeleteConfiguration(id) => configurations::delete(switchboard, id, headers),
+        Call::PurgeMessages(id) => messages::purge(switchboard, id),
+        Call::TakeFeedback => Ok(messages::take_feedback(switchboard)),
+        Call::SettleFeedback { token, kept } => {
+            messages::settle_feedback(switchboard, *token, *kept)
+        }
     }
     .map_err(fail)?;
     if let Some(bytes) = call.metered(asked, reply.len()) {

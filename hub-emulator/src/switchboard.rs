@@ -125,6 +125,10 @@ impl Switchboard {
     ) -> Self {
         state.throttle = Throttle::new(config.tier, config.shaping);
         let of_the_tier = config.tier.map(Tier::daily_messages);
+        let lock = SignedDuration::try_from(config.message_lock);
+        state
+            .hub
+            .set_message_lock(lock.unwrap_or(SignedDuration::MAX));
         state.quota = Quota::new(config.daily_messages.or(of_the_tier));
         Self {
             config,

@@ -4,68 +4,51 @@
 //!            deliver                    acknowledge
 //! waiting ─────────────► in flight ───────────────────► gone
 //!    │ ▲                     │
-//!    │ └─── interrupt ───────┤ (ten times)
+//!    │ └── interrupt, lock ──┤ (ten times)
 //!    └────► expired          └───────────────────────► gone
 //! ```
+//!
+//! What is in flight is locked for a minute; then it is sent again, on the same connection too. Why
+//! a message went is told to its sender, if it wished so: see [feedback](super::feedback).
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use iot_hub::error::{ErrorCode, HubError};
-use iot_hub::topic::{Filter, HubTopic, PropertyBag};
+use iot_hub::error::HubError;
+use iot_hub::topic::{Filter, HubTopic};
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
-use super::{CloudToDeviceMessage, Effect, EntityId, Hub, LinkId, Qos};
+use self::queue::Delivery;
+pub(super) use self::queue::{Inbox, Waiting, WaitingRecord};
+use super::{CloudToDeviceMessage, Effect, EntityId, Hub, LinkId};
 
-/// How many messages may wait for a device.
-const MAX_WAITING: usize = 50;
-/// How often a message is sent at most.
-const MAX_DELIVERIES: u8 = 10;
+mod queue;
+
 const DEFAULT_LIFE: SignedDuration = SignedDuration::from_hours(1);
 const MAX_LIFE: SignedDuration = SignedDuration::from_hours(48);
+const LOCK: SignedDuration = SignedDuration::from_secs(60);
 
-/// The messages that wait for one device, oldest first.
-#[derive(Debug, Default)]
-pub(super) struct Inbox {
-    queue: VecDeque<Waiting>,
-    last_packet_id: u16,
-}
-
+/// When the hub has to look at an inbox without being asked.
 #[derive(Debug)]
-struct Waiting {
-    properties: PropertyBag,
-    payload: Bytes,
-    expires: Timestamp,
-    deliveries: u8,
-    /// The packet that the device has not acknowledged yet.
-    in_flight: Option<u16>,
+pub(super) struct Inboxes {
+    lock: SignedDuration,
+    looks: BTreeSet<(Timestamp, EntityId)>,
 }
 
-/// A waiting message as it is kept over a restart.
-#[derive(Debug, Deserialize, Serialize)]
-pub(super) struct WaitingRecord {
-    /// As in a topic.
-    properties: String,
-    /// In base64.
-    payload: String,
-    expires: Timestamp,
-    deliveries: u8,
-}
-
-/// A message on its way.
-#[derive(Debug, PartialEq)]
-struct Delivery {
-    /// To be acknowledged under this id; without one, sending it is all.
-    packet_id: Option<u16>,
-    duplicate: bool,
-    properties: PropertyBag,
-    payload: Bytes,
+impl Default for Inboxes {
+    fn default() -> Self {
+        Self {
+            lock: LOCK,
+            looks: BTreeSet::new(),
+        }
+    }
 }
 
 impl Hub {
+    /// Changes how long a device has to acknowledge a message before it is sent again.
+    pub(crate) fn set_message_lock(&mut self, lock: SignedDuration) {
+        self.inboxes.lock = lock;
+    }
+
     /// Queues a message for a device, and sends it if the device listens.
     pub(crate) fn send_to_device(
         &mut self,
@@ -80,10 +63,9 @@ impl Hub {
             Some(expiry) => expiry.min(latest),
             None => now.saturating_add(DEFAULT_LIFE).unwrap_or(Timestamp::MAX),
         };
-        entity
-            .inbox
-            .push(properties, message.payload, expires, now)?;
-        entity.show_inbox_in_twin();
+        let pushed = entity.inbox.push(properties, message.payload, expires, now);
+        self.inbox_changed(id, now);
+        pushed?;
         Ok(match self.link_of(id) {
             Some(link) => self.deliver(link, now),
             None => Vec::new(),
@@ -92,22 +74,23 @@ impl Hub {
 
     /// Sends what waits for the device behind a connection, if it listens.
     pub(crate) fn deliver(&mut self, link: LinkId, now: Timestamp) -> Vec<Effect> {
-        let Some(id) = self.links.get(&link) else {
+        let Some(id) = self.links.get(&link).cloned() else {
             return Vec::new();
         };
-        let device = id.device.clone();
-        let Some(entity) = self.entities.get_mut(id) else {
+        let until = now.saturating_add(self.inboxes.lock);
+        let until = until.unwrap_or(Timestamp::MAX);
+        let Some(entity) = self.entities.get_mut(&id) else {
             return Vec::new();
         };
-        let filter = Filter::CloudToDevice(device.clone());
+        let filter = Filter::CloudToDevice(id.device.clone());
         let Some(qos) = entity.session.qos(&filter) else {
             return Vec::new();
         };
-        let deliveries = entity.inbox.deliver(qos, now);
-        entity.show_inbox_in_twin();
+        let deliveries = entity.inbox.deliver(qos, until, now);
+        self.inbox_changed(&id, now);
         let effect = |delivery: Delivery| {
             let topic = HubTopic::CloudToDevice {
-                device: device.clone(),
+                device: id.device.clone(),
                 properties: delivery.properties,
             };
             let payload = delivery.payload;
@@ -130,146 +113,79 @@ impl Hub {
     }
 
     /// A device took a message.
-    pub(crate) fn message_acknowledged(&mut self, link: LinkId, packet_id: u16) {
-        if let Some(entity) = self.entity_of_mut(link) {
+    pub(crate) fn message_acknowledged(&mut self, link: LinkId, packet_id: u16, now: Timestamp) {
+        let Some(id) = self.links.get(&link).cloned() else {
+            return;
+        };
+        if let Some(entity) = self.entities.get_mut(&id) {
             entity.inbox.acknowledge(packet_id);
-            entity.show_inbox_in_twin();
+            self.inbox_changed(&id, now);
         }
     }
-}
 
-impl super::Entity {
-    /// What was on its way when a connection ended waits for the next one.
-    pub(super) fn interrupt_messages(&mut self) {
-        self.inbox.interrupt();
-        self.show_inbox_in_twin();
-    }
-
-    fn show_inbox_in_twin(&mut self) {
-        self.twin.cloud_to_device_messages = self.inbox.queue.len() as u64;
-    }
-}
-
-impl Inbox {
-    /// What is kept over a restart.
-    pub(super) fn to_records(&self) -> Vec<WaitingRecord> {
-        let record = |waiting: &Waiting| WaitingRecord {
-            properties: waiting.properties.to_string(),
-            payload: STANDARD.encode(&waiting.payload),
-            expires: waiting.expires,
-            deliveries: waiting.deliveries,
-        };
-        self.queue.iter().map(record).collect()
-    }
-
-    /// Takes back what was kept; `None` when it cannot be read.
-    pub(super) fn from_records(records: Vec<WaitingRecord>) -> Option<Self> {
-        let waiting = |record: WaitingRecord| {
-            Some(Waiting {
-                properties: record.properties.parse().ok()?,
-                payload: STANDARD.decode(record.payload).ok()?.into(),
-                expires: record.expires,
-                deliveries: record.deliveries,
-                in_flight: None,
-            })
-        };
-        Some(Self {
-            queue: records.into_iter().map(waiting).collect::<Option<_>>()?,
-            last_packet_id: 0,
-        })
-    }
-
-    fn push(
+    /// Removes all that wait for a device, and says how many there were.
+    pub(crate) fn purge_messages(
         &mut self,
-        properties: PropertyBag,
-        payload: Bytes,
-        expires: Timestamp,
+        id: &EntityId,
         now: Timestamp,
-    ) -> Result<(), HubError> {
-        self.expire(now);
-        if self.queue.len() >= MAX_WAITING {
-            return Err(HubError::new(
-                ErrorCode::DeviceMaximumQueueDepthExceeded,
-                format!("{MAX_WAITING} messages wait for the device"),
-            ));
-        }
-        self.queue.push_back(Waiting {
-            properties,
-            payload,
-            expires,
-            deliveries: 0,
-            in_flight: None,
-        });
-        Ok(())
+    ) -> Result<usize, HubError> {
+        let count = self.entity_mut(id)?.inbox.purge();
+        self.inbox_changed(id, now);
+        Ok(count)
     }
 
-    fn deliver(&mut self, qos: Qos, now: Timestamp) -> Vec<Delivery> {
-        self.expire(now);
-        match qos {
-            // Nobody will say whether it arrived: sent is delivered.
-            Qos::AtMostOnce => {
-                let (sent, kept) = std::mem::take(&mut self.queue)
-                    .into_iter()
-                    .partition(|waiting| waiting.in_flight.is_none());
-                self.queue = kept;
-                sent.into_iter().map(|waiting| waiting.send(None)).collect()
-            }
-            Qos::AtLeastOnce => {
-                let mut deliveries = Vec::new();
-                for index in 0..self.queue.len() {
-                    if self.queue[index].in_flight.is_none() {
-                        let packet_id = self.free_packet_id();
-                        let waiting = &mut self.queue[index];
-                        waiting.in_flight = Some(packet_id);
-                        deliveries.push(waiting.send(Some(packet_id)));
-                        waiting.deliveries += 1;
-                    }
-                }
-                deliveries
-            }
+    /// What was on its way when a connection ended waits for the next one.
+    pub(super) fn interrupt_messages(&mut self, id: &EntityId, now: Timestamp) {
+        if let Some(entity) = self.entities.get_mut(id) {
+            entity.inbox.interrupt();
+            self.inbox_changed(id, now);
         }
     }
 
-    fn acknowledge(&mut self, packet_id: u16) {
-        self.queue
-            .retain(|waiting| waiting.in_flight != Some(packet_id));
+    /// When [`Hub::look_at_inboxes`] next has something to do.
+    pub(crate) fn next_look_at_inboxes(&self) -> Option<Timestamp> {
+        self.inboxes.looks.first().map(|(at, _)| *at)
     }
 
-    fn interrupt(&mut self) {
-        self.queue
-            .retain(|waiting| waiting.deliveries < MAX_DELIVERIES);
-        for waiting in &mut self.queue {
-            waiting.in_flight = None;
-        }
-    }
-
-    fn expire(&mut self, now: Timestamp) {
-        self.queue
-            .retain(|waiting| waiting.in_flight.is_some() || now < waiting.expires);
-    }
-
-    /// Ids are reused only when all have had their turn, and never one that is still in flight.
-    fn free_packet_id(&mut self) -> u16 {
-        loop {
-            self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
-            let id = Some(self.last_packet_id);
-            if !self.queue.iter().any(|waiting| waiting.in_flight == id) {
-                return self.last_packet_id;
+    /// Sends again what was not acknowledged in time, and removes what has expired.
+    pub(crate) fn look_at_inboxes(&mut self, now: Timestamp) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        while let Some((at, _)) = self.inboxes.looks.first()
+            && *at <= now
+            && let Some((_, id)) = self.inboxes.looks.pop_first()
+        {
+            let Some(entity) = self.entities.get_mut(&id) else {
+                continue;
+            };
+            entity.inbox.scheduled = None;
+            entity.inbox.look(now);
+            self.inbox_changed(&id, now);
+            if let Some(link) = self.link_of(&id) {
+                effects.extend(self.deliver(link, now));
             }
+        }
+        effects
+    }
+
+    /// Shows in the twin what waits, tells senders what became of the rest, and sees to the next
+    /// look.
+    pub(super) fn inbox_changed(&mut self, id: &EntityId, now: Timestamp) {
+        let Some(entity) = self.entities.get_mut_in_passing(id) else {
+            return;
+        };
+        entity.twin.cloud_to_device_messages = entity.inbox.queue.len() as u64;
+        let generation = entity.identity.generation;
+        for (message, outcome) in std::mem::take(&mut entity.inbox.gone) {
+            self.feedback.tell(id, generation, &message, outcome, now);
+        }
+        let next = entity.inbox.next_look();
+        if next != entity.inbox.scheduled {
+            let looks = &mut self.inboxes.looks;
+            if let Some(at) = entity.inbox.scheduled {
+                looks.remove(&(at, id.clone()));
+            }
+            looks.extend(next.map(|at| (at, id.clone())));
+            entity.inbox.scheduled = next;
         }
     }
 }
-
-impl Waiting {
-    fn send(&self, packet_id: Option<u16>) -> Delivery {
-        Delivery {
-            packet_id,
-            duplicate: self.deliveries > 0,
-            properties: self.properties.clone(),
-            payload: self.payload.clone(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

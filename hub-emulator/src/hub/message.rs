@@ -27,7 +27,7 @@ pub struct CloudToDeviceMessage {
     /// When it need not be delivered any more; the hub's default is an hour after it was sent, its
     /// limit two days.
     pub expiry: Option<Timestamp>,
-    /// What the sender wants to hear of its fate. The device sees the wish; no feedback is sent.
+    /// What the sender wants to hear of its fate. The device sees the wish, too.
     pub feedback: Option<Feedback>,
     /// The sender's own properties, in their order; one without a value is written as its name.
     pub properties: Vec<(String, Option<String>)>,

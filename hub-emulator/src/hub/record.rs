@@ -3,6 +3,7 @@
 
 use iot_hub::topic::Filter;
 use iot_hub::twin::{Twin, TwinFormatError};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -62,7 +63,8 @@ impl Hub {
     pub(crate) fn restore(&mut self, id: EntityId, record: Record) -> Result<(), RecordError> {
         let entity = Entity::from_record(&id, record)?;
         self.last_generation = self.last_generation.max(entity.identity.generation);
-        self.entities.insert(id, entity);
+        self.entities.insert(id.clone(), entity);
+        self.inbox_changed(&id, Timestamp::MIN);
         Ok(())
     }
 }

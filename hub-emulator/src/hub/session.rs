@@ -92,8 +92,8 @@ impl Hub {
         }
         let session_present = !session.filters.is_empty();
         session.kept = !clean_session;
-        entity.interrupt_messages();
         entity.set_connected(true, now);
+        self.interrupt_messages(id, now);
 
         self.last_link += 1;
         self.links.insert(link, id.clone());
@@ -124,9 +124,9 @@ impl Hub {
             if !entity.session.kept {
                 entity.session.filters.clear();
             }
-            entity.interrupt_messages();
             entity.set_connected(false, now);
         }
+        self.interrupt_messages(&id, now);
         self.calls.device_gone(link, now)
     }
 

@@ -138,8 +138,9 @@ impl Connection {
             Packet::PingReq => self.send(Packet::PingResp).await,
             Packet::PubAck(ack) => {
                 let link = self.link.id;
-                self.switchboard
-                    .change(|state, _| state.hub.message_acknowledged(link, ack.pkid));
+                self.switchboard.change(|state, now| {
+                    state.hub.message_acknowledged(link, ack.pkid, now.wall);
+                });
                 Ok(())
             }
             Packet::Disconnect => Err(End::Disconnect),

@@ -4,6 +4,7 @@ use axum::http::Method;
 use iot_hub::error::{ErrorCode, HubError};
 use iot_hub::identity::{DeviceId, ModuleId};
 use percent_encoding::percent_decode_str;
+use uuid::Uuid;
 
 use crate::faults::Operation;
 use crate::hub::{ConfigurationId, EntityId, JobId};
@@ -37,6 +38,9 @@ pub(crate) enum Call {
     DeleteConfiguration(ConfigurationId),
     DeviceStatistics,
     ServiceStatistics,
+    PurgeMessages(EntityId),
+    TakeFeedback,
+    SettleFeedback { token: Uuid, kept: bool },
 }
 
 /// How an error is dressed; the real hub has two ways, by endpoint.
@@ -88,6 +92,27 @@ impl Call {
                     Self::InvokeMethod(entity(device, Some(module))?),
                 )],
             ),
+            ["devices", device, "commands"] => pick(
+                method,
+                [(Method::DELETE, Self::PurgeMessages(entity(device, None)?))],
+            ),
+            ["messages", "serviceBound", "feedback"] => {
+                pick(method, [(Method::GET, Self::TakeFeedback)])
+            }
+            ["messages", "serviceBound", "feedback", token] => {
+                let token = lock_token(token)?;
+                pick(
+                    method,
+                    [(Method::DELETE, Self::SettleFeedback { token, kept: false })],
+                )
+            }
+            ["messages", "serviceBound", "feedback", token, "abandon"] => {
+                let token = lock_token(token)?;
+                pick(
+                    method,
+                    [(Method::POST, Self::SettleFeedback { token, kept: true })],
+                )
+            }
             ["jobs", "v2", "query"] if method == Method::GET => Some(Self::ListJobs),
             ["jobs", "v2", job] => {
                 let job: JobId = job.parse()?;
@@ -162,7 +187,10 @@ impl Call {
             | Self::ListJobs
             | Self::GetJob(_)
             | Self::PutJob(_)
-            | Self::CancelJob(_) => Permission::ServiceConnect,
+            | Self::CancelJob(_)
+            | Self::PurgeMessages(_)
+            | Self::TakeFeedback
+            | Self::SettleFeedback { .. } => Permission::ServiceConnect,
         }
     }
 
@@ -176,7 +204,10 @@ impl Call {
             | Self::PutIdentity(_)
             | Self::DeleteIdentity(_)
             | Self::DeviceStatistics
-            | Self::ServiceStatistics => Operation::Registry,
+            | Self::ServiceStatistics
+            | Self::PurgeMessages(_)
+            | Self::TakeFeedback
+            | Self::SettleFeedback { .. } => Operation::Registry,
             Self::ListConfigurations
             | Self::TestConfigurationQueries
             | Self::GetConfiguration(_)
@@ -202,7 +233,8 @@ impl Call {
             | Self::GetTwin(id)
             | Self::PatchTwin(id)
             | Self::ReplaceTwin(id)
-            | Self::InvokeMethod(id) => Some(&id.device),
+            | Self::InvokeMethod(id)
+            | Self::PurgeMessages(id) => Some(&id.device),
             Self::ListDevices
             | Self::BulkIdentities
             | Self::Query
@@ -216,7 +248,9 @@ impl Call {
             | Self::PutConfiguration(_)
             | Self::DeleteConfiguration(_)
             | Self::DeviceStatistics
-            | Self::ServiceStatistics => None,
+            | Self::ServiceStatistics
+            | Self::TakeFeedback
+            | Self::SettleFeedback { .. } => None,
         }
     }
 
@@ -242,7 +276,10 @@ impl Call {
             | Self::PutConfiguration(_)
             | Self::DeleteConfiguration(_)
             | Self::DeviceStatistics
-            | Self::ServiceStatistics => None,
+            | Self::ServiceStatistics
+            | Self::PurgeMessages(_)
+            | Self::TakeFeedback
+            | Self::SettleFeedback { .. } => None,
         }
     }
 
@@ -270,7 +307,10 @@ impl Call {
             | Self::PutConfiguration(_)
             | Self::DeleteConfiguration(_)
             | Self::DeviceStatistics
-            | Self::ServiceStatistics => ErrorStyle::Name,
+            | Self::ServiceStatistics
+            | Self::PurgeMessages(_)
+            | Self::TakeFeedback
+            | Self::SettleFeedback { .. } => ErrorStyle::Name,
         }
     }
 }
@@ -319,6 +359,15 @@ fn entity(device: &str, module: Option<&str>) -> Result<EntityId, HubError> {
         .transpose()
         .map_err(|error| invalid("moduleId", &error))?;
     Ok(EntityId { device, module })
+}
+
+fn lock_token(text: &str) -> Result<Uuid, HubError> {
+    text.parse().map_err(|_| {
+        HubError::new(
+            ErrorCode::ArgumentInvalid,
+            "the lock token is not one that this hub gave",
+        )
+    })
 }
 
 fn decode(segment: &str) -> Result<String, HubError> {

@@ -75,6 +75,9 @@ fn read(call: &Call, body: &[u8]) {
         | Call::GetConfiguration(_)
         | Call::DeleteConfiguration(_)
         | Call::DeviceStatistics
-        | Call::ServiceStatistics => {}
+        | Call::ServiceStatistics
+        | Call::PurgeMessages(_)
+        | Call::TakeFeedback
+        | Call::SettleFeedback { .. } => {}
     }
 }

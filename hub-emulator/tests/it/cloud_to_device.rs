@@ -1,9 +1,12 @@
 //! Messages from the cloud to a device.
 
-use hub_emulator::{CloudToDeviceMessage, Emulator, EmulatorConfig, Feedback};
+use std::time::Duration;
+
+use hub_emulator::{CloudToDeviceMessage, Emulator, EmulatorConfig, Feedback, Outcome};
 use iot_hub::error::ErrorCode;
 use iot_hub::identity::DeviceId;
 use jiff::{SignedDuration, Timestamp};
+use reqwest::Method;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, PubAck, Publish};
 
@@ -156,4 +159,100 @@ async fn a_device_that_did_not_subscribe_gets_none_and_a_clean_session_loses_non
     let mut device = Device::connect_with(&emulator, &clean).await.unwrap();
     device.subscribe(MESSAGES).await;
     assert_eq!(&next(&mut device).await.payload[..], b"1");
+}
+
+#[tokio::test]
+async fn what_a_device_keeps_to_itself_comes_again_on_the_same_connection() {
+    let config = EmulatorConfig {
+        message_lock: Duration::from_millis(300),
+        ..EmulatorConfig::default()
+    };
+    let emulator = Emulator::start(config).await.unwrap();
+    let mut device = Device::connect(&emulator, "d1").await;
+    device.subscribe(MESSAGES).await;
+    emulator.send_to_device(&d1(), wished("kept")).unwrap();
+    for delivery in 0..3 {
+        let publish = next(&mut device).await;
+        assert_eq!(&publish.payload[..], b"kept");
+        assert_eq!(publish.dup, delivery > 0);
+    }
+    // Seven more, and then nobody tries any longer.
+    waiting(&emulator, 0).await;
+    let outcomes: Vec<_> = emulator
+        .feedback()
+        .iter()
+        .map(|told| told.outcome)
+        .collect();
+    assert_eq!(outcomes, [Outcome::DeliveryCountExceeded]);
+}
+
+fn wished(payload: &'static str) -> CloudToDeviceMessage {
+    CloudToDeviceMessage {
+        message_id: Some(payload.to_owned()),
+        feedback: Some(Feedback::Full),
+        ..message(payload)
+    }
+}
+
+#[tokio::test]
+async fn senders_are_told_what_became_of_their_messages() {
+    let emulator = emulator().await;
+    let service = Service::owner(&emulator);
+    let feedback = "/messages/serviceBound/feedback";
+    assert_eq!(service.get(feedback).await.status, 204);
+
+    let soon = CloudToDeviceMessage {
+        expiry: Some(Timestamp::now() + SignedDuration::from_millis(200)),
+        ..wished("late")
+    };
+    emulator.send_to_device(&d1(), soon).unwrap();
+    waiting(&emulator, 0).await;
+    emulator.send_to_device(&d1(), wished("unwanted")).unwrap();
+    emulator
+        .send_to_device(&d1(), message("of no interest"))
+        .unwrap();
+    let purged = service.delete("/devices/d1/commands").await;
+    assert_eq!(purged.json()["totalMessagesPurged"], 2);
+    emulator.send_to_device(&d1(), wished("taken")).unwrap();
+    let mut device = Device::connect(&emulator, "d1").await;
+    device.subscribe(MESSAGES).await;
+    let publish = next(&mut device).await;
+    acknowledge(&mut device, &publish).await;
+    waiting(&emulator, 0).await;
+
+    let batch = service.get(feedback).await;
+    let records = batch.json();
+    let told = |field: &str| -> Vec<String> {
+        let records = records.as_array().unwrap().iter();
+        records
+            .map(|record| record[field].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(told("originalMessageId"), ["late", "unwanted", "taken"]);
+    assert_eq!(told("statusCode"), ["Expired", "Purged", "Success"]);
+    assert_eq!(told("deviceId"), ["d1", "d1", "d1"]);
+    let generation = service.get("/devices/d1").await.json()["generationId"].clone();
+    assert_eq!(records[0]["deviceGenerationId"], generation);
+
+    let token = batch.header("etag").unwrap().trim_matches('"').to_owned();
+    let settle = |method: Method, path: String| {
+        let service = &service;
+        async move { service.call(method, &path, None, &[]).await.status }
+    };
+    assert_eq!(
+        settle(Method::POST, format!("{feedback}/{token}/abandon")).await,
+        204
+    );
+    // Given back, it is no longer that one's to remove.
+    assert_eq!(
+        settle(Method::DELETE, format!("{feedback}/{token}")).await,
+        412
+    );
+    let token = service.get(feedback).await;
+    let token = token.header("etag").unwrap().trim_matches('"').to_owned();
+    assert_eq!(
+        settle(Method::DELETE, format!("{feedback}/{token}")).await,
+        204
+    );
+    assert_eq!(service.get(feedback).await.status, 204);
 }
