@@ -5,6 +5,7 @@
 
 mod cancel_reboot;
 mod convert;
+mod door;
 mod filter;
 pub mod fuzzing;
 mod get_device;
@@ -37,6 +38,7 @@ use crate::service::{Caller, Service};
 struct Api {
     service: Service,
     bookmark_interval: Duration,
+    watch_age: Duration,
 }
 
 #[tonic::async_trait]
@@ -56,8 +58,11 @@ impl DeviceManagement for Api {
         &self,
         request: Request<WatchRebootRequest>,
     ) -> Result<Response<Self::WatchRebootStream>, Status> {
-        let interval = self.bookmark_interval;
-        let stream = watch_reboot::watch(&self.service, &request.into_inner(), interval).await?;
+        let pace = watch_reboot::Pace {
+            bookmarks: self.bookmark_interval,
+            age: self.watch_age,
+        };
+        let stream = watch_reboot::watch(&self.service, &request.into_inner(), pace).await?;
         Ok(Response::new(Box::pin(stream)))
     }
 

@@ -1,5 +1,6 @@
 //! The settings and their defaults.
 
+mod limits;
 mod web;
 
 use std::{
@@ -15,6 +16,7 @@ use daemon::{
 use iot_hub::identity::{ConnectionString, ServiceConnection};
 use secrecy::ExposeSecret as _;
 
+pub use self::limits::Limits;
 pub use self::web::{Origin, WebOptions};
 use crate::{attempt::Rules, poller::Cadence, service::Timing, store::SqliteOptions};
 
@@ -49,6 +51,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How browsers may call; `None` where they may not.
     pub web: Option<WebOptions>,
+    /// What callers may ask at most.
+    pub limits: Limits,
     /// What is logged, and how.
     pub log: LogSettings,
 }
@@ -93,6 +97,7 @@ fn read(root: &mut Section) -> Option<Config> {
     let (reads_per_second, cadence) = read_polling(root.section("polling"));
     let (timing, bookmark_interval, drain_timeout) = read_timing(root.section("timing"), retention);
     let web = web::read(root.section("web"));
+    let limits = Limits::read(root.section("limits"));
     let log = LogSettings::read(root.section("log"));
     Some(Config {
         listen,
@@ -104,6 +109,7 @@ fn read(root: &mut Section) -> Option<Config> {
         bookmark_interval,
         drain_timeout,
         web,
+        limits,
         log,
     })
 }

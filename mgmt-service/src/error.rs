@@ -1,5 +1,7 @@
 //! Why a call of the API fails.
 
+use std::time::Duration;
+
 use iot_hub::{
     identity::DeviceId,
     reboot::{RequestId, State},
@@ -57,6 +59,17 @@ pub enum Error {
     /// The events after the token are gone.
     #[error("resume_token: is older than the kept events; watch again without it")]
     TokenTooOld,
+    /// A limit is reached.
+    #[error("too many {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// When there may be room again.
+        retry_after: Duration,
+    },
+    /// The watch has lasted as long as one may.
+    #[error("the watch is as old as one may become; watch again with the last token")]
+    WatchAged,
     /// The service is stopping.
     #[error("the service is stopping")]
     Stopping,

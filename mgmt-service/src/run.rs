@@ -73,6 +73,7 @@ pub async fn serve(
         service: service.clone(),
         bookmark_interval: config.bookmark_interval,
         web: config.web.clone(),
+        limits: config.limits.clone(),
         ready,
         shutdown: shutdown.clone(),
     };

@@ -1,6 +1,8 @@
 //! The gRPC API of the management service, generated at build time from
 //! `iothubdm/v1/device_management.proto`. The comments in that file are the API's documentation.
 
+pub mod codec;
+
 /// Version 1 of the API.
 #[expect(
     clippy::allow_attributes,

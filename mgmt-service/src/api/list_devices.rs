@@ -44,6 +44,8 @@ pub(super) async fn list(
         | Error::TooLate(_)
         | Error::TokenTooOld
         | Error::Stopping
+        | Error::TooMany { .. }
+        | Error::WatchAged
         | Error::Store(_)) => other,
     })?;
     let open = service.open();

@@ -2,26 +2,32 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::StreamExt as _;
 use iothubdm_proto::v1::{FILE_DESCRIPTOR_SET, device_management_server::DeviceManagementServer};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::{
+    Server,
+    server::{TcpConnectInfo, TcpIncoming},
+};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use super::{Api, web};
-use crate::{config::WebOptions, service::Service};
+use super::{
+    Api,
+    door::{Door, Guarded, PorterLayer},
+    web,
+};
+use crate::{
+    config::{Limits, WebOptions},
+    service::Service,
+};
 
-/// How many calls one connection may have open: a watcher is one.
-const MAX_STREAMS: u32 = 100_000;
+/// How much of its requests one connection may send ahead of what is read of them.
+const CONNECTION_WINDOW: u32 = 256 * 1024;
 
-/// How often an idle connection is asked whether it lives: a watcher's peer may be gone.
-const KEEPALIVE: Duration = Duration::from_secs(60);
-
-/// How long it may take to answer.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// The largest message taken; the largest meaningful one is a few kilobytes.
-const MAX_MESSAGE: usize = 64 * 1024;
+/// How many calls a connection may reset before they were looked at. A caller that gives up resets
+/// some; one that resets more is out for harm, and its connection ends.
+const PENDING_RESETS: usize = 32;
 
 /// Why the server ended.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +51,8 @@ pub struct Served {
     pub web: Option<WebOptions>,
     /// Ends when the service is ready: until then health says that it is not.
     pub ready: CancellationToken,
+    /// What callers may ask at most.
+    pub limits: Limits,
     /// Ends the server.
     pub shutdown: CancellationToken,
 }
@@ -64,18 +72,37 @@ pub async fn serve(listener: TcpListener, served: Served) -> Result<(), ServeErr
         served.ready.clone(),
         served.shutdown.clone(),
     ));
+    let limits = &served.limits;
     let api = Api {
         service: served.service,
         bookmark_interval: served.bookmark_interval,
+        watch_age: limits.watch_age,
     };
+    let door = Door::new(limits.clone());
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = incoming.filter_map(move |connection| {
+        let entered = connection.map(|connection| {
+            let address = connection.peer_addr().ok().map(|address| address.ip());
+            let seat = door.enter(address);
+            if seat.is_none() {
+                tracing::debug!(?address, "closed a connection: there are too many");
+            }
+            Some(Guarded::new(connection, seat?))
+        });
+        std::future::ready(entered.transpose())
+    });
     Server::builder()
         // Browsers speak gRPC-Web over any HTTP; nobody else has a use for the old one.
         .accept_http1(served.web.is_some())
-        .max_concurrent_streams(Some(MAX_STREAMS))
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(Some(limits.calls_per_connection))
+        .initial_connection_window_size(Some(CONNECTION_WINDOW))
+        .http2_max_header_list_size(Some(limits.headers))
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
+        .http2_keepalive_interval(Some(limits.keepalive))
+        .http2_keepalive_timeout(Some(limits.keepalive_timeout))
+        // The outer layer comes first: what the door refuses is told to browsers in their way.
         .layer(web::layer(served.web.as_ref()))
+        .layer(PorterLayer::<TcpConnectInfo>::new(limits.patience))
         .add_service(health)
         .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
         .add_service(
@@ -83,7 +110,7 @@ pub async fn serve(listener: TcpListener, served: Served) -> Result<(), ServeErr
                 .build_v1alpha()
                 .map_err(ServeError::Reflection)?,
         )
-        .add_service(DeviceManagementServer::new(api).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(DeviceManagementServer::new(api).max_decoding_message_size(limits.message))
         .serve_with_incoming_shutdown(incoming, served.shutdown.cancelled_owned())
         .await
         .map_err(ServeError::Transport)

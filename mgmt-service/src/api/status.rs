@@ -71,6 +71,10 @@ impl From<Error> for Status {
                     .violating("STATE", name, &message)
             }
             Error::TokenTooOld => Answer::new(Code::OutOfRange, "TOKEN_TOO_OLD"),
+            Error::TooMany { retry_after, .. } => {
+                Answer::new(Code::ResourceExhausted, "LIMIT_REACHED").retry(retry_after)
+            }
+            Error::WatchAged => Answer::new(Code::Unavailable, "WATCH_AGED").retry(Duration::ZERO),
             Error::Stopping => Answer::new(Code::Unavailable, "STOPPING").retry(RETRY_SOON),
             Error::Store(error) => {
                 // Callers need not know the store; whoever runs the service does.

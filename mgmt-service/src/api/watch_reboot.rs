@@ -8,7 +8,7 @@ use iothubdm_proto::v1::{
     Bookmark, RebootEvent, WatchRebootRequest, reboot_event::Event as Carried,
 };
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -19,10 +19,26 @@ use crate::{
     service::{Log, Now, Service},
 };
 
+/// How often a watch says something, and how long it lasts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// How long it is idle before it gets a bookmark.
+    pub(super) bookmarks: Duration,
+    /// How long it lasts, up to a tenth less.
+    pub(super) age: Duration,
+}
+
+impl Pace {
+    /// Watches that began together, after a restart for example, end at different times.
+    fn ends_at(self) -> Instant {
+        Instant::now() + self.age.mul_f64(1.0 - 0.1 * rand::random::<f64>())
+    }
+}
+
 pub(super) async fn watch(
     service: &Service,
     request: &WatchRebootRequest,
-    bookmark_interval: Duration,
+    pace: Pace,
 ) -> Result<impl Stream<Item = Result<RebootEvent, Status>> + use<>, Error> {
     let (device, id) = parse::reboot_in_name(&request.name)?;
     let log = service.log(&device, id).await?;
@@ -33,7 +49,9 @@ pub(super) async fn watch(
         ready: VecDeque::new(),
         begun: false,
         ended: false,
-        bookmark_interval,
+        aged: false,
+        bookmark_interval: pace.bookmarks,
+        ends_at: pace.ends_at(),
         shutdown: service.shutdown().clone(),
     };
     Ok(stream::unfold(watcher, |mut watcher| async {
@@ -73,7 +91,11 @@ struct Watcher {
     ready: VecDeque<Arc<Event>>,
     begun: bool,
     ended: bool,
+    /// The last bookmark is out.
+    aged: bool,
     bookmark_interval: Duration,
+    /// When the caller has to make a new one.
+    ends_at: Instant,
     shutdown: CancellationToken,
 }
 
@@ -111,11 +133,18 @@ impl Watcher {
             if view.state.is_terminal() {
                 return None;
             }
+            if self.aged {
+                return Some(Err(Error::WatchAged));
+            }
             tokio::select! {
                 changed = self.changes.changed() => {
                     if changed.is_err() {
                         return Some(Err(Error::Stopping));
                     }
+                }
+                () = tokio::time::sleep_until(self.ends_at) => {
+                    self.aged = true;
+                    return Some(Ok(self.bookmark()));
                 }
                 () = tokio::time::sleep(self.bookmark_interval) => return Some(Ok(self.bookmark())),
                 () = self.shutdown.cancelled() => return Some(Err(Error::Stopping)),

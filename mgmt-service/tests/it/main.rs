@@ -13,6 +13,8 @@ mod device;
 #[cfg(test)]
 mod devices;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod idempotence;
 #[cfg(test)]
 mod native;

@@ -82,6 +82,48 @@ async fn an_idle_watch_gets_bookmarks_with_the_age_of_the_twin() {
 }
 
 #[tokio::test]
+async fn a_watch_that_is_too_old_ends_with_a_bookmark_to_go_on_from() {
+    let mut world = World::with("[limits]\nwatch_age = \"500ms\"").await;
+    let mut device = Device::native(&world.emulator, "pump-1").await;
+    let (name, id) = accepted(&world, &mut device, "pump-1").await;
+    let mut events = Vec::new();
+    let mut token = String::new();
+    for _ in 0..2 {
+        let mut watch = world.watch(&name, &token).await.unwrap();
+        let mut last = None;
+        let status = loop {
+            match watch.next().await.expect("a status ends it") {
+                Ok(event) => last = Some(event),
+                Err(status) => break status,
+            }
+            let event = last.as_ref().unwrap();
+            if matches!(event.event, Some(Event::Progress(_))) {
+                events.push(event.revision);
+            }
+        };
+        let last = last.unwrap();
+        assert!(matches!(last.event, Some(Event::Bookmark(_))), "{last:?}");
+        assert_eq!(status.code(), Code::Unavailable);
+        let (reason, details) = details(&status);
+        assert_eq!(reason, "WATCH_AGED");
+        let retry = details.retry_info().unwrap().retry_delay;
+        assert_eq!(retry, Some(Duration::ZERO));
+        token = last.resume_token;
+    }
+    device.succeed(id, Grade::Caused).await;
+    let rest = world
+        .watch(&name, &token)
+        .await
+        .unwrap()
+        .read_to_end()
+        .await;
+    events.extend(rest.iter().skip(1).map(|event| event.revision));
+    let newest = rest.last().unwrap().revision;
+    let all: Vec<_> = (1..=newest).collect();
+    assert_eq!(events, all, "each event once, over all watches");
+}
+
+#[tokio::test]
 async fn a_bad_token_is_refused_by_name() {
     let mut world = World::start().await;
     let mut one = Device::native(&world.emulator, "pump-1").await;

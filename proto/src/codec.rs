@@ -1,0 +1,53 @@
+//! The codec of every call: protobuf with small buffers.
+
+use std::{fmt, marker::PhantomData};
+
+use prost::Message;
+use tonic::codec::{BufferSettings, Codec};
+use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
+
+/// A stream holds on to its buffer while it is idle, and most streams are idle watches: a buffer of
+/// the usual eight kilobytes would be most of what a watcher costs. A larger message makes its
+/// buffer grow.
+const BUFFER: usize = 256;
+
+/// How much is gathered before it is handed on: so much that a whole message always is.
+const YIELD_AT: usize = 32 * 1024;
+
+/// Protobuf with small buffers.
+pub struct LeanCodec<T, U> {
+    messages: PhantomData<fn(T) -> U>,
+}
+
+impl<T, U> Default for LeanCodec<T, U> {
+    fn default() -> Self {
+        Self {
+            messages: PhantomData,
+        }
+    }
+}
+
+impl<T, U> fmt::Debug for LeanCodec<T, U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LeanCodec")
+    }
+}
+
+impl<T, U> Codec for LeanCodec<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Default + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = ProstEncoder<T>;
+    type Decoder = ProstDecoder<U>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<T, U>::raw_encoder(BufferSettings::new(BUFFER, YIELD_AT))
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstCodec::<T, U>::raw_decoder(BufferSettings::new(BUFFER, YIELD_AT))
+    }
+}
