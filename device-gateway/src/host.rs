@@ -1,9 +1,10 @@
 //! The machine that the gateway runs on.
 //!
 //! - [`boot`]: which boot it is in, and for how long.
-//! - [`logind`]: systemd-logind, which reboots it.
+//! - [`logind`]: systemd-logind, which reboots it; [`last_resort`]: what does where it is not there.
 
 pub(crate) mod boot;
+pub(crate) mod last_resort;
 pub(crate) mod logind;
 
 #[cfg(test)]

@@ -61,6 +61,8 @@ pub struct HostConfig {
     pub dry_run: bool,
     /// How to ask the system.
     pub method: HostMethod,
+    /// Where systemd-logind is not there, reboot by `systemctl`, or by a signal to the first process.
+    pub fallback: bool,
     /// The message bus of the system; absent, the system's own.
     pub bus_address: Option<String>,
     /// Where to read the identity of the present boot.
@@ -84,6 +86,7 @@ impl Default for HostConfig {
         Self {
             dry_run: false,
             method: HostMethod::default(),
+            fallback: true,
             bus_address: None,
             boot_id_file: DEFAULT_BOOT_ID_FILE.into(),
             uptime_file: DEFAULT_UPTIME_FILE.into(),
@@ -127,6 +130,7 @@ pub(super) fn read_host(mut table: Reader) -> HostConfig {
                 _ => Err("\"schedule\" or \"reboot\"".to_owned()),
             })
             .unwrap_or(default.method),
+        fallback: table.take("fallback", flag).unwrap_or(default.fallback),
         bus_address: table.take("bus_address", text),
         boot_id_file: path(&mut table, "boot_id_file", default.boot_id_file),
         uptime_file: path(&mut table, "uptime_file", default.uptime_file),

@@ -3,6 +3,14 @@
 //! The reboot ends this process too. So what is observed afterwards is observed by the next one:
 //! a boot identity that is not the journalled one. The proof that we were the cause is the journal
 //! itself, and is the engine's to give.
+//!
+//! ```text
+//!   systemd-logind ── is not there ──► systemctl ── reached nobody ──► a signal to process 1
+//! ```
+//!
+//! Each is asked only when the one before has certainly done nothing. One that says no is obeyed.
+
+mod blockers;
 
 use std::{
     collections::BTreeMap,
@@ -20,6 +28,7 @@ use crate::{
     config::{HostConfig, HostMethod},
     host::{
         boot,
+        last_resort::{Done, LastResort, Way},
         logind::{Logind, LogindError},
     },
 };
@@ -34,17 +43,21 @@ const SCHEDULE_AHEAD: Duration = Duration::from_secs(2);
 /// have been asked for.
 const SYNC_LIMIT: Duration = Duration::from_secs(30);
 
-/// The longest word of an inhibitor that is passed on.
-const WORDS_CHARS: usize = 128;
-
 /// The machine that the gateway runs on.
 #[derive(Debug)]
 pub struct HostDriver {
     config: HostConfig,
     logind: Logind,
+    last_resort: LastResort,
     /// Writes what the kernel holds back to storage. A test puts another in its place.
     sync: fn(),
     sync_limit: Duration,
+}
+
+/// Who would carry a reboot out.
+enum Offer {
+    Logind,
+    LastResort(Vec<Way>),
 }
 
 impl HostDriver {
@@ -52,17 +65,26 @@ impl HostDriver {
     pub fn new(config: HostConfig) -> Self {
         Self {
             logind: Logind::new(config.bus_address.clone()),
+            last_resort: LastResort::new(),
             config,
             sync: rustix::fs::sync,
             sync_limit: SYNC_LIMIT,
         }
     }
 
-    /// Makes sure that a reboot would be carried out.
-    async fn check_offered(&self) -> Result<(), DriverError> {
-        let answer = self.logind.can_reboot().await.map_err(unasked)?;
+    /// Makes sure that a reboot would be carried out, and finds out by whom.
+    async fn check_offered(&self) -> Result<Offer, DriverError> {
+        let answer = match self.logind.can_reboot().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                return match self.last_resort(&error) {
+                    Some(ways) => Ok(Offer::LastResort(ways)),
+                    None => Err(unasked(error)),
+                };
+            }
+        };
         let why = match answer.as_str() {
-            "yes" => return Ok(()),
+            "yes" => return Ok(Offer::Logind),
             "no" => "systemd-logind does not let this user reboot the machine",
             "challenge" => {
                 "systemd-logind would ask a person for a password: polkit has to allow \
@@ -78,25 +100,12 @@ impl HostDriver {
     }
 
     async fn inhibitors(&self) -> Result<BTreeMap<String, Blocker>, DriverError> {
-        let inhibitors = self.logind.shutdown_inhibitors().await.map_err(unasked)?;
-        let mut blockers = BTreeMap::new();
-        for inhibitor in inhibitors {
-            let name = format!("inhibitor-{}", property_name(&inhibitor.who));
-            // The same program may hold several; they are told apart by their order.
-            let mut id = name.clone();
-            let mut number = 2;
-            while blockers.contains_key(&id) {
-                id = format!("{name}-{number}");
-                number += 1;
-            }
-            let blocker = Blocker {
-                who: clip(&inhibitor.who),
-                why: clip(&inhibitor.why),
-                until: None,
-            };
-            blockers.insert(id, blocker);
+        match self.logind.shutdown_inhibitors().await {
+            Ok(inhibitors) => Ok(blockers::named(inhibitors)),
+            // Whoever would keep the list is not there, and neither is anybody on it.
+            Err(error) if self.last_resort(&error).is_some() => Ok(BTreeMap::new()),
+            Err(error) => Err(unasked(error)),
         }
-        Ok(blockers)
     }
 
     async fn give(&self, order: &Order) -> Result<Triggered, DriverError> {
@@ -109,31 +118,67 @@ impl HostDriver {
                 ));
             }
         };
-        self.check_offered().await?;
+        let ways = self.check_offered().await?;
         if asks_first && let Some(blocker) = self.inhibitors().await?.into_values().next() {
             let why = format!("{} forbids it: {}", blocker.who, blocker.why);
             return Err(DriverError::Refused(why));
         }
         self.sync_storage().await;
+        let rehearse = order.dry_run || self.config.dry_run;
+        match ways {
+            Offer::Logind => match self.ask_logind(rehearse).await {
+                Ok(()) if rehearse => Ok(Triggered::Rehearsed),
+                Ok(()) => Ok(Triggered::Acknowledged),
+                // It may be going down already.
+                Err(LogindError::Unanswered(_)) => Ok(Triggered::Unacknowledged),
+                Err(error) => match self.last_resort(&error) {
+                    Some(ways) => self.resort(ways, rehearse).await,
+                    None => Err(unasked(error)),
+                },
+            },
+            Offer::LastResort(ways) => self.resort(ways, rehearse).await,
+        }
+    }
 
+    async fn ask_logind(&self, rehearse: bool) -> Result<(), LogindError> {
         let at = SystemTime::now() + SCHEDULE_AHEAD;
-        let asked = if order.dry_run || self.config.dry_run {
-            self.logind.schedule("dry-reboot", at).await
-        } else {
-            match self.config.method {
-                HostMethod::Schedule => self.logind.schedule("reboot", at).await,
-                HostMethod::Reboot => self.logind.reboot().await,
-            }
+        match self.config.method {
+            _ if rehearse => self.logind.schedule("dry-reboot", at).await,
+            HostMethod::Schedule => self.logind.schedule("reboot", at).await,
+            HostMethod::Reboot => self.logind.reboot().await,
+        }
+    }
+
+    /// The ways that are left when logind could not be asked; none when it was, or may have been.
+    fn last_resort(&self, error: &LogindError) -> Option<Vec<Way>> {
+        let certainly_nothing = match error {
+            LogindError::Bus(_) | LogindError::Nobody => true,
+            LogindError::Refused(_) | LogindError::Unanswered(_) => false,
         };
-        match asked {
-            Ok(()) if order.dry_run || self.config.dry_run => Ok(Triggered::Rehearsed),
-            Ok(()) => Ok(Triggered::Acknowledged),
-            // It may be going down already.
-            Err(LogindError::Unanswered(_)) => Ok(Triggered::Unacknowledged),
-            Err(error @ (LogindError::Bus(_) | LogindError::Nobody | LogindError::Refused(_))) => {
-                Err(unasked(error))
+        let ways = self.last_resort.ways();
+        (certainly_nothing && self.config.fallback && !ways.is_empty()).then_some(ways)
+    }
+
+    /// Goes one way after the other, as long as each has certainly done nothing.
+    async fn resort(&self, ways: Vec<Way>, rehearse: bool) -> Result<Triggered, DriverError> {
+        if rehearse {
+            return Ok(Triggered::Rehearsed);
+        }
+        let mut why = Vec::new();
+        for way in ways {
+            tracing::warn!(?way, "systemd-logind cannot be asked, rebooting without it");
+            match self.last_resort.go(&way).await {
+                Done::Taken => return Ok(Triggered::Acknowledged),
+                Done::Perhaps => return Ok(Triggered::Unacknowledged),
+                Done::Refused(words) => return Err(DriverError::Refused(words)),
+                Done::Failed(message) => {
+                    let doing = "reboot without systemd-logind";
+                    return Err(DriverError::Failed { doing, message });
+                }
+                Done::Nothing(words) => why.push(words),
             }
         }
+        Err(DriverError::Unreachable(why.join(", then ")))
     }
 
     /// Writes what the kernel holds back to storage, as far as that goes in time.
@@ -247,22 +292,9 @@ fn unread(doing: &'static str, file: &Path, error: &io::Error) -> DriverError {
     }
 }
 
-/// Makes a name fit for a property of a twin.
-fn property_name(words: &str) -> String {
-    let fit = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    words.chars().take(WORDS_CHARS).map(fit).collect()
-}
-
-/// Makes somebody's words fit for a report.
-fn clip(words: &str) -> String {
-    let printable = words.chars().filter(|c| !c.is_control());
-    printable.take(WORDS_CHARS).collect()
-}
-
 fn describe(boot_id: &str, uptime: Duration) -> String {
     format!("boot {boot_id}, up {} s", uptime.as_secs())
 }
 
 #[cfg(test)]
-#[path = "host/tests.rs"]
 mod tests;

@@ -10,6 +10,8 @@ use std::{
 use iot_hub::reboot::RequestId;
 use uuid::Uuid;
 
+mod without_logind;
+
 use super::*;
 use crate::host::test_bus::TestBus;
 
@@ -24,6 +26,7 @@ impl World {
         let config = HostConfig {
             dry_run: false,
             method: HostMethod::Schedule,
+            fallback: true,
             bus_address: Some(bus.address.clone()),
             boot_id_file: file(&bus, "boot_id", "b1\n"),
             uptime_file: file(&bus, "uptime", "1234.5 99.0\n"),
