@@ -26,18 +26,22 @@ use iot_hub::{
 use jiff::Timestamp;
 use mail::Mail;
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{self, Instant},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    driver::Driver,
+    driver::{Delay, Driver, Notice},
     engine::{Answer, Call, Engine, Input, Now, Outcome, Settings, Step, Ticket},
     hub_link::{LinkEvent, LinkHandle, MethodCall, Reply},
     storage::{Kept, Storage, StorageError},
 };
+
+/// How long a device that goes down is held up, so that the hub still hears of it. Less than the five
+/// seconds that systemd-logind waits by default.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What a caller is told while nothing can be begun.
 const UNWRITABLE: &str = "the gateway cannot write its journal";
@@ -47,6 +51,9 @@ enum Event {
     Link(LinkEvent),
     Driven(Ticket, Outcome),
     Hint,
+    Notice(Notice),
+    /// A device that goes down is held up no longer.
+    Farewell,
     /// The engine wants to know the time.
     Wake,
     /// The outbox may have something to send.
@@ -78,6 +85,9 @@ pub(crate) struct Device {
     desired: Desired,
     driver: Arc<dyn Driver>,
     hints: Option<watch::Receiver<u64>>,
+    notices: Option<mpsc::Receiver<Notice>>,
+    /// Holds the device up while the hub is told, until this moment at the latest.
+    farewell: Option<(Delay, Instant)>,
     storage: Storage,
     link: LinkHandle,
     driving: FuturesUnordered<BoxFuture<'static, (Ticket, Outcome)>>,
@@ -113,6 +123,8 @@ impl Device {
             mail: Mail::new(outbox, parts.gateway, parts.report_delay, parts.retry),
             desired: Desired::default(),
             hints: parts.driver.hints(),
+            notices: parts.driver.notices(),
+            farewell: None,
             driver: parts.driver,
             storage: parts.storage,
             link: parts.link,
@@ -147,6 +159,8 @@ impl Device {
             event = self.link.events.recv() => event.map_or(Event::Stop, Event::Link),
             Some((ticket, outcome)) = self.driving.next() => Event::Driven(ticket, outcome),
             () = hinted(&mut self.hints) => Event::Hint,
+            notice = noticed(&mut self.notices) => Event::Notice(notice),
+            () = at(self.farewell.as_ref().map(|(_, until)| *until)) => Event::Farewell,
             () = at(wake) => Event::Wake,
             () = at(mail) => Event::Mail,
             () = at(self.retry_at) => Event::Retry,
@@ -159,6 +173,17 @@ impl Device {
             Event::Link(event) => self.on_link(event).await,
             Event::Driven(ticket, outcome) => self.feed(Input::Driven(ticket, outcome)).await,
             Event::Hint => self.feed(Input::Hint).await,
+            Event::Notice(Notice::ShutdownBegins(delay)) => {
+                tracing::info!("the device announces that it goes down");
+                self.feed(Input::GoingDown).await;
+                self.farewell = Some((delay, Instant::now() + FAREWELL));
+            }
+            Event::Notice(Notice::ShutdownCalledOff) => {
+                tracing::info!("the device stays up, after all");
+                self.farewell = None;
+                self.feed(Input::StayingUp).await;
+            }
+            Event::Farewell => self.farewell = None,
             Event::Wake => self.feed(Input::Tick).await,
             Event::Mail => self.mail.send(&self.id, &self.storage, &self.link).await,
             Event::Retry => {
@@ -171,6 +196,9 @@ impl Device {
         }
         if let Some(seq) = self.mail.acknowledges() {
             self.feed(Input::ReportAcked(seq)).await;
+        }
+        if self.retry_at.is_none() && self.mail.is_delivered() {
+            self.farewell = None;
         }
     }
 
@@ -289,6 +317,8 @@ impl Device {
             | Input::ReportAcked(_)
             | Input::Driven(_, _)
             | Input::Hint
+            | Input::GoingDown
+            | Input::StayingUp
             | Input::Tick => self.stalled.push_back(input),
         }
     }
@@ -328,6 +358,17 @@ async fn hinted(hints: &mut Option<watch::Receiver<u64>>) {
             return;
         }
         *hints = None;
+    }
+    std::future::pending().await
+}
+
+/// Waits for what the driver's device announces next; for ever, when it announces nothing any more.
+async fn noticed(notices: &mut Option<mpsc::Receiver<Notice>>) -> Notice {
+    if let Some(receiver) = notices {
+        if let Some(notice) = receiver.recv().await {
+            return notice;
+        }
+        *notices = None;
     }
     std::future::pending().await
 }

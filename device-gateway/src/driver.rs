@@ -14,12 +14,12 @@ pub mod command;
 pub mod host;
 pub mod mqtt;
 
-use std::{collections::BTreeMap, fmt, future, time::Duration};
+use std::{collections::BTreeMap, fmt, future, os::fd::OwnedFd, time::Duration};
 
 use futures_util::future::BoxFuture;
 use iot_hub::reboot::{Blocker, Grade, Mode, RequestId};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// One local device, as its protocol shows it.
 ///
@@ -57,6 +57,33 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// the device speaks by itself.
     fn hints(&self) -> Option<watch::Receiver<u64>> {
         None
+    }
+
+    /// Listens to what the device announces of itself, for as long as the receiver is kept.
+    fn notices(&self) -> Option<mpsc::Receiver<Notice>> {
+        None
+    }
+}
+
+/// What a device announces of itself.
+#[derive(Debug)]
+pub enum Notice {
+    /// It is about to go down, whoever asked for that, and waits a moment for this to be dropped.
+    ShutdownBegins(Delay),
+    /// It does not go down, after all.
+    ShutdownCalledOff,
+}
+
+/// Holds up a device that is about to go down, for as long as the device's own limit lets it.
+#[derive(Debug)]
+pub struct Delay {
+    _held: Option<OwnedFd>,
+}
+
+impl Delay {
+    /// A delay that lasts until this is closed.
+    pub(crate) fn of(held: Option<OwnedFd>) -> Self {
+        Self { _held: held }
     }
 }
 

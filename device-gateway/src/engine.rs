@@ -21,6 +21,7 @@
 mod clock;
 mod desired;
 mod finish;
+mod going_down;
 mod intake;
 mod live;
 mod methods;
@@ -64,6 +65,9 @@ pub struct Engine {
     live: Option<Live>,
     /// The queued request that has not become an attempt.
     desired: Option<Desired>,
+    /// An earlier process journalled that the device goes down, and which boot it is in now is not
+    /// known yet.
+    announced_before: bool,
     /// The newest moment it was told of.
     now: Now,
     tickets: u64,
@@ -86,6 +90,10 @@ pub enum Input {
     Driven(Ticket, Outcome),
     /// The driver says that it is worth looking now.
     Hint,
+    /// The device announces that it goes down, whoever asked for that.
+    GoingDown,
+    /// It does not, after all.
+    StayingUp,
     /// Time passed.
     Tick,
 }
@@ -195,6 +203,7 @@ impl Engine {
         remembered: Remembered,
         now: Now,
     ) -> (Self, Step) {
+        let announced_before = journal.going_down.is_some();
         let mut engine = Self {
             live: journal
                 .open
@@ -208,6 +217,7 @@ impl Engine {
             next_probe: now.mono,
             survey: None,
             desired: None,
+            announced_before,
             now,
             tickets: 0,
         };
@@ -243,6 +253,8 @@ impl Engine {
             }
             Input::Driven(ticket, outcome) => self.on_driven(ticket, outcome, &mut out),
             Input::Hint => self.on_hint(),
+            Input::GoingDown => self.on_going_down(),
+            Input::StayingUp => self.on_staying_up(),
             Input::Tick => {}
         }
         self.advance(&mut out);
@@ -341,6 +353,7 @@ impl Engine {
             Ok(probe) => {
                 self.next_probe = self.now.mono + self.settings.probe_interval;
                 self.journal.capabilities = Some(self.settings.capabilities(&probe));
+                self.forget_announcement(probe.boot_id.as_ref());
                 if self.may_notice_boots() {
                     self.notice_boot(probe.boot_id.clone());
                 }

@@ -30,6 +30,8 @@ pub struct Journal {
     pub started_reboot_time: Option<Timestamp>,
     /// The boot that the device was last seen in.
     pub boot_id: Option<String>,
+    /// When the device announced that it goes down, until it is seen in a new boot or stays up.
+    pub going_down: Option<Timestamp>,
     /// The newest boots that were noticed, for the loop breaker and the cooldown.
     pub boots: VecDeque<Timestamp>,
     /// Totals.

@@ -40,6 +40,11 @@ impl Outbox {
         self.target = pruned(target);
     }
 
+    /// Says whether the twin certainly is as it should be.
+    pub fn is_settled(&self) -> bool {
+        self.unsettled.is_empty() && self.acked == self.target
+    }
+
     /// Makes the next patch, and remembers that it may have been applied. `None` while one is under
     /// way, and when nothing needs to change.
     pub fn next_patch(&mut self) -> Option<Document> {

@@ -149,6 +149,11 @@ impl Mail {
         self.due = Some(Instant::now() + self.retry);
     }
 
+    /// The hub has, or can have for now, all that the twin should say.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.wakes_at().is_none() && (self.connected.is_none() || self.outbox.is_settled())
+    }
+
     /// The number of the newest report that the hub has, once, when it is certain.
     pub(super) fn acknowledges(&mut self) -> Option<u64> {
         let certain = self.known && self.outbox.unsettled.is_empty();

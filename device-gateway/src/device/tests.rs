@@ -1,10 +1,16 @@
 //! A device whose gateway cannot write, and one whose hub is slow.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    io,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use iot_hub::reboot::{Grade, Mode};
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
+use tokio::{net::unix::pipe, sync::mpsc};
 
 use super::*;
 use crate::{
@@ -17,6 +23,7 @@ use crate::{
 #[derive(Debug)]
 struct Idle {
     orders: mpsc::UnboundedSender<Order>,
+    notices: Mutex<Option<mpsc::Receiver<Notice>>>,
 }
 
 impl Driver for Idle {
@@ -60,12 +67,17 @@ impl Driver for Idle {
     fn health(&self) -> BoxFuture<'_, Result<Health, DriverError>> {
         Box::pin(async { Ok(Health::Unknown) })
     }
+
+    fn notices(&self) -> Option<mpsc::Receiver<Notice>> {
+        self.notices.lock().unwrap().take()
+    }
 }
 
 struct World {
     full: Arc<AtomicBool>,
     link: LooseLink,
     orders: mpsc::UnboundedReceiver<Order>,
+    notices: mpsc::Sender<Notice>,
     _folder: tempfile::TempDir,
 }
 
@@ -76,6 +88,7 @@ impl World {
         let storage = on_disk(folder.path(), &full);
         let (link, handle) = LooseLink::new();
         let (orders_in, orders) = mpsc::unbounded_channel();
+        let (notices, notices_out) = mpsc::channel(1);
         let id: DeviceId = "d1".parse().unwrap();
         let parts = Parts {
             settings: Settings {
@@ -83,7 +96,10 @@ impl World {
                 ack_limit: Duration::from_millis(20),
                 ..Settings::default()
             },
-            driver: Arc::new(Idle { orders: orders_in }),
+            driver: Arc::new(Idle {
+                orders: orders_in,
+                notices: Mutex::new(Some(notices_out)),
+            }),
             kept: storage.load(&id).await.unwrap(),
             storage,
             link: handle,
@@ -98,6 +114,7 @@ impl World {
             full,
             link,
             orders,
+            notices,
             _folder: folder,
         }
     }
@@ -112,6 +129,66 @@ impl World {
         self.link.events.send(twin).await.unwrap();
         self.link.patch().await
     }
+
+    /// Announces that the device goes down; what is returned shows whether it is still held up.
+    async fn announce(&self) -> Held {
+        let (reader, writer) = io::pipe().unwrap();
+        let delay = Delay::of(Some(writer.into()));
+        self.notices
+            .send(Notice::ShutdownBegins(delay))
+            .await
+            .unwrap();
+        Held(pipe::Receiver::from_owned_fd(reader.into()).unwrap())
+    }
+}
+
+/// The other end of a [`Delay`].
+struct Held(pipe::Receiver);
+
+impl Held {
+    fn is_held(&self) -> bool {
+        let read = self.0.try_read(&mut [0]);
+        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    async fn until_let_go(&self) {
+        let readable = time::timeout(Duration::from_secs(30), self.0.readable()).await;
+        readable.expect("it is let go in time").unwrap();
+        assert!(!self.is_held());
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_goes_down_is_held_up_until_the_hub_knows() {
+    let mut world = World::start().await;
+    world.connect().await;
+    let events = world.link.events.clone();
+    events.send(LinkEvent::PatchApplied).await.unwrap();
+
+    let held = world.announce().await;
+    let patch = world.link.patch().await;
+    let newest = &patch["iothubDM"]["reboot"]["history"]["h0"];
+    assert_eq!(newest["state"], "REBOOTING");
+    assert_eq!(newest["origin"], "LOCAL");
+    assert!(held.is_held());
+    events.send(LinkEvent::PatchApplied).await.unwrap();
+    held.until_let_go().await;
+
+    // It stays up, and goes down after all; this time the hub does not answer.
+    let called_off = Notice::ShutdownCalledOff;
+    world.notices.send(called_off).await.unwrap();
+    let patch = world.link.patch().await;
+    let newest = &patch["iothubDM"]["reboot"]["history"]["h0"];
+    assert_eq!(newest["state"], "CANCELLED");
+    world.announce().await.until_let_go().await;
+}
+
+#[tokio::test]
+async fn a_device_that_goes_down_without_a_hub_is_not_held_up() {
+    let world = World::start().await;
+    let began = Instant::now();
+    world.announce().await.until_let_go().await;
+    assert!(began.elapsed() < FAREWELL);
 }
 
 #[tokio::test]

@@ -21,15 +21,16 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use iot_hub::reboot::{Blocker, Grade, Mode};
-use tokio::{task, time};
+use tokio::{sync::mpsc, task, time};
 
-use super::{Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered};
+use super::{Baseline, Driver, DriverError, Health, Notice, Observation, Order, Probe, Triggered};
 use crate::{
     config::{HostConfig, HostMethod},
     host::{
         boot,
         last_resort::{Done, LastResort, Way},
         logind::{Logind, LogindError},
+        shutdowns,
     },
 };
 
@@ -272,6 +273,10 @@ impl Driver for HostDriver {
 
     fn health(&self) -> BoxFuture<'_, Result<Health, DriverError>> {
         Box::pin(async { Ok(Health::Unknown) })
+    }
+
+    fn notices(&self) -> Option<mpsc::Receiver<Notice>> {
+        Some(shutdowns::listen(self.logind.clone()))
     }
 }
 

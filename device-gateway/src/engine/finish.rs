@@ -3,8 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use iot_hub::reboot::{
-    AttemptReport, Failure, FailureCode, Grade, HISTORY_LENGTH, HistoryEntry, Refusal, RequestId,
-    State,
+    AttemptReport, Failure, FailureCode, HISTORY_LENGTH, HistoryEntry, Refusal, State,
 };
 
 use super::{Engine, Out, survey::Purpose};
@@ -111,17 +110,17 @@ impl Engine {
         };
         Arc::make_mut(&mut self.remembered).push(ended.clone());
         out.ended.push(ended);
-        self.add_history(Some(report.request_id), report.state, grade);
+        self.add_history(HistoryEntry {
+            id: Some(report.request_id),
+            origin: None,
+            state: report.state,
+            time: self.now.wall,
+            grade,
+        });
         self.journal.newest = Some(report);
     }
 
-    fn add_history(&mut self, id: Option<RequestId>, state: State, grade: Option<Grade>) {
-        let entry = HistoryEntry {
-            id,
-            state,
-            time: self.now.wall,
-            grade,
-        };
+    pub(super) fn add_history(&mut self, entry: HistoryEntry) {
         self.journal.history.insert(0, entry);
         self.journal.history.truncate(HISTORY_LENGTH);
     }
@@ -136,18 +135,11 @@ impl Engine {
         } else if self.journal.late_return {
             // The boot that the lost attempt waited for.
             self.journal.late_return = false;
+            self.journal.going_down = None;
             self.note_boot(boot_id);
         } else {
             self.count_unexpected(boot_id);
         }
-    }
-
-    /// Records a boot that nobody asked for. Its history entry has no id, and it is no success of
-    /// any attempt.
-    pub(super) fn count_unexpected(&mut self, boot_id: Option<String>) {
-        self.journal.counters.unexpected += 1;
-        self.add_history(None, State::Succeeded, Some(Grade::BootChanged));
-        self.note_boot(boot_id);
     }
 
     pub(super) fn note_boot(&mut self, boot_id: Option<String>) {

@@ -152,6 +152,9 @@ impl Engine {
                 );
                 self.finish(State::Failed, Some(error), out);
             }
+            // It goes down by itself: the command would come too late, and claim what others did.
+            Sign::Silent | Sign::SameBoot | Sign::Rebooted(Grade::Claimed | Grade::Returned)
+                if self.journal.going_down.is_some() => {}
             Sign::Silent | Sign::SameBoot | Sign::Rebooted(Grade::Claimed | Grade::Returned) => {
                 self.command(out);
             }

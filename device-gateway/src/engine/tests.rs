@@ -3,6 +3,7 @@
 
 mod crash;
 mod disorder;
+mod going_down;
 mod methods;
 mod queue;
 mod sim;

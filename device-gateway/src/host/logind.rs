@@ -1,12 +1,19 @@
 //! systemd-logind, over the system's message bus.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    os::fd,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use futures_util::StreamExt as _;
 use tokio::time;
-use zbus::{DBusError as _, connection::Builder};
+use zbus::{DBusError as _, connection::Builder, wire::OwnedFd};
 
 /// How long to wait for the bus and for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// What we are called on logind's list of inhibitors.
+const WHO: &str = "device-gateway";
 
 /// The errors by which the bus says that whoever was asked went away before it answered.
 const UNANSWERED: [&str; 4] = [
@@ -32,6 +39,9 @@ trait Manager {
     fn list_inhibitors(&self) -> zbus::Result<Vec<(String, String, String, String, u32, u32)>>;
     fn schedule_shutdown(&self, kind: &str, at_usec: u64) -> zbus::Result<()>;
     fn reboot(&self, interactive: bool) -> zbus::Result<()>;
+    fn inhibit(&self, what: &str, who: &str, why: &str, mode: &str) -> zbus::Result<OwnedFd>;
+    #[zbus(signal)]
+    fn prepare_for_shutdown(&self, start: bool) -> zbus::Result<()>;
 }
 
 /// Why logind did not do what it was asked.
@@ -56,6 +66,37 @@ pub(crate) enum LogindError {
 pub(crate) struct Inhibitor {
     pub(crate) who: String,
     pub(crate) why: String,
+}
+
+/// What logind tells everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Announcement {
+    /// The machine goes down, once nobody delays it any more.
+    GoingDown,
+    /// It does not, after all.
+    StayingUp,
+}
+
+/// Logind's announcements, over a connection of their own.
+pub(crate) struct Announcements {
+    manager: ManagerProxy<'static>,
+    stream: PrepareForShutdownStream,
+}
+
+impl Announcements {
+    /// Waits for the next one. There is none once the bus is gone.
+    pub(crate) async fn next(&mut self) -> Option<Announcement> {
+        loop {
+            let signal = self.stream.next().await?;
+            // One that cannot be read is none.
+            if let Ok(arguments) = signal.args() {
+                return Some(match arguments.start {
+                    true => Announcement::GoingDown,
+                    false => Announcement::StayingUp,
+                });
+            }
+        }
+    }
 }
 
 /// systemd-logind on one bus.
@@ -102,6 +143,16 @@ impl Logind {
         Ok(inhibitors)
     }
 
+    /// Lists who delays a shutdown.
+    #[cfg(test)]
+    pub(crate) async fn delays(&self) -> Result<Vec<String>, LogindError> {
+        let inhibitors = self.manager().await?.list_inhibitors().await?;
+        let delays = inhibitors.into_iter().filter(|(what, _, _, mode, _, _)| {
+            mode == "delay" && what.split(':').any(|what| what == "shutdown")
+        });
+        Ok(delays.map(|(_, who, _, _, _, _)| who).collect())
+    }
+
     /// Has something of that kind, `reboot` or `dry-reboot`, done at that moment.
     pub(crate) async fn schedule(&self, kind: &str, at: SystemTime) -> Result<(), LogindError> {
         let since_epoch = at.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -112,6 +163,31 @@ impl Logind {
     /// Reboots at once. Nobody is there to be asked for a password.
     pub(crate) async fn reboot(&self) -> Result<(), LogindError> {
         Ok(self.manager().await?.reboot(false).await?)
+    }
+
+    /// Listens from now on.
+    pub(crate) async fn announcements(&self) -> Result<Announcements, LogindError> {
+        let manager = self.manager().await?;
+        let stream = manager.receive_prepare_for_shutdown().await?;
+        Ok(Announcements { manager, stream })
+    }
+
+    /// Has every shutdown announced before it begins, and delayed until what is returned is closed.
+    /// Logind sees who asked by the connection, which therefore is that of the announcements.
+    pub(crate) async fn delay_shutdowns(
+        &self,
+        announcements: &Announcements,
+    ) -> Result<fd::OwnedFd, LogindError> {
+        let held = announcements
+            .manager
+            .inhibit(
+                "shutdown",
+                WHO,
+                "records that the machine goes down",
+                "delay",
+            )
+            .await?;
+        Ok(held.into())
     }
 
     /// Connects anew for each question, so that a bus that was restarted needs no care.

@@ -112,6 +112,20 @@ impl TestBus {
         Inhibitor(reply.body().deserialize().expect("a file descriptor"))
     }
 
+    /// Has the mock announce that the machine goes down, or does not.
+    pub(crate) async fn announce_shutdown(&self, begins: bool) {
+        let value = vec![zbus::Variant::from(begins)];
+        let body = (MANAGER, "PrepareForShutdown", "b", value);
+        let emitted = self.connection.call_method(
+            Some(LOGIND),
+            "/org/freedesktop/login1",
+            Some("org.freedesktop.DBus.Mock"),
+            "EmitSignal",
+            &body,
+        );
+        emitted.await.expect("have the mock emit a signal");
+    }
+
     /// Everything but questions that the mock was asked for: the method and its arguments.
     pub(crate) fn asked(&self) -> Vec<String> {
         const HARMLESS: [&str; 4] = ["CanReboot", "ListInhibitors", "Inhibit", "emit"];

@@ -233,7 +233,10 @@ pub struct HistoryEntry {
     /// The request's id; absent for a boot that nobody asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<RequestId>,
-    /// How it ended.
+    /// Who began a boot that nobody asked for: [`Origin::Local`] when the device announced it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// How it ended; [`State::Rebooting`] from the announcement of a boot to that boot.
     pub state: State,
     /// When it ended.
     pub time: Timestamp,
@@ -360,6 +363,7 @@ mod tests {
         let id = RequestId(Uuid::from_u128(u128::MAX));
         let entry = HistoryEntry {
             id: Some(id),
+            origin: Some(Origin::Unexpected),
             state: State::Succeeded,
             time: now,
             grade: Some(Grade::Healthy),

@@ -10,6 +10,7 @@ use std::{
 use iot_hub::reboot::RequestId;
 use uuid::Uuid;
 
+mod announcements;
 mod without_logind;
 
 use super::*;

@@ -39,6 +39,8 @@ enum Happening {
     Stale(u8),
     Acked,
     Hint,
+    GoingDown,
+    StayingUp,
     Wait(u16),
     Crash,
 }
@@ -56,6 +58,8 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
             1 => any::<u8>().prop_map(Happening::Stale),
             4 => Just(Happening::Acked),
             1 => Just(Happening::Hint),
+            1 => Just(Happening::GoingDown),
+            1 => Just(Happening::StayingUp),
             6 => (0..200_u16).prop_map(Happening::Wait),
             1 => Just(Happening::Crash),
         ],
@@ -204,6 +208,8 @@ impl World {
                 self.feed(Input::ReportAcked(seq));
             }
             Happening::Hint => self.feed(Input::Hint),
+            Happening::GoingDown => self.feed(Input::GoingDown),
+            Happening::StayingUp => self.feed(Input::StayingUp),
             Happening::Wait(by) => {
                 self.time += u64::from(by);
                 self.feed(Input::Tick);

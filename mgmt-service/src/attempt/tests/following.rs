@@ -110,6 +110,7 @@ fn the_outcome_is_found_in_the_history_of_a_device_that_went_on() {
     let mut reading = native(None);
     if let Some(report) = &mut reading.report {
         report.history = vec![HistoryEntry {
+            origin: None,
             id: Some(id()),
             state: State::Succeeded,
             time: scene.now,

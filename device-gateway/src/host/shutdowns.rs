@@ -1,0 +1,66 @@
+//! Shutdowns that the machine announces, whoever asked for them.
+//!
+//! While this is listened to, a `delay` inhibitor of ours is on systemd-logind's list. It makes
+//! logind announce a shutdown before it begins one, and wait until we have let go, but never longer
+//! than its own `InhibitDelayMaxSec`, five seconds by default.
+
+use std::{convert::Infallible, time::Duration};
+
+use tokio::{sync::mpsc, time};
+
+use super::logind::{Announcement, Logind, LogindError};
+use crate::driver::{Delay, Notice};
+
+/// How long to wait before listening again after the bus or logind went away.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// How many announcements may wait. They are taken at once, or the gateway is stuck.
+const WAITING: usize = 4;
+
+/// Listens until the receiver is dropped.
+pub(crate) fn listen(logind: Logind) -> mpsc::Receiver<Notice> {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    tokio::spawn(async move {
+        let gone = sender.clone();
+        tokio::select! {
+            never = keep_listening(&logind, &sender) => match never {},
+            () = gone.closed() => {}
+        }
+    });
+    receiver
+}
+
+async fn keep_listening(logind: &Logind, sender: &mpsc::Sender<Notice>) -> Infallible {
+    let mut told = false;
+    loop {
+        match hear(logind, sender).await {
+            Ok(()) => told = false,
+            // A machine without logind has none a minute later either.
+            Err(error) if !told => {
+                told = true;
+                tracing::info!(%error, "shutdowns by others are not heard of");
+            }
+            Err(error) => tracing::debug!(%error, "shutdowns by others are not heard of"),
+        }
+        time::sleep(AGAIN).await;
+    }
+}
+
+/// Passes announcements on, as long as the bus stands.
+async fn hear(logind: &Logind, sender: &mpsc::Sender<Notice>) -> Result<(), LogindError> {
+    let mut announcements = logind.announcements().await?;
+    let mut inhibitor = Some(logind.delay_shutdowns(&announcements).await?);
+    tracing::debug!("listening for shutdowns");
+    while let Some(announcement) = announcements.next().await {
+        let notice = match announcement {
+            Announcement::GoingDown => Notice::ShutdownBegins(Delay::of(inhibitor.take())),
+            Announcement::StayingUp => {
+                inhibitor = Some(logind.delay_shutdowns(&announcements).await?);
+                Notice::ShutdownCalledOff
+            }
+        };
+        // Nobody there to be told: the task ends.
+        let _ = sender.send(notice).await;
+    }
+    Ok(())
+}
