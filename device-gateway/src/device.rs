@@ -36,6 +36,7 @@ use crate::{
     driver::{Delay, Driver, Notice},
     engine::{Answer, Call, Engine, Input, Now, Outcome, Settings, Step, Ticket},
     hub_link::{LinkEvent, LinkHandle, MethodCall, Reply},
+    pulse::Pulse,
     storage::{Kept, Storage, StorageError},
 };
 
@@ -60,6 +61,8 @@ enum Event {
     Mail,
     /// What could not be written may be tried again.
     Retry,
+    /// The watchdog wants to know whether this loop goes round.
+    Pulse,
     Stop,
 }
 
@@ -75,6 +78,7 @@ pub(crate) struct Parts {
     pub(crate) report_delay: Duration,
     /// How long to wait before writing or sending again what failed.
     pub(crate) retry: Duration,
+    pub(crate) pulse: Pulse,
 }
 
 /// One device.
@@ -98,6 +102,7 @@ pub(crate) struct Device {
     stalled: VecDeque<Input>,
     retry_at: Option<Instant>,
     retry: Duration,
+    pulse: Pulse,
 }
 
 impl Device {
@@ -134,6 +139,7 @@ impl Device {
             stalled: VecDeque::new(),
             retry_at: None,
             retry: parts.retry,
+            pulse: parts.pulse,
         };
         device.carry_out(step);
         Ok(device)
@@ -164,6 +170,7 @@ impl Device {
             () = at(wake) => Event::Wake,
             () = at(mail) => Event::Mail,
             () = at(self.retry_at) => Event::Retry,
+            () = self.pulse.beat() => Event::Pulse,
             () = shutdown.cancelled() => Event::Stop,
         }
     }
@@ -192,7 +199,7 @@ impl Device {
                     self.feed(input).await;
                 }
             }
-            Event::Stop => {}
+            Event::Pulse | Event::Stop => {}
         }
         if let Some(seq) = self.mail.acknowledges() {
             self.feed(Input::ReportAcked(seq)).await;

@@ -18,6 +18,7 @@ use crate::{
     },
     hub_link::{CONNECTING, Dialer, Link, TlsSetupError},
     local_mqtt::{LocalMqtt, LocalMqttError},
+    pulse::{Heart, Watchdog},
     storage::{Storage, StorageError},
 };
 
@@ -35,6 +36,7 @@ pub struct Gateway {
     dialer: Dialer,
     local_mqtt: Option<LocalMqtt>,
     drivers: BTreeMap<DeviceId, Arc<dyn Driver>>,
+    watchdog: Option<Watchdog>,
 }
 
 /// Why a gateway cannot be set up.
@@ -85,6 +87,7 @@ impl Gateway {
             dialer,
             local_mqtt,
             drivers,
+            watchdog: None,
         })
     }
 
@@ -92,6 +95,16 @@ impl Gateway {
     #[must_use]
     pub fn with_driver(mut self, device: DeviceId, driver: Arc<dyn Driver>) -> Self {
         self.drivers.insert(device, driver);
+        self
+    }
+
+    /// Has a watchdog fed that often, as long as the loop of every device goes round.
+    #[must_use]
+    pub fn with_watchdog(mut self, interval: Duration, feed: impl Fn() + Send + 'static) -> Self {
+        self.watchdog = Some(Watchdog {
+            interval,
+            feed: Box::new(feed),
+        });
         self
     }
 
@@ -115,6 +128,7 @@ impl Gateway {
             id: self.config.gateway_id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
+        let mut heart = Heart::new();
         let mut starting = Vec::new();
         for config in self.config.devices {
             let Some(driver) = self.drivers.get(&config.id).cloned() else {
@@ -136,6 +150,7 @@ impl Gateway {
                 gateway: gateway.clone(),
                 report_delay: self.config.link.report_delay,
                 retry: RETRY,
+                pulse: heart.pulse(config.id.to_string()),
                 id: config.id,
             };
             let device = Device::start(parts).instrument(span.clone()).await?;
@@ -149,6 +164,9 @@ impl Gateway {
             tasks.spawn(link.run(shutdown.clone()).instrument(span));
         }
         ready();
+        if let Some(watchdog) = self.watchdog {
+            tasks.spawn(watch(heart, watchdog, shutdown.clone()));
+        }
         let mut ended_early = false;
         tokio::select! {
             biased;
@@ -170,6 +188,14 @@ impl Gateway {
         } else {
             Ok(())
         }
+    }
+}
+
+/// Feeds the watchdog until told to stop; from then on, stopping has limits of its own.
+async fn watch(heart: Heart, watchdog: Watchdog, shutdown: CancellationToken) {
+    tokio::select! {
+        () = heart.beat(watchdog) => {}
+        () = shutdown.cancelled() => {}
     }
 }
 

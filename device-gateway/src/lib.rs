@@ -21,6 +21,7 @@ mod hub_link;
 pub mod journal;
 pub mod local_mqtt;
 pub mod outbox;
+mod pulse;
 pub mod storage;
 
 pub use gateway::{Gateway, GatewayError};

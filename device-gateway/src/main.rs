@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
-use daemon::{logs::LogArguments, ready::ReadyArguments, signals::StopSignals};
+use daemon::{logs::LogArguments, ready::ReadyArguments, signals::StopSignals, systemd::Watchdog};
 use device_gateway::{Gateway, config::Config};
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +42,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let signals = StopSignals::listen().context("listen for signals")?;
     arguments.ready.withdraw()?;
-    let gateway = Gateway::bind(config).await.context("start")?;
+    let mut gateway = Gateway::bind(config).await.context("start")?;
+    if let Some(watchdog) = Watchdog::over_us() {
+        gateway = gateway.with_watchdog(watchdog.interval(), move || watchdog.feed());
+    }
     let local_mqtt = gateway.local_mqtt();
     if let Some(address) = local_mqtt {
         tracing::info!(%address, "listening for local devices");

@@ -106,6 +106,7 @@ impl World {
             gateway: GatewayInfo::default(),
             report_delay: Duration::ZERO,
             retry: Duration::from_millis(20),
+            pulse: Pulse::unwatched(),
             id,
         };
         let device = Device::start(parts).await.unwrap();

@@ -1,0 +1,155 @@
+//! Whether every loop of the gateway still goes round, for a watchdog that restarts it when one does not.
+//!
+//! Loops are asked in rounds. A loop answers from its own `select!`, so that one that hangs in what it
+//! is doing does not answer; a task beside the loops that feeds the watchdog by itself would prove
+//! nothing. Without a watchdog nobody asks, and nothing is done.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::watch, time};
+
+/// Asks the loops.
+pub(crate) struct Heart {
+    round: watch::Sender<u64>,
+    asked: u64,
+    loops: Vec<(String, Arc<AtomicU64>)>,
+}
+
+/// A loop's part: it answers.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    round: watch::Receiver<u64>,
+    answered: Arc<AtomicU64>,
+}
+
+/// What feeds a watchdog, and how often it has to.
+pub(crate) struct Watchdog {
+    pub(crate) interval: Duration,
+    pub(crate) feed: Box<dyn Fn() + Send>,
+}
+
+impl Heart {
+    pub(crate) fn new() -> Self {
+        Self {
+            round: watch::Sender::new(0),
+            asked: 0,
+            loops: Vec::new(),
+        }
+    }
+
+    /// The part of one more loop.
+    pub(crate) fn pulse(&mut self, name: String) -> Pulse {
+        let answered = Arc::new(AtomicU64::new(0));
+        self.loops.push((name, answered.clone()));
+        Pulse {
+            round: self.round.subscribe(),
+            answered,
+        }
+    }
+
+    /// Feeds the watchdog for as long as every loop answers.
+    pub(crate) async fn beat(mut self, watchdog: Watchdog) {
+        let mut ticks = time::interval(watchdog.interval);
+        loop {
+            ticks.tick().await;
+            match self.ask() {
+                Ok(()) => (watchdog.feed)(),
+                Err(silent) => tracing::error!(?silent, "loops hang; the watchdog is not fed"),
+            }
+        }
+    }
+
+    /// Asks every loop, if every loop has answered since it was asked last; else names those that
+    /// have not.
+    fn ask(&mut self) -> Result<(), Vec<&str>> {
+        let silent: Vec<_> = self
+            .loops
+            .iter()
+            .filter(|(_, answered)| answered.load(Ordering::Relaxed) != self.asked)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if !silent.is_empty() {
+            return Err(silent);
+        }
+        self.asked += 1;
+        self.round.send_replace(self.asked);
+        Ok(())
+    }
+}
+
+impl Pulse {
+    /// A loop that nobody watches.
+    #[cfg(test)]
+    pub(crate) fn unwatched() -> Self {
+        Heart::new().pulse(String::new())
+    }
+
+    /// Waits until the loop is asked, and answers.
+    pub(crate) async fn beat(&mut self) {
+        if self.round.changed().await.is_err() {
+            // Nobody asks any more.
+            std::future::pending().await
+        }
+        let round = *self.round.borrow_and_update();
+        self.answered.store(round, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Watchdog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watchdog").field(&self.interval).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn whoever_does_not_answer_is_named_and_stops_the_feeding() {
+        let mut heart = Heart::new();
+        let mut a = heart.pulse("a".into());
+        let mut b = heart.pulse("b".into());
+        for _ in 0..3 {
+            assert_eq!(heart.ask(), Ok(()));
+            assert_eq!(heart.ask(), Err(vec!["a", "b"]));
+            a.beat().now_or_never().expect("an answer");
+            assert_eq!(heart.ask(), Err(vec!["b"]));
+            // It answers once for each time that it is asked.
+            assert_eq!(a.beat().now_or_never(), None);
+            b.beat().now_or_never().expect("an answer");
+        }
+        assert_eq!(heart.ask(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn the_watchdog_is_fed_as_long_as_a_loop_goes_round() {
+        let mut heart = Heart::new();
+        let mut pulse = heart.pulse("a".into());
+        let fed = Arc::new(AtomicUsize::new(0));
+        let feed = fed.clone();
+        tokio::spawn(heart.beat(Watchdog {
+            interval: Duration::from_millis(1),
+            feed: Box::new(move || {
+                feed.fetch_add(1, Ordering::SeqCst);
+            }),
+        }));
+        for round in 0..5 {
+            let asked = time::timeout(Duration::from_secs(30), pulse.beat()).await;
+            assert!(asked.is_ok(), "round {round}");
+        }
+        // Asked for the fifth time, it had answered four times.
+        assert!((4..=5).contains(&fed.load(Ordering::SeqCst)));
+    }
+}
