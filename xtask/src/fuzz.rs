@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::steps::{cargo_command, root, run};
+use crate::steps::{cargo_command, root, run, target_folder};
 
 /// How long each target gets as a check.
 const SECONDS: u32 = 3;
@@ -83,13 +83,6 @@ fn fuzzing(program: &Path, target: &str) -> anyhow::Result<Command> {
         .arg(found)
         .arg(root().join("fuzz/corpus").join(target));
     Ok(command)
-}
-
-fn target_folder() -> PathBuf {
-    match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(folder) => root().join(folder),
-        None => root().join("target"),
-    }
 }
 
 #[cfg(test)]

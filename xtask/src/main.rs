@@ -9,12 +9,14 @@
 //! ```
 //!
 //! - [`steps`]: what the checks are and the command behind each.
+//! - [`deb`]: the Debian package of the gateway.
 //! - [`plan`]: in which order they run and what is said of them.
 //! - [`api`]: the checks of the API's definition.
 //! - [`fuzz`]: random bytes for every parser.
 //! - [`tools`]: what they need that the Rust toolchain does not bring, and how it gets here.
 
 mod api;
+mod deb;
 mod fuzz;
 mod plan;
 mod steps;

@@ -8,12 +8,12 @@ use std::{
     env,
     ffi::OsString,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, bail};
 
-use crate::{api, fuzz, tools};
+use crate::{api, deb, fuzz, tools};
 
 /// One check.
 #[derive(Debug)]
@@ -91,12 +91,20 @@ pub(crate) const STEPS: &[Step] = &[
 ];
 
 /// What else can be done; not a check, so that no test does it.
-pub(crate) const COMMANDS: &[Step] = &[Step {
-    name: "release-api",
-    about: "take the API as it is for the one that later ones must not break",
-    cheap: true,
-    run: api::release,
-}];
+pub(crate) const COMMANDS: &[Step] = &[
+    Step {
+        name: "release-api",
+        about: "take the API as it is for the one that later ones must not break",
+        cheap: true,
+        run: api::release,
+    },
+    Step {
+        name: "deb",
+        about: "build the gateway's Debian package and have it checked",
+        cheap: false,
+        run: deb::build_and_check,
+    },
+];
 
 fn doc() -> anyhow::Result<()> {
     let mut command = cargo_command();
@@ -125,7 +133,7 @@ fn fuzz() -> anyhow::Result<()> {
     fuzz::every_target()
 }
 
-fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
     run(cargo_command().args(arguments))
 }
 
@@ -159,6 +167,20 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Runs a command and returns what it prints, without the end of the last line.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let text = describe(command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("start {text}"))?;
+    if !output.status.success() {
+        bail!("{text}: {}", output.status);
+    }
+    let printed = String::from_utf8(output.stdout).with_context(|| format!("read {text}"))?;
+    Ok(printed.trim_end().to_owned())
+}
+
 /// A command as a person would type it.
 fn describe(command: &Command) -> String {
     let program = Path::new(command.get_program());
@@ -172,6 +194,12 @@ fn describe(command: &Command) -> String {
         text += &argument.to_string_lossy();
     }
     text
+}
+
+/// Where cargo builds.
+pub(crate) fn target_folder() -> PathBuf {
+    let folder = env::var_os("CARGO_TARGET_DIR");
+    root().join(folder.unwrap_or_else(|| "target".into()))
 }
 
 /// The workspace's folder.

@@ -16,20 +16,23 @@
 //! `buf` goes below the target folder and nowhere else.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, bail};
 
-use crate::steps::{root, run};
+use crate::steps::{run, target_folder};
 
 /// The version of buf that is used; another one may know other rules.
 const BUF_VERSION: &str = "1.75.0";
 
 /// A Debian package, and the command that succeeds where it is installed.
-const SYSTEM_PACKAGES: [(&str, &[&str]); 8] = [
+pub(crate) type Needed = (&'static str, &'static [&'static str]);
+
+/// What the tests need.
+const SYSTEM_PACKAGES: [Needed; 8] = [
     ("dbus", &["dbus-daemon", "--version"]),
     // Debian's Python sees Debian's packages; another Python on the PATH may not.
     (
@@ -47,10 +50,15 @@ const SYSTEM_PACKAGES: [(&str, &[&str]); 8] = [
 
 /// Installs the Debian packages that the tests need and that are missing.
 pub(crate) fn install_system_packages() -> anyhow::Result<()> {
-    let missing: Vec<_> = SYSTEM_PACKAGES
-        .into_iter()
+    install(&SYSTEM_PACKAGES)
+}
+
+/// Installs those of the packages that are missing.
+pub(crate) fn install(packages: &[Needed]) -> anyhow::Result<()> {
+    let missing: Vec<_> = packages
+        .iter()
         .filter(|(_, check)| !succeeds(check))
-        .map(|(package, _)| package)
+        .map(|(package, _)| *package)
         .collect();
     if missing.is_empty() {
         say("nothing is missing");
@@ -62,10 +70,10 @@ pub(crate) fn install_system_packages() -> anyhow::Result<()> {
 fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
     let names = packages.join(" ");
     if !succeeds(&["apt-get", "--version"]) {
-        bail!("the tests need the Debian packages {names}, or what corresponds to them here");
+        bail!("this needs the Debian packages {names}, or what corresponds to them here");
     }
     if !is_root() {
-        bail!("the tests need {names}: run `sudo apt-get install {names}`");
+        bail!("this needs {names}: run `sudo apt-get install {names}`");
     }
     say(&format!("installing the Debian packages {names}"));
     run(Command::new("apt-get").args(["update", "--quiet=2"]))?;
@@ -124,9 +132,7 @@ fn pip_install_buf(python: &str, home: &Path) -> anyhow::Result<()> {
 
 /// Where tools, and what they work on, are kept.
 pub(crate) fn tools_dir() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root().join("target"), PathBuf::from)
-        .join("tools")
+    target_folder().join("tools")
 }
 
 /// Says whether a command can be started and succeeds, without its output.
@@ -144,13 +150,13 @@ fn succeeds(command: &[&str]) -> bool {
 }
 
 /// Says whether this process may install system packages.
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;
     fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
 }
 
 #[expect(clippy::print_stdout, reason = "a command speaks to a person")]
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     println!("{text}");
 }
 

@@ -179,3 +179,36 @@ fn a_secret_is_never_shown() {
 fn broken_toml_is_an_error() {
     mistaken("state_dir = ", "read /etc/gateway.toml as TOML", "");
 }
+
+/// The file that the package brings says the same things as this program understands.
+#[test]
+fn the_packages_settings_are_good_once_taken_over() {
+    const PACKAGED: &str = include_str!("../../../packaging/debian/device-gateway.toml");
+    let credentials = tempfile::tempdir().unwrap();
+    let taken_over: String = PACKAGED
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.starts_with(' ') && !setting.is_empty() => setting,
+            Some(_) | None => line,
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect::<String>()
+        .replace(
+            "/run/credentials/device-gateway.service",
+            credentials.path().to_str().unwrap(),
+        );
+    for id in ["edge-1", "pump-1", "camera-2"] {
+        let secret = format!("HostName=h.example.net;DeviceId={id};SharedAccessKey={KEY}\n");
+        fs::write(credentials.path().join(format!("device_{id}")), secret).unwrap();
+    }
+    let password = credentials.path().join("device_pump-1.password");
+    fs::write(password, "secret\n").unwrap();
+    let config = parse(&taken_over).unwrap();
+    assert_eq!(config.devices.len(), 3);
+
+    // As it is delivered, only a device is missing.
+    assert_eq!(
+        parse(PACKAGED).unwrap_err(),
+        ["device: is missing: expected at least one [[device]]"]
+    );
+}
