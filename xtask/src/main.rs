@@ -9,7 +9,7 @@
 //! ```
 //!
 //! - [`steps`]: what the checks are and the command behind each.
-//! - [`deb`]: the Debian package of the gateway.
+//! - [`deb`]: the Debian package of the gateway; [`qemu`]: the proof of it on a virtual machine.
 //! - [`plan`]: in which order they run and what is said of them.
 //! - [`api`]: the checks of the API's definition.
 //! - [`fuzz`]: random bytes for every parser.
@@ -19,6 +19,7 @@ mod api;
 mod deb;
 mod fuzz;
 mod plan;
+mod qemu;
 mod steps;
 mod tools;
 

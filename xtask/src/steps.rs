@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::{api, deb, fuzz, tools};
+use crate::{api, deb, fuzz, qemu, tools};
 
 /// One check.
 #[derive(Debug)]
@@ -103,6 +103,12 @@ pub(crate) const COMMANDS: &[Step] = &[
         about: "build the gateway's Debian package and have it checked",
         cheap: false,
         run: deb::build_and_check,
+    },
+    Step {
+        name: "qemu",
+        about: "reboot a virtual machine through the package, and once in vain",
+        cheap: false,
+        run: qemu::prove,
     },
 ];
 
