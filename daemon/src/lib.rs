@@ -10,10 +10,14 @@
 //! - [`settings`]: from a file, the environment and the command line, with every mistake told at once.
 //! - [`signals`]: the first SIGINT or SIGTERM stops in order, the second at once; SIGHUP reloads.
 //! - [`ready`]: the ready file, whole or absent, together with systemd's readiness.
+//! - [`admin`]: metrics, health and the log's filter over HTTP.
+//! - [`process`]: metrics that every program has.
 //! - [`systemd`]: readiness, stopping and the watchdog by `sd_notify`.
 
+pub mod admin;
 pub mod files;
 pub mod logs;
+pub mod process;
 pub mod ready;
 pub mod settings;
 pub mod signals;

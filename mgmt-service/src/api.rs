@@ -22,7 +22,7 @@ mod web;
 
 use std::{pin::Pin, time::Duration};
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use iothubdm_proto::v1::{
     CancelRebootRequest, Device, GetDeviceRequest, GetRebootRequest, ListDevicesRequest,
     ListDevicesResponse, ListRebootsRequest, ListRebootsResponse, RebootAttempt, RebootEvent,
@@ -31,12 +31,16 @@ use iothubdm_proto::v1::{
 use tonic::{Request, Response, Status};
 
 pub use self::serve::{ServeError, Served, serve};
-use crate::service::{Caller, Service};
+use crate::{
+    metrics::Instruments,
+    service::{Caller, Service},
+};
 
 /// The API over a service.
 #[derive(Debug)]
 struct Api {
     service: Service,
+    instruments: Instruments,
     bookmark_interval: Duration,
     watch_age: Duration,
 }
@@ -63,6 +67,11 @@ impl DeviceManagement for Api {
             age: self.watch_age,
         };
         let stream = watch_reboot::watch(&self.service, &request.into_inner(), pace).await?;
+        let watching = self.instruments.watching();
+        let stream = stream.inspect(move |_| {
+            // It is counted for as long as the stream is there.
+            let _ = &watching;
+        });
         Ok(Response::new(Box::pin(stream)))
     }
 

@@ -18,7 +18,9 @@ use secrecy::ExposeSecret as _;
 
 pub use self::limits::Limits;
 pub use self::web::{Origin, WebOptions};
-use crate::{attempt::Rules, poller::Cadence, service::Timing, store::SqliteOptions};
+use crate::{
+    attempt::Rules, metrics::Instruments, poller::Cadence, service::Timing, store::SqliteOptions,
+};
 
 /// Loopback, for there are no credentials to check callers by.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
@@ -53,6 +55,10 @@ pub struct Config {
     pub web: Option<WebOptions>,
     /// What callers may ask at most.
     pub limits: Limits,
+    /// How long the hub may fail to answer before the service is not ready.
+    pub hub_unreachable_limit: Duration,
+    /// Where to serve metrics and health over HTTP, if anywhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// What is logged, and how.
     pub log: LogSettings,
 }
@@ -72,6 +78,11 @@ impl Config {
     /// Makes sense of the settings, and says which are in force.
     pub fn read(sources: Sources) -> Result<(Self, InForce), Mistakes> {
         sources.read(read)
+    }
+
+    /// What counts and measures a service of these settings.
+    pub fn instruments(&self) -> Instruments {
+        Instruments::new(self.hub_unreachable_limit, self.reads_per_second)
     }
 
     /// Reads settings that are all in one text. Relative paths are relative to `folder`; `listen`
@@ -95,9 +106,11 @@ fn read(root: &mut Section) -> Option<Config> {
     let hub = read_hub(root.section("hub"));
     let (store, retention) = read_store(root.section("store"));
     let (reads_per_second, cadence) = read_polling(root.section("polling"));
-    let (timing, bookmark_interval, drain_timeout) = read_timing(root.section("timing"), retention);
+    let (timing, bookmark_interval, drain_timeout, hub_unreachable_limit) =
+        read_timing(root.section("timing"), retention);
     let web = web::read(root.section("web"));
     let limits = Limits::read(root.section("limits"));
+    let metrics_listen = root.section("metrics").address("listen").optional();
     let log = LogSettings::read(root.section("log"));
     Some(Config {
         listen,
@@ -110,6 +123,8 @@ fn read(root: &mut Section) -> Option<Config> {
         drain_timeout,
         web,
         limits,
+        hub_unreachable_limit,
+        metrics_listen,
         log,
     })
 }
@@ -170,7 +185,10 @@ fn read_polling(mut section: Section) -> (f64, Cadence) {
     (rate, cadence)
 }
 
-fn read_timing(mut section: Section, retention: Duration) -> (Timing, Duration, Duration) {
+fn read_timing(
+    mut section: Section,
+    retention: Duration,
+) -> (Timing, Duration, Duration, Duration) {
     let rules = Rules::default();
     let ms = Duration::from_millis(1);
     let second = Duration::from_secs(1);
@@ -218,7 +236,10 @@ fn read_timing(mut section: Section, retention: Duration) -> (Timing, Duration, 
     let drain = section
         .duration("drain_timeout", Duration::ZERO, HOUR)
         .or(10 * second);
-    (timing, bookmark, drain)
+    let hub_unreachable_limit = section
+        .duration("hub_unreachable_limit", 100 * ms, HOUR)
+        .or(30 * second);
+    (timing, bookmark, drain, hub_unreachable_limit)
 }
 
 #[cfg(test)]

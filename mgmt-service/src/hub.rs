@@ -3,7 +3,11 @@
 //! The only file that knows HTTP. Its errors say the one thing that matters to an attempt: whether
 //! a call certainly did not reach the device, or may have.
 
-use std::{fmt, sync::Mutex, time::Duration};
+use std::{
+    fmt,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use iot_hub::{
     error::{ERROR_CODE_HEADER, ErrorCode, HubError},
@@ -20,7 +24,10 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 
-use crate::attempt::{Trouble, Written};
+use crate::{
+    attempt::{Trouble, Written},
+    metrics::{Asked, HubResult, Instruments},
+};
 
 /// The version of the REST API that Microsoft's service SDKs use.
 const API_VERSION: &str = "2021-04-12";
@@ -56,6 +63,7 @@ pub struct Hub {
     base: String,
     connection: ServiceConnection,
     token: Mutex<Option<Token>>,
+    instruments: Option<Instruments>,
 }
 
 struct Token {
@@ -119,7 +127,15 @@ impl Hub {
             base,
             connection,
             token: Mutex::new(None),
+            instruments: None,
         })
+    }
+
+    /// Tells `instruments` of every call.
+    #[must_use]
+    pub fn observed(mut self, instruments: Instruments) -> Self {
+        self.instruments = Some(instruments);
+        self
     }
 
     /// Finds out whether the hub can be reached with our credentials.
@@ -133,6 +149,10 @@ impl Hub {
 
     /// Reads a device's twin.
     pub async fn twin(&self, device: &DeviceId) -> Result<Twin, Trouble> {
+        self.observe(Asked::Twin, self.read_twin(device)).await
+    }
+
+    async fn read_twin(&self, device: &DeviceId) -> Result<Twin, Trouble> {
         let url = self.device_url(device, "");
         let response = self.send(self.http.get(url), READ_LIMIT).await;
         let body = read_body(response.map_err(|error| unreachable_hub(&error))?).await?;
@@ -144,6 +164,11 @@ impl Hub {
 
     /// Calls a method of a device.
     pub async fn call(&self, device: &DeviceId, call: &MethodCall) -> CallOutcome {
+        let calling = self.call_method(device, call);
+        self.observe(Asked::Method, calling).await
+    }
+
+    async fn call_method(&self, device: &DeviceId, call: &MethodCall) -> CallOutcome {
         let url = self.device_url(device, "/methods");
         let limit = call.response_timeout + call.connect_timeout + METHOD_MARGIN;
         let request = self.http.post(url).json(&call.to_json());
@@ -173,6 +198,11 @@ impl Hub {
     /// Writes the request that waits for a device into its desired properties, or removes it with
     /// `null`, if the twin still has this etag.
     pub async fn write_request(&self, device: &DeviceId, etag: &str, request: &Value) -> Written {
+        let writing = self.patch_desired(device, etag, request);
+        self.observe(Asked::TwinPatch, writing).await
+    }
+
+    async fn patch_desired(&self, device: &DeviceId, etag: &str, request: &Value) -> Written {
         let patch = json!({ "properties": { "desired": { "iothubDM": { "reboot": request } } } });
         let url = self.device_url(device, "");
         // Without its quotes the hub ignores the condition.
@@ -214,6 +244,16 @@ impl Hub {
         page_size: u32,
         continuation: Option<&str>,
     ) -> Result<Page, Trouble> {
+        let reading = self.read_page(text, page_size, continuation);
+        self.observe(Asked::Query, reading).await
+    }
+
+    async fn read_page(
+        &self,
+        text: &str,
+        page_size: u32,
+        continuation: Option<&str>,
+    ) -> Result<Page, Trouble> {
         let url = format!("{}/devices/query?api-version={API_VERSION}", self.base);
         let mut request = self
             .http
@@ -233,6 +273,16 @@ impl Hub {
         let rows = serde_json::from_slice(&body)
             .map_err(|error| Trouble::HubUnreachable(format!("read a query's rows: {error}")))?;
         Ok(Page { rows, continuation })
+    }
+
+    /// Makes a call and tells the instruments what came of it.
+    async fn observe<T: HubResult>(&self, asked: Asked, call: impl Future<Output = T>) -> T {
+        let begun = Instant::now();
+        let result = call.await;
+        if let Some(instruments) = &self.instruments {
+            instruments.hub_asked(asked, &result, begun.elapsed());
+        }
+        result
     }
 
     fn device_url(&self, device: &DeviceId, rest: &str) -> String {

@@ -25,6 +25,7 @@
 //! - [`store`]: attempts, events and the audit on disk; SQLite stays behind it.
 //! - [`api`]: the gRPC API; protobuf stays inside it.
 //! - [`config`]: the settings.
+//! - [`metrics`]: what is counted and measured; [`readiness`]: whether the service can work.
 //!
 //! # Invariants
 //!
@@ -37,12 +38,14 @@ pub mod attempt;
 pub mod config;
 pub mod error;
 pub mod hub;
+pub mod metrics;
 pub mod poller;
+pub mod readiness;
 mod run;
 pub mod service;
 pub mod store;
 
 pub use self::{
     config::Config,
-    run::{RunError, serve},
+    run::{RunError, serve, serve_observed},
 };

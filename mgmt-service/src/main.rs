@@ -4,11 +4,13 @@ use std::{
     io::{self, Write as _},
     net::SocketAddr,
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::Context as _;
 use clap::Parser;
 use daemon::{
+    admin,
     logs::{LogArguments, LogControl},
     ready::ReadyArguments,
     settings::{InForce, Mistakes, SettingsArguments},
@@ -68,12 +70,28 @@ async fn run(arguments: Arguments, config: Config, log: LogControl) -> anyhow::R
         .with_context(|| format!("listen on {}", config.listen))?;
     let address = listener.local_addr().context("learn the own address")?;
     tracing::info!(%address, "listening; callers are not authenticated");
-    arguments
-        .ready
-        .announce(&serde_json::json!({ "address": address }))?;
-    tokio::spawn(reload(hangups, arguments, log));
+    let mut how = serde_json::json!({ "address": address });
+    let metrics = match config.metrics_listen {
+        Some(wanted) => {
+            let listener = TcpListener::bind(wanted)
+                .await
+                .with_context(|| format!("listen on {wanted} for metrics"))?;
+            let address = listener.local_addr().context("learn the own address")?;
+            tracing::info!(%address, "serving metrics and health");
+            how["metrics"] = address.to_string().into();
+            Some(listener)
+        }
+        None => None,
+    };
+    arguments.ready.announce(&how)?;
+    tokio::spawn(reload(hangups, arguments, log.clone()));
     let shutdown = CancellationToken::new();
-    let service = mgmt_service::serve(listener, config, shutdown.clone());
+    let instruments = config.instruments();
+    if let Some(listener) = metrics {
+        let pages = Arc::new(instruments.clone());
+        tokio::spawn(admin::serve(listener, pages, Some(log), shutdown.clone()));
+    }
+    let service = mgmt_service::serve_observed(listener, config, instruments, shutdown.clone());
     let served = signals.run(&shutdown, service).await.context("stop")?;
     served.context("run the service")
 }

@@ -9,14 +9,20 @@ use crate::{
     api::{self, ServeError, Served},
     config::Config,
     hub::{Hub, SetupError},
+    metrics::Instruments,
     poller::Poller,
     service::Service,
-    store::{Sqlite, StoreError},
+    store::{Measured, Sqlite, Store, StoreError},
 };
 
-/// The first and the longest pause between two attempts to reach the hub.
+/// The first pause between two attempts to reach the hub.
 const PROBE_MIN: Duration = Duration::from_secs(1);
-const PROBE_MAX: Duration = Duration::from_secs(30);
+
+/// The longest pause between two looks at the hub and the store.
+const PROBE_MAX: Duration = Duration::from_secs(10);
+
+/// The least pause, whatever the settings say.
+const PROBE_LEAST: Duration = Duration::from_millis(50);
 
 /// Why the service ended.
 #[derive(Debug, thiserror::Error)]
@@ -41,15 +47,26 @@ pub async fn serve(
     config: Config,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
+    let instruments = config.instruments();
+    serve_observed(listener, config, instruments, shutdown).await
+}
+
+/// As [`serve`], and tells `instruments` how it goes.
+pub async fn serve_observed(
+    listener: TcpListener,
+    config: Config,
+    instruments: Instruments,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
     // Whatever ends this function, and be it that its caller drops it, ends all its tasks.
     let shutdown = shutdown.child_token();
     let _stop = shutdown.clone().drop_guard();
     let options = config.store.clone();
     let store = tokio::task::spawn_blocking(move || Sqlite::open(&options)).await??;
     let connection = config.hub.connection.clone();
-    let host = connection.host.to_string();
     let ca = config.hub.ca.as_deref();
-    let hub = Arc::new(Hub::new(connection, config.hub.https_port, ca)?);
+    let hub = Hub::new(connection, config.hub.https_port, ca)?;
+    let hub = Arc::new(hub.observed(instruments.clone()));
     // The poller serves the attempts' tasks, so it stops after them.
     let poller_shutdown = CancellationToken::new();
     let _stop_poller = poller_shutdown.clone().drop_guard();
@@ -59,22 +76,23 @@ pub async fn serve(
         config.reads_per_second,
         poller_shutdown,
     );
+    let store: Arc<dyn Store> = Arc::new(Measured::new(Arc::new(store), instruments.clone()));
     let service = Service::start(
-        Arc::new(store),
+        store.clone(),
         hub.clone(),
         poller,
         config.timing.clone(),
         shutdown.clone(),
     )
     .await?;
-    let ready = CancellationToken::new();
-    tokio::spawn(reach(hub, host, ready.clone(), shutdown.clone()));
+    service.measure_staleness(&instruments);
+    tokio::spawn(look(hub, store, instruments.clone(), shutdown.clone()));
     let served = Served {
         service: service.clone(),
         bookmark_interval: config.bookmark_interval,
         web: config.web.clone(),
         limits: config.limits.clone(),
-        ready,
+        instruments,
         shutdown: shutdown.clone(),
     };
     let work = async {
@@ -93,23 +111,39 @@ pub async fn serve(
     Ok(())
 }
 
-/// Tries to reach the hub until that succeeds; the service is ready from then on.
-async fn reach(hub: Arc<Hub>, host: String, ready: CancellationToken, shutdown: CancellationToken) {
-    let mut pause = PROBE_MIN;
-    loop {
-        match hub.probe().await {
-            Ok(()) => {
-                tracing::info!(host, "the hub is reached, the service is ready");
-                ready.cancel();
-                return;
-            }
+/// Looks after the hub and the store, as far as the service's work does not: whether the service is
+/// ready has to be known while nobody asks for anything, too.
+async fn look(
+    hub: Arc<Hub>,
+    store: Arc<dyn Store>,
+    instruments: Instruments,
+    shutdown: CancellationToken,
+) {
+    let readiness = instruments.readiness();
+    let longest = PROBE_MAX.min(readiness.hub_limit() / 3).max(PROBE_LEAST);
+    let mut pause = PROBE_MIN.min(longest);
+    while !shutdown.is_cancelled() {
+        let reached = match hub.probe().await {
+            Ok(()) => true,
             Err(trouble) => {
-                tracing::warn!(host, %trouble, ?pause, "not ready: trying to reach the hub again");
+                tracing::warn!(%trouble, "failed to reach the hub");
+                false
             }
+        };
+        if readiness.condition().is_store_failing() {
+            // What came of it is noted by the store itself.
+            let _ = store.check().await;
         }
+        // A hub that does not answer is asked more often, for somebody may wait for it.
+        pause = if reached {
+            longest
+        } else {
+            (pause * 2).min(longest)
+        };
         tokio::select! {
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(PROBE_MAX),
-            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.cancelled() => {}
         }
     }
+    readiness.stop();
 }

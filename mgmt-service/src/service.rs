@@ -22,6 +22,7 @@ use crate::{
     attempt::{Input, Rules, View},
     error::Error,
     hub::{Hub, Page},
+    metrics::Instruments,
     poller::Poller,
     store::{Audit, ListQuery, Store, StoreError},
 };
@@ -206,6 +207,24 @@ impl Service {
     ) -> Result<Page, Error> {
         let page = self.inner.hub.query(text, page_size, continuation);
         page.await.map_err(Error::Hub)
+    }
+
+    /// Lets `instruments` see how old the oldest reading among the open attempts' twins is.
+    pub(crate) fn measure_staleness(&self, instruments: &Instruments) {
+        // The instruments may outlive the service.
+        let inner = Arc::downgrade(&self.inner);
+        instruments.measure_staleness(move || {
+            let inner = inner.upgrade()?;
+            let now = Timestamp::now();
+            let live = inner.live();
+            let polled = live
+                .values()
+                .filter(|live| live.log.now().attempt.needs_reading());
+            polled
+                .filter_map(|live| live.log.last_read())
+                .filter_map(|read| Duration::try_from(now.duration_since(read)).ok())
+                .max()
+        });
     }
 
     /// Ends when the service stops.

@@ -3,6 +3,7 @@
 //! [`Store`] is the boundary: what is above it knows nothing of files or rows. A change is on disk
 //! when its future ends well, and only then may anybody be told of it.
 
+mod measured;
 mod sqlite;
 
 use futures_util::future::BoxFuture;
@@ -12,7 +13,10 @@ use iot_hub::{
 };
 use jiff::Timestamp;
 
-pub use self::sqlite::{Sqlite, SqliteOptions};
+pub use self::{
+    measured::Measured,
+    sqlite::{Sqlite, SqliteOptions},
+};
 use crate::attempt::{Attempt, Event, View};
 
 /// Keeps attempts, their events and the audit.
@@ -44,6 +48,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// Removes ended attempts and audit lines older than the retention.
     fn prune(&self, before: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Finds out whether a change could be stored, by writing what changes nothing.
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
 /// An attempt and the events that are new with it.

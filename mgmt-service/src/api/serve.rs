@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     config::{Limits, WebOptions},
+    metrics::Instruments,
     service::Service,
 };
 
@@ -28,6 +29,10 @@ const CONNECTION_WINDOW: u32 = 256 * 1024;
 /// How many calls a connection may reset before they were looked at. A caller that gives up resets
 /// some; one that resets more is out for harm, and its connection ends.
 const PENDING_RESETS: usize = 32;
+
+/// What health calls the process itself: it serves for as long as it lives, ready or not. A probe
+/// that restarts what is not alive must not restart what waits for the hub.
+const LIVENESS: &str = "liveness";
 
 /// Why the server ended.
 #[derive(Debug, thiserror::Error)]
@@ -49,10 +54,10 @@ pub struct Served {
     pub bookmark_interval: Duration,
     /// How browsers may call; `None` where they may not.
     pub web: Option<WebOptions>,
-    /// Ends when the service is ready: until then health says that it is not.
-    pub ready: CancellationToken,
     /// What callers may ask at most.
     pub limits: Limits,
+    /// What counts watchers and knows whether the service is ready.
+    pub instruments: Instruments,
     /// Ends the server.
     pub shutdown: CancellationToken,
 }
@@ -66,15 +71,19 @@ pub async fn serve(listener: TcpListener, served: Served) -> Result<(), ServeErr
     };
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, ServingStatus::NotServing).await;
+    reporter
+        .set_service_status(LIVENESS, ServingStatus::Serving)
+        .await;
     let reporter = Arc::new(reporter);
     tokio::spawn(follow_readiness(
         reporter,
-        served.ready.clone(),
+        served.instruments.clone(),
         served.shutdown.clone(),
     ));
     let limits = &served.limits;
     let api = Api {
         service: served.service,
+        instruments: served.instruments,
         bookmark_interval: served.bookmark_interval,
         watch_age: limits.watch_age,
     };
@@ -116,17 +125,25 @@ pub async fn serve(listener: TcpListener, served: Served) -> Result<(), ServeErr
         .map_err(ServeError::Transport)
 }
 
-/// Tells health when the service is ready and when it stops.
+/// Tells health whether the service is ready, until it stops.
 async fn follow_readiness(
     reporter: Arc<HealthReporter>,
-    ready: CancellationToken,
+    instruments: Instruments,
     shutdown: CancellationToken,
 ) {
-    tokio::select! {
-        () = ready.cancelled() => report(&reporter, ServingStatus::Serving).await,
-        () = shutdown.cancelled() => {}
+    let mut changes = instruments.readiness().changes();
+    loop {
+        let trouble = changes.borrow_and_update().trouble();
+        let status = match trouble {
+            None => ServingStatus::Serving,
+            Some(_) => ServingStatus::NotServing,
+        };
+        report(&reporter, status).await;
+        tokio::select! {
+            Ok(()) = changes.changed() => {}
+            () = shutdown.cancelled() => break,
+        }
     }
-    shutdown.cancelled().await;
     report(&reporter, ServingStatus::NotServing).await;
 }
 

@@ -222,6 +222,13 @@ impl Store for Sqlite {
             rows::prune(connection, before)
         })
     }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        let doing = "write to the database";
+        self.write(doing, move |connection| {
+            schema::rewrite_version(connection).map_err(|error| StoreError::database(doing, error))
+        })
+    }
 }
 
 /// How an attempt ended, in one line of the audit.

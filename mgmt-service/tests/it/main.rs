@@ -17,6 +17,7 @@ mod hostile;
 #[cfg(test)]
 mod idempotence;
 #[cfg(test)]
+mod metrics;
 mod native;
 #[cfg(test)]
 mod offline;

@@ -50,6 +50,38 @@ async fn it_is_ready_once_the_hub_is_reached_and_not_before() {
 }
 
 #[tokio::test]
+async fn it_is_not_ready_while_the_hub_is_gone_for_long_and_alive_all_the_time() {
+    let world = World::with("hub_unreachable_limit = \"200ms\"").await;
+    let mut health = HealthClient::new(channel(&world).await);
+    let mut ask = async |service: &str, wanted: ServingStatus| {
+        let request = HealthCheckRequest {
+            service: service.into(),
+        };
+        let mut watch = health.watch(request).await.unwrap().into_inner();
+        let seen = timeout(DEADLINE, async {
+            loop {
+                let status = watch.message().await.unwrap().unwrap().status();
+                if status == wanted {
+                    return;
+                }
+            }
+        });
+        assert!(seen.await.is_ok(), "{service} does not become {wanted:?}");
+    };
+    ask(NAME, ServingStatus::Serving).await;
+    let faults = world.emulator.faults();
+    faults.pause();
+    ask(NAME, ServingStatus::NotServing).await;
+    ask("", ServingStatus::NotServing).await;
+    ask("liveness", ServingStatus::Serving).await;
+    assert_eq!(world.metric("mgmt_service_ready"), 0.0);
+    faults.resume();
+    ask(NAME, ServingStatus::Serving).await;
+    ask("", ServingStatus::Serving).await;
+    assert_eq!(world.metric("mgmt_service_ready"), 1.0);
+}
+
+#[tokio::test]
 async fn reflection_names_the_api() {
     let world = World::start().await;
     let mut client = ServerReflectionClient::new(channel(&world).await);

@@ -2,13 +2,14 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+use daemon::admin::Pages as _;
 use futures_util::StreamExt as _;
 use hub_emulator::{Emulator, EmulatorConfig};
 use iothubdm_proto::v1::{
     AttemptState, GetRebootRequest, RebootAttempt, RebootEvent, RebootRequest, WatchRebootRequest,
     device_management_client::DeviceManagementClient, reboot_event::Event,
 };
-use mgmt_service::Config;
+use mgmt_service::{Config, metrics::Instruments};
 use tempfile::TempDir;
 use tokio::{
     net::TcpListener,
@@ -41,6 +42,7 @@ struct Service {
     runtime: Option<Runtime>,
     task: JoinHandle<()>,
     shutdown: CancellationToken,
+    instruments: Instruments,
 }
 
 impl World {
@@ -93,6 +95,20 @@ impl World {
         self.service = service;
         self.address = address;
         self.client = connect(address).await;
+    }
+
+    /// What a scrape of the metrics says now.
+    pub(crate) fn metrics(&self) -> String {
+        self.service.instruments.metrics()
+    }
+
+    /// The value of one metric, named with its labels; 0 when it is not there.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.metrics();
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
     }
 
     pub(crate) async fn reboot(&mut self, device: &str) -> Result<RebootAttempt, Status> {
@@ -279,6 +295,8 @@ pub(crate) fn settings(emulator: &Emulator, folder: &Path, timing: &str) -> Stri
 async fn serve(settings: &str, folder: &Path) -> (SocketAddr, Service) {
     let listen = Some("127.0.0.1:0".parse().unwrap());
     let config = Config::parse(settings, folder, listen).unwrap();
+    let instruments = config.instruments();
+    let told_of = instruments.clone();
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -290,12 +308,14 @@ async fn serve(settings: &str, folder: &Path) -> (SocketAddr, Service) {
     let task = runtime.spawn(async move {
         let listener = TcpListener::bind(config.listen).await.unwrap();
         tell.send(listener.local_addr().unwrap()).unwrap();
-        mgmt_service::serve(listener, config, stop).await.unwrap();
+        let serving = mgmt_service::serve_observed(listener, config, told_of, stop);
+        serving.await.unwrap();
     });
     let service = Service {
         runtime: Some(runtime),
         task,
         shutdown,
+        instruments,
     };
     (told.await.unwrap(), service)
 }

@@ -66,6 +66,12 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Writes the version that is there already: a write that changes nothing.
+pub(super) fn rewrite_version(connection: &Connection) -> rusqlite::Result<()> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    connection.pragma_update(None, "user_version", version)
+}
+
 /// Takes the steps that the database has not seen.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let failed = |error| StoreError::database("migrate the database", error);

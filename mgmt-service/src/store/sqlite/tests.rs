@@ -1,7 +1,8 @@
 //! What is promised of the store, on a real file.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use daemon::admin::Pages as _;
 use iot_hub::reboot::{RequestId, State};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -9,10 +10,38 @@ use uuid::Uuid;
 use super::{Sqlite, SqliteOptions};
 use crate::{
     attempt::{Asked, Attempt, Input, Rules, Step},
+    metrics::Instruments,
     store::{
-        Audit, Change, Comparison, Condition, Created, ListQuery, Store, StoreError, position,
+        Audit, Change, Comparison, Condition, Created, ListQuery, Measured, Store, StoreError,
+        position,
     },
 };
+
+#[tokio::test]
+async fn a_store_that_fails_makes_the_service_unready_until_it_works_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let instruments = Instruments::new(Duration::from_secs(30), 95.0);
+    instruments.readiness().hub_answered();
+    let store = Measured::new(Arc::new(open(&folder)), instruments.clone());
+    store.check().await.unwrap();
+    assert_eq!(instruments.trouble(), None);
+    let vandal = rusqlite::Connection::open(options(&folder).path).unwrap();
+    let rename = |from: &str, to: &str| {
+        let sql = format!("ALTER TABLE {from} RENAME TO {to}");
+        vandal.execute_batch(&sql).unwrap();
+    };
+    rename("audit", "stolen");
+    store.prune(Timestamp::now()).await.unwrap_err();
+    let trouble = instruments.trouble().unwrap();
+    assert!(trouble.starts_with("the store fails: "), "{trouble}");
+    let failures = "store_failures_total{operation=\"prune\"} 1";
+    assert!(instruments.metrics().contains(failures));
+    store.list(ListQuery::default()).await.unwrap();
+    assert!(instruments.trouble().is_some(), "a read proves nothing");
+    rename("stolen", "audit");
+    store.check().await.unwrap();
+    assert_eq!(instruments.trouble(), None);
+}
 
 #[tokio::test]
 async fn what_was_stored_is_there_after_reopening() {

@@ -1,0 +1,127 @@
+//! What is counted while attempts live and end.
+
+use std::time::Duration;
+
+use iot_hub::reboot::{Grade, State};
+use iothubdm_proto::v1::AttemptState;
+use tonic::Code;
+
+use crate::{
+    device::Device,
+    world::{World, request, within},
+};
+
+#[tokio::test]
+async fn an_attempt_is_counted_from_its_beginning_to_its_verdict() {
+    let mut world = World::start().await;
+    let mut device = Device::native(&world.emulator, "pump-1").await;
+    assert_eq!(
+        world.metric("mgmt_service_attempts{state=\"ACCEPTED\"}"),
+        0.0
+    );
+    let reboot = world.ask_meanwhile(request("pump-1"));
+    let call = device.called().await;
+    assert_eq!(
+        world.metric("mgmt_service_attempts{state=\"DISPATCHING\"}"),
+        1.0
+    );
+    let id = device.accept(&call, State::Accepted).await;
+    let attempt = reboot.await.unwrap().unwrap();
+    assert_eq!(
+        world.metric("mgmt_service_attempts{state=\"ACCEPTED\"}"),
+        1.0
+    );
+    assert_eq!(
+        world.metric("mgmt_service_acknowledgement_seconds_count"),
+        1.0
+    );
+
+    let watch = world.watch(&attempt.name, "").await.unwrap();
+    assert_eq!(world.metric("mgmt_service_watchers"), 1.0);
+    // A service that was stopped counts anew, and counts what is open.
+    drop(watch);
+    world.stop().await;
+    world.start_again().await;
+    world.get(&attempt.name).await.unwrap();
+    assert_eq!(
+        world.metric("mgmt_service_attempts{state=\"ACCEPTED\"}"),
+        1.0
+    );
+
+    let watch = world.watch(&attempt.name, "").await.unwrap();
+    device.succeed(id, Grade::Caused).await;
+    watch.read_to_end().await;
+    let verdict =
+        "mgmt_service_attempts_ended_total{state=\"SUCCEEDED\",error=\"\",grade=\"CAUSED\"}";
+    assert_eq!(world.metric(verdict), 1.0, "{}", world.metrics());
+    let decided = "mgmt_service_time_to_verdict_seconds_count{state=\"SUCCEEDED\"}";
+    assert_eq!(world.metric(decided), 1.0);
+    for state in State::ALL {
+        let open = format!("mgmt_service_attempts{{state=\"{state}\"}}");
+        assert_eq!(world.metric(&open), 0.0, "{state}");
+    }
+    assert_eq!(
+        world.metric("mgmt_service_acknowledgement_seconds_count"),
+        0.0
+    );
+    let methods = "mgmt_service_hub_calls_total{kind=\"method\",result=\"ok\"}";
+    assert_eq!(
+        world.metric(methods),
+        0.0,
+        "the call was made by the service before"
+    );
+    assert!(world.metric("mgmt_service_hub_calls_total{kind=\"twin\",result=\"ok\"}") >= 1.0);
+    let saved = "mgmt_service_store_operation_seconds_count{operation=\"save\"}";
+    assert!(world.metric(saved) >= 1.0);
+    within(async {
+        while world.metric("mgmt_service_watchers") > 0.0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let text = world.metrics();
+    assert!(
+        !text.contains("pump-1") && !text.contains(&id.to_string()),
+        "{text}"
+    );
+    assert!(text.ends_with("# EOF\n"), "{text}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_begun_is_counted_as_withdrawn() {
+    let mut world = World::start().await;
+    let refused = world.reboot("nobody").await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    assert_eq!(
+        world.metric("mgmt_service_attempts_begun_total{mode=\"graceful\"}"),
+        1.0
+    );
+    assert_eq!(world.metric("mgmt_service_attempts_withdrawn_total"), 1.0);
+    assert_eq!(
+        world.metric("mgmt_service_attempts{state=\"PENDING\"}"),
+        0.0
+    );
+    assert!(
+        world.metric("mgmt_service_hub_calls_total{kind=\"twin\",result=\"no_device\"}") >= 1.0
+    );
+}
+
+#[tokio::test]
+async fn how_old_the_readings_are_is_known_while_an_attempt_is_open() {
+    let world = World::start().await;
+    let mut device = Device::native(&world.emulator, "pump-1").await;
+    assert_eq!(world.metric("mgmt_service_twin_staleness_seconds"), 0.0);
+    let reboot = world.ask_meanwhile(request("pump-1"));
+    let call = device.called().await;
+    device.accept(&call, State::Accepted).await;
+    let attempt = reboot.await.unwrap().unwrap();
+    assert_eq!(attempt.state(), AttemptState::Accepted);
+    world.emulator.faults().pause();
+    within(async {
+        while world.metric("mgmt_service_twin_staleness_seconds") < 0.2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert_eq!(world.metric("mgmt_service_hub_reached"), 0.0);
+}
