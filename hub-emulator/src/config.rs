@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use iot_hub::identity::HubHost;
 
+use crate::faults::{Fault, Times};
+use crate::setup::DeviceSetup;
 use crate::throttle::{Shaping, Tier};
 
 /// How an emulator is set up. The default suits tests: free ports on 127.0.0.1, name `localhost`.
@@ -34,6 +36,10 @@ pub struct EmulatorConfig {
     /// Where identities, twins, subscriptions, waiting messages and the policies' keys are kept over
     /// restarts. Without it they are gone with the emulator.
     pub state_file: Option<PathBuf>,
+    /// Devices and modules that are there from the start.
+    pub devices: Vec<DeviceSetup>,
+    /// Faults that are there from the start.
+    pub faults: Vec<(Fault, Times)>,
     /// How long clients may take.
     pub limits: ClientLimits,
     /// How long after a device's token expired its live connection is closed.
@@ -78,6 +84,8 @@ impl Default for EmulatorConfig {
             ca_file: None,
             device_ca_files: Vec::new(),
             state_file: None,
+            devices: Vec::new(),
+            faults: Vec::new(),
             limits: ClientLimits::default(),
             token_grace: Self::DEFAULT_TOKEN_GRACE,
             message_lock: Self::DEFAULT_MESSAGE_LOCK,

@@ -1,5 +1,6 @@
 //! A running emulator, and what a test may ask of it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,9 @@ use crate::config::EmulatorConfig;
 use crate::error::{FrontDoor, StartError};
 use crate::faults::Faults;
 use crate::files::write_atomically;
-use crate::hub::{CloseReason, CloudToDeviceMessage, EntityId, Identity, IdentityRequest};
+use crate::hub::{
+    Authentication, CloseReason, CloudToDeviceMessage, EntityId, Identity, IdentityRequest,
+};
 use crate::names::{accepted_names, certificate_names};
 use crate::policies::Policies;
 use crate::switchboard::{State, Switchboard};
@@ -76,6 +79,16 @@ impl Emulator {
         let mut state = State::default();
         if let Some(path) = &config.state_file {
             state.take_up(path, &mut policies)?;
+        }
+        for setup in &config.devices {
+            let set_up = state.set_up(setup, now);
+            set_up.map_err(|source| StartError::Device {
+                id: EntityId::from(setup).to_string(),
+                source,
+            })?;
+        }
+        for (fault, times) in &config.faults {
+            state.add_fault(fault.clone(), *times);
         }
         let switchboard = Switchboard::new(config, policies, authorities, names, state);
         let switchboard = Arc::new(switchboard);
@@ -201,7 +214,7 @@ impl Emulator {
     /// As [`Emulator::device`]; `None` when the device is registered and signs no tokens.
     pub fn register(&self, device: &DeviceId) -> Option<String> {
         let id = EntityId::from(device.clone());
-        let keys = self.switchboard.change(|state, now| {
+        self.switchboard.change(|state, now| {
             if state.hub.identity(&id).is_none() {
                 let identity = Identity::new(IdentityRequest::default(), new_key);
                 state
@@ -209,13 +222,39 @@ impl Emulator {
                     .create(id.clone(), identity, now.wall)
                     .expect("it did not exist");
             }
-            state.hub.identity(&id).and_then(Identity::keys).cloned()
-        })?;
+            state.hub.identity(&id).and_then(Identity::keys)?;
+            self.connection_string(state, &id)
+        })
+    }
+
+    /// The connection strings of the devices and modules that the configuration names, by their
+    /// ids; a module has its own after its device's and a slash.
+    #[must_use]
+    pub fn configured_devices(&self) -> BTreeMap<String, String> {
+        let setups = self.switchboard.config.devices.iter();
+        self.switchboard.read(|state| {
+            let connection = |setup| {
+                let id = EntityId::from(setup);
+                let connection = self.connection_string(state, &id)?;
+                Some((id.to_string(), connection))
+            };
+            setups.filter_map(connection).collect()
+        })
+    }
+
+    fn connection_string(&self, state: &State, id: &EntityId) -> Option<String> {
+        let auth = match &state.hub.identity(id)?.authentication {
+            Authentication::Sas(keys) => DeviceAuth::Key(keys.primary.clone()),
+            Authentication::SelfSigned(_) | Authentication::CertificateAuthority => {
+                DeviceAuth::X509
+            }
+            Authentication::Nothing => return None,
+        };
         let connection = DeviceConnection {
             host: self.host_name().clone(),
-            device: device.clone(),
-            module: None,
-            auth: DeviceAuth::Key(keys.primary),
+            device: id.device.clone(),
+            module: id.module.clone(),
+            auth,
             gateway: None,
         };
         Some(ConnectionString::Device(connection).to_string())

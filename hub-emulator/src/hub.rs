@@ -46,6 +46,7 @@ mod message;
 mod record;
 mod registry;
 mod session;
+mod setup;
 mod target;
 mod telemetry;
 #[cfg(test)]

@@ -18,6 +18,7 @@
 //! - [`Emulator`]: start, connection strings, what a test can see and await.
 //! - [`Faults`]: what a test can break.
 //! - [`Throttle`]: the limits of a tier, for simulations too.
+//! - [`Settings`]: what the program is told by its file, the environment and the command line.
 //! - [`Ready`]: what tells other programs how to reach it.
 //!
 //! # Invariants
@@ -38,6 +39,8 @@ pub use self::hub::{
 };
 pub use self::observe::Holdings;
 pub use self::ready::Ready;
+pub use self::settings::Settings;
+pub use self::setup::{DeviceSetup, SetupCredentials};
 pub use self::state_file::StateError;
 pub use self::throttle::{Edition, Kind, Shaping, Throttle, Tier};
 pub use self::tls::TlsError;
@@ -55,6 +58,7 @@ mod faults;
 mod fields;
 mod files;
 pub mod fuzzing;
+mod greeting;
 mod hub;
 mod invoke;
 mod mqtt;
@@ -63,6 +67,8 @@ mod observe;
 mod policies;
 mod ready;
 mod rest;
+mod settings;
+mod setup;
 mod state_file;
 mod switchboard;
 mod throttle;

@@ -1,18 +1,17 @@
 //! The emulator for a person at a terminal, or a program that waits for its ready file.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
 use daemon::logs::LogArguments;
 use daemon::ready::ReadyArguments;
+use daemon::settings::{InForce, Mistakes, SettingsArguments, Sources};
 use daemon::signals::StopSignals;
-use hub_emulator::{Edition, Emulator, EmulatorConfig, Ready, Shaping, StartError, Tier};
+use hub_emulator::{Edition, Emulator, EmulatorConfig, Ready, Settings, StartError};
 use iot_hub::identity::{DeviceId, HubHost};
 use tokio_util::sync::CancellationToken;
 
@@ -24,21 +23,24 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// The hub's name, in connection strings and in the certificate
-    #[arg(long, value_name = "NAME", default_value = EmulatorConfig::DEFAULT_HOST_NAME)]
-    host: HubHost,
+    #[command(flatten)]
+    settings: SettingsArguments,
 
-    /// The address to listen on
-    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    listen: IpAddr,
+    /// The hub's name, in connection strings and in the certificate [default: localhost]
+    #[arg(long, value_name = "NAME")]
+    host: Option<HubHost>,
 
-    /// The port of the REST API; 0 takes a free one
-    #[arg(long, value_name = "N", default_value_t = 443)]
-    https_port: u16,
+    /// The address to listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<IpAddr>,
 
-    /// The port of MQTT over TLS; 0 takes a free one
-    #[arg(long, value_name = "N", default_value_t = 8883)]
-    mqtt_port: u16,
+    /// The port of the REST API; 0 takes a free one [default: 443]
+    #[arg(long, value_name = "N")]
+    https_port: Option<u16>,
+
+    /// The port of MQTT over TLS; 0 takes a free one [default: 8883]
+    #[arg(long, value_name = "N")]
+    mqtt_port: Option<u16>,
 
     /// Opens the admin API and page on this port of 127.0.0.1; 0 takes a free one. Without it there
     /// is none
@@ -46,8 +48,8 @@ struct Arguments {
     admin_port: Option<u16>,
 
     /// Registers device-1 to device-N
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    devices: u32,
+    #[arg(long, value_name = "N")]
+    devices: Option<u32>,
 
     /// Registers a device of this id; may be given several times
     #[arg(long = "device", value_name = "ID")]
@@ -57,14 +59,14 @@ struct Arguments {
     #[arg(long, value_name = "EDITION")]
     tier: Option<Edition>,
 
-    /// How many units the hub has, with --tier
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "tier")]
-    units: u32,
+    /// How many units the hub has, with --tier [default: 1]
+    #[arg(long, value_name = "N")]
+    units: Option<u32>,
 
     /// How many seconds' worth of requests a quiet hub takes at once, with --tier; at 0 its limits
-    /// show from the first request on
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "tier")]
-    burst: u16,
+    /// show from the first request on [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    burst: Option<u16>,
 
     /// Writes the certificate to trust here
     #[arg(long, value_name = "FILE")]
@@ -93,34 +95,41 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    arguments.log.settings().start(None);
-    daemon::exit_code(run(arguments).await)
+    let (settings, in_force) = match arguments.read_settings() {
+        Ok(read) => read,
+        Err(mistakes) => {
+            arguments.log.settings().start(None);
+            let mistakes = anyhow::Error::from(mistakes);
+            return daemon::exit_code(Err(mistakes.context("use the settings")));
+        }
+    };
+    settings.log.start(None);
+    if arguments.settings.print_config {
+        use std::io::Write as _;
+        let printed = write!(io::stdout().lock(), "{in_force}");
+        return daemon::exit_code(printed.context("print the settings"));
+    }
+    if arguments.settings.check_config {
+        tracing::info!(
+            devices = settings.config.devices.len(),
+            "the settings are good"
+        );
+        return ExitCode::SUCCESS;
+    }
+    daemon::exit_code(run(settings).await)
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
+async fn run(settings: Settings) -> anyhow::Result<()> {
     let signals = StopSignals::listen().context("listen for signals")?;
-
-    let ca_file = CaFile::choose(&arguments).context("find a place for the certificate")?;
-    arguments.ready.withdraw()?;
+    let Settings {
+        config, ready_file, ..
+    } = settings;
+    let ca_file = CaFile::choose(&config).context("find a place for the certificate")?;
+    let announcement = ReadyArguments { file: ready_file };
+    announcement.withdraw()?;
     let config = EmulatorConfig {
-        host_name: arguments.host.clone(),
-        listen: arguments.listen,
-        https_port: arguments.https_port,
-        mqtt_port: arguments.mqtt_port,
-        admin_port: arguments.admin_port,
-        ca_dir: arguments.ca_dir.clone(),
-        tier: arguments.tier.map(|edition| Tier {
-            edition,
-            units: arguments.units,
-        }),
-        shaping: Shaping {
-            credit: Duration::from_secs(arguments.burst.into()),
-            ..Shaping::default()
-        },
         ca_file: Some(ca_file.path.clone()),
-        state_file: arguments.state_file.clone(),
-        device_ca_files: arguments.device_ca.clone(),
-        ..EmulatorConfig::default()
+        ..config
     };
     let emulator = Emulator::start(config).await.map_err(explain)?;
 
@@ -131,13 +140,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ca_file: Some(ca_file.path.clone()),
         owner_connection_string: emulator.owner_connection_string(),
         service_connection_string: emulator.service_connection_string(),
-        devices: register(&emulator, &arguments)?,
+        devices: emulator.configured_devices(),
         admin_port: emulator.admin_port(),
         admin_url: emulator.admin_url(),
     };
     let how = serde_json::to_value(&ready).context("say how to connect")?;
-    arguments.ready.announce(&how)?;
-    greet(&ready, &mut io::stdout().lock()).context("print how to connect")?;
+    announcement.announce(&how)?;
+    let greeted = ready.greet(&mut io::stdout().lock());
+    greeted.context("print how to connect")?;
 
     let shutdown = CancellationToken::new();
     let stop = async {
@@ -145,6 +155,99 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         emulator.shutdown().await;
     };
     signals.run(&shutdown, stop).await.context("stop")
+}
+
+impl Arguments {
+    /// Lays the file, the environment and the flags over each other.
+    fn read_settings(&self) -> Result<(Settings, InForce), Mistakes> {
+        let environment = std::env::vars_os();
+        let mut sources = self.settings.sources("hub-emulator", environment)?;
+        let flags: [(&str, &str, Option<String>); 11] = [
+            (
+                "--host",
+                "host",
+                self.host.as_ref().map(ToString::to_string),
+            ),
+            (
+                "--listen",
+                "listen",
+                self.listen.map(|listen| listen.to_string()),
+            ),
+            (
+                "--https-port",
+                "https_port",
+                self.https_port.map(|port| port.to_string()),
+            ),
+            (
+                "--mqtt-port",
+                "mqtt_port",
+                self.mqtt_port.map(|port| port.to_string()),
+            ),
+            (
+                "--admin-port",
+                "admin_port",
+                self.admin_port.map(|port| port.to_string()),
+            ),
+            (
+                "--devices",
+                "devices",
+                self.devices.map(|count| count.to_string()),
+            ),
+            (
+                "--tier",
+                "tier",
+                self.tier.map(|edition| format!("{edition:?}")),
+            ),
+            (
+                "--units",
+                "units",
+                self.units.map(|units| units.to_string()),
+            ),
+            (
+                "--burst",
+                "burst",
+                self.burst.map(|burst| burst.to_string()),
+            ),
+            ("--ca-file", "ca_file", self.ca_file.as_deref().map(text)),
+            ("--ca-dir", "ca_dir", self.ca_dir.as_deref().map(text)),
+        ];
+        for (flag, key, value) in flags {
+            lay(&mut sources, flag, key, value);
+        }
+        lay(
+            &mut sources,
+            "--state",
+            "state",
+            self.state_file.as_deref().map(text),
+        );
+        lay(
+            &mut sources,
+            "--ready-file",
+            "ready_file",
+            self.ready.file.as_deref().map(text),
+        );
+        if !self.device_ca.is_empty() {
+            let files = self.device_ca.iter().map(|file| {
+                // What the file says is relative to it, what is said here is not.
+                let path = std::path::absolute(file);
+                toml::Value::String(text(path.as_deref().unwrap_or(file)))
+            });
+            let files = toml::Value::Array(files.collect()).to_string();
+            sources.argument("--device-ca", "device_ca", &files);
+        }
+        self.log.apply(&mut sources);
+        Settings::read(sources, &self.device)
+    }
+}
+
+fn lay(sources: &mut Sources, flag: &str, key: &str, value: Option<String>) {
+    if let Some(value) = value {
+        sources.argument(flag, key, &value);
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// The authority's certificate, where clients find it.
@@ -155,8 +258,8 @@ struct CaFile {
 }
 
 impl CaFile {
-    fn choose(arguments: &Arguments) -> io::Result<Self> {
-        let (path, temporary) = match (&arguments.ca_file, &arguments.ca_dir) {
+    fn choose(config: &EmulatorConfig) -> io::Result<Self> {
+        let (path, temporary) = match (&config.ca_file, &config.ca_dir) {
             (Some(file), _) => (file.clone(), false),
             (None, Some(folder)) => (folder.join("ca.pem"), false),
             (None, None) => {
@@ -181,87 +284,23 @@ impl Drop for CaFile {
     }
 }
 
-/// Registers the devices that were asked for, or one when none was.
-fn register(
-    emulator: &Emulator,
-    arguments: &Arguments,
-) -> anyhow::Result<BTreeMap<String, String>> {
-    let count = match arguments.devices {
-        0 if arguments.device.is_empty() => 1,
-        count => count,
-    };
-    let numbered = (1..=count).map(|number| {
-        format!("device-{number}")
-            .parse::<DeviceId>()
-            .context("name the devices")
-    });
-    let named = arguments.device.iter().cloned().map(Ok);
-    numbered
-        .chain(named)
-        .map(|device| {
-            let device = device?;
-            let connection = emulator.register(&device).context("register the devices")?;
-            Ok((device.to_string(), connection))
-        })
-        .collect()
-}
-
-/// Says which flag avoids a port that cannot be had.
+/// Says what helps, where something does.
 fn explain(error: StartError) -> anyhow::Error {
-    let advice = match &error {
-        StartError::Listen {
-            what: hub_emulator::FrontDoor::Https,
-            ..
-        } => Some("start the hub: try another port with --https-port, or 0 for any free one"),
-        StartError::Listen {
-            what: hub_emulator::FrontDoor::Mqtt,
-            ..
-        } => Some("start the hub: try another port with --mqtt-port, or 0 for any free one"),
-        StartError::Listen {
-            what: hub_emulator::FrontDoor::Admin,
-            ..
-        } => Some("start the hub: try another port with --admin-port, or 0 for any free one"),
-        StartError::Tls(_)
-        | StartError::DeviceCa(_)
-        | StartError::State(_)
-        | StartError::CaFile { .. } => None,
+    let program = std::env::current_exe().unwrap_or_else(|_| "hub-emulator".into());
+    let doing = match error.advice(&program) {
+        None => "start the hub".to_owned(),
+        Some(advice) => format!("start the hub: {advice}"),
     };
-    let error = anyhow::Error::from(error);
-    match advice {
-        Some(advice) => error.context(advice),
-        None => error.context("start the hub"),
-    }
+    anyhow::Error::from(error).context(doing)
 }
 
-fn greet(ready: &Ready, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "IoT Hub emulator {} is ready.", ready.host_name)?;
-    writeln!(out)?;
-    writeln!(
-        out,
-        "  REST   https://{}:{}",
-        ready.host_name, ready.https_port
-    )?;
-    writeln!(
-        out,
-        "  MQTT   mqtts://{}:{}",
-        ready.host_name, ready.mqtt_port
-    )?;
-    if let Some(ca_file) = &ready.ca_file {
-        writeln!(out, "  trust  {}", ca_file.display())?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
     }
-    if let Some(url) = &ready.admin_url {
-        writeln!(out, "  admin  {url} (page), {url}api (API)")?;
-    }
-    writeln!(out)?;
-    writeln!(out, "Owner (everything):")?;
-    writeln!(out, "  {}", ready.owner_connection_string)?;
-    writeln!(out, "Service (twins, methods, queries):")?;
-    writeln!(out, "  {}", ready.service_connection_string)?;
-    for (device, connection) in &ready.devices {
-        writeln!(out, "Device {device}:")?;
-        writeln!(out, "  {connection}")?;
-    }
-    writeln!(out)?;
-    writeln!(out, "Stop it with Ctrl-C.")?;
-    out.flush()
 }

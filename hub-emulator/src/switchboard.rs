@@ -20,11 +20,13 @@ use crate::auth::HubNames;
 use crate::certificate::DeviceAuthorities;
 use crate::config::EmulatorConfig;
 use crate::counters::Meters;
+use crate::emulator::new_key;
 use crate::faults::{Fault, FaultId, Plan, Times};
 pub(crate) use crate::hub::CloseReason;
 use crate::hub::{CallId, Effect, EntityId, Hub, LinkId, MethodAnswer};
 use crate::observe::Holdings;
 use crate::policies::Policies;
+use crate::setup::DeviceSetup;
 use crate::state_file::{StateError, StateFile};
 use crate::throttle::{Kind, Quota, Throttle, Tier};
 
@@ -332,6 +334,13 @@ impl State {
         policies: &mut Policies,
     ) -> Result<(), StateError> {
         self.file = Some(StateFile::open(path, policies, &mut self.hub)?);
+        Ok(())
+    }
+
+    /// Registers what is to be there from the start.
+    pub(crate) fn set_up(&mut self, setup: &DeviceSetup, now: Timestamp) -> Result<(), HubError> {
+        self.hub.set_up(setup, new_key, now)?;
+        self.keep();
         Ok(())
     }
 

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::setup::{DeviceSetup, SetupCredentials};
+
 /// What the API prints for a time that never was.
 const NEVER: &str = "0001-01-01T00:00:00";
 
@@ -96,6 +98,43 @@ impl Identity {
             parent_scopes: request.parent_scopes.unwrap_or_default(),
             managed_by: request.managed_by,
         }
+    }
+
+    /// Makes an identity that is there from the start.
+    pub(super) fn of_setup(setup: &DeviceSetup, new_key: impl FnMut() -> SharedKey) -> Self {
+        let authentication = match setup.credentials.clone() {
+            SetupCredentials::Keys { primary, secondary } => AuthenticationRequest {
+                r#type: Some(AuthenticationType::Sas),
+                symmetric_key: Some(KeysRequest {
+                    primary_key: RequestedKey(primary),
+                    secondary_key: RequestedKey(secondary),
+                }),
+                x509_thumbprint: None,
+            },
+            SetupCredentials::Thumbprints { primary, secondary } => AuthenticationRequest {
+                r#type: Some(AuthenticationType::SelfSigned),
+                symmetric_key: None,
+                x509_thumbprint: Some(Thumbprints {
+                    primary_thumbprint: Some(primary),
+                    secondary_thumbprint: secondary,
+                }),
+            },
+            SetupCredentials::CertificateAuthority => AuthenticationRequest {
+                r#type: Some(AuthenticationType::CertificateAuthority),
+                ..AuthenticationRequest::default()
+            },
+        };
+        let status = if setup.enabled {
+            Status::Enabled
+        } else {
+            Status::Disabled
+        };
+        let request = IdentityRequest {
+            status,
+            authentication: Some(authentication),
+            ..IdentityRequest::default()
+        };
+        Self::new(request, new_key)
     }
 
     /// Changes the identity as a request wants it. What the request leaves out of the

@@ -186,7 +186,7 @@ impl Hub {
 }
 
 impl Entity {
-    fn report(
+    pub(super) fn report(
         &mut self,
         expected: Option<u64>,
         patch: &[u8],

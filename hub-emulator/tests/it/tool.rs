@@ -8,6 +8,7 @@ use hub_emulator::{Emulator, EmulatorConfig, StartError};
 use serde_json::Value;
 
 use crate::device::DEADLINE;
+use crate::service::Service;
 
 /// Ends the program when a test fails.
 pub(crate) struct Running(pub(crate) Child);
@@ -111,6 +112,73 @@ async fn the_admin_page_is_where_the_ready_file_says() {
     let overview = reqwest::get(format!("{url}api")).await.unwrap();
     let overview: Value = overview.json().await.unwrap();
     assert_eq!(overview["httpsPort"], ready["httpsPort"]);
+}
+
+#[tokio::test]
+async fn a_hub_is_set_up_as_its_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/example.toml");
+    let arguments = [
+        "--config",
+        example,
+        "--https-port",
+        "0",
+        "--mqtt-port",
+        "0",
+        "--ready-file",
+        &path("ready.json"),
+        "--state",
+        &path("state"),
+    ];
+    let mut running = start(&arguments);
+    let ready = read_when_there(Path::new(&path("ready.json")));
+    let device = |id: &str| ready["devices"][id].as_str().unwrap().to_owned();
+    let key = "cHVtcC0xJ3MgcHJpbWFyeSBrZXksIDMyIGJ5dGVzISE=";
+    assert_eq!(
+        device("pump-1"),
+        format!("HostName=localhost;DeviceId=pump-1;SharedAccessKey={key}")
+    );
+    assert!(device("pump-1/filter").contains(";ModuleId=filter;"));
+    assert!(device("camera-1").ends_with(";x509=true"));
+    let service = Service::of_ready_file(&ready);
+    let twin = service.get("/twins/pump-1").await.json();
+    assert_eq!(twin["tags"]["site"], "north");
+    assert_eq!(twin["properties"]["desired"]["interval"], 30);
+    assert_eq!(twin["properties"]["reported"]["firmware"], "1.4.2");
+    assert_eq!(
+        service.get("/devices/gate-1").await.json()["status"],
+        "disabled"
+    );
+    let camera = service.get("/devices/camera-1").await.json();
+    assert_eq!(camera["authentication"]["type"], "selfSigned");
+    assert_eq!(service.invoke("pump-1", "m", Value::Null).await.status, 429);
+    let change = serde_json::json!({"tags": {"site": "south"}});
+    assert_eq!(service.patch("/twins/pump-1", &change).await.status, 200);
+
+    // What a state knows already, the file does not take back.
+    running.0.kill().unwrap();
+    running.0.wait().unwrap();
+    std::fs::remove_file(path("ready.json")).unwrap();
+    let _running = start(&arguments);
+    let ready = read_when_there(Path::new(&path("ready.json")));
+    let service = Service::of_ready_file(&ready);
+    let twin = service.get("/twins/pump-1").await.json();
+    assert_eq!(twin["tags"]["site"], "south");
+}
+
+#[test]
+fn settings_that_are_wrong_are_told_all_at_once_and_nothing_is_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hub.toml");
+    std::fs::write(&file, "hots = 1\n[[device]]\nid = \"a b\"").unwrap();
+    let mut running = start(&["--config", file.to_str().unwrap(), "--units", "2"]);
+    let mut stderr = String::new();
+    std::io::Read::read_to_string(running.0.stderr.as_mut().unwrap(), &mut stderr).unwrap();
+    assert!(!running.0.wait().unwrap().success());
+    for told in ["3 mistakes", "hots", "device[0].id", "units (--units)"] {
+        assert!(stderr.contains(told), "{told}: {stderr}");
+    }
 }
 
 #[test]
