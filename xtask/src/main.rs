@@ -11,12 +11,13 @@
 //! - [`steps`]: what the checks are and the command behind each.
 //! - [`deb`]: the Debian package of the gateway; [`qemu`]: the proof of it on a virtual machine.
 //! - [`plan`]: in which order they run and what is said of them.
-//! - [`api`]: the checks of the API's definition.
+//! - [`api`]: the checks of the API's definition; [`deploy`]: those of the files for deployment.
 //! - [`fuzz`]: random bytes for every parser.
 //! - [`tools`]: what they need that the Rust toolchain does not bring, and how it gets here.
 
 mod api;
 mod deb;
+mod deploy;
 mod fuzz;
 mod plan;
 mod qemu;
@@ -131,7 +132,7 @@ mod tests {
             &["test", "--only", "release-api"],
             Err("no step is called `release-api`"),
         );
-        check(&["deploy"], Err("no step is called `deploy`"));
+        check(&["publish"], Err("no step is called `publish`"));
         check(&["test", "--only"], Err("--only needs the name of a step"));
         check(&["test", "--only", "x"], Err("no step is called `x`"));
         check(&["test", "--fast"], Err("unexpected argument `--fast`"));

