@@ -21,7 +21,9 @@ use iot_hub::twin::Twin;
 pub(crate) use self::bulk::MAX_BULK;
 pub use self::call_log::{MethodOutcome, MethodRecord};
 pub(crate) use self::calls::{CallId, MethodAnswer, NotCallable};
-pub(crate) use self::configurations::{ConfigurationId, ConfigurationRequest, test_queries};
+pub(crate) use self::configurations::{
+    ConfigurationContent, ConfigurationId, ConfigurationRequest, test_queries,
+};
 pub use self::feedback::{FeedbackRecord, Outcome};
 pub(crate) use self::identity::{Authentication, Identity, IdentityRequest, Keys, Status};
 pub(crate) use self::jobs::{DeviceOutcome, JobId, JobRequest, Started, Work};

@@ -158,6 +158,7 @@ async fn perform(
         Call::GetConfiguration(id) => configurations::get(switchboard, id),
         Call::PutConfiguration(id) => configurations::put(switchboard, id, headers, &body),
         Call::DeleteConfiguration(id) => configurations::delete(switchboard, id, headers),
+        Call::ApplyContent(id) => configurations::apply_content(switchboard, id, &body),
         Call::PurgeMessages(id) => messages::purge(switchboard, id),
         Call::TakeFeedback => Ok(messages::take_feedback(switchboard)),
         Call::SettleFeedback { token, kept } => {

@@ -24,7 +24,7 @@ pub use devices::Behavior;
 pub use example::Example;
 pub use packages::Language;
 pub use process::{Daemon, binary, eventually};
-pub use sdk::run_script;
+pub use sdk::{run_script, run_script_over_restarts};
 pub use tutorial::{Script, TutorialDevice};
 pub use watch::Watched;
 pub use world::{DeviceSetup, PATIENCE, World, WorldBuilder, device_id, request};

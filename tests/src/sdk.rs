@@ -15,6 +15,7 @@
 //! connections to the emulator's ports; names, TLS and everything above it stay as they are.
 
 mod control;
+mod hub;
 
 use std::{fmt::Write as _, path::Path, process::Stdio, time::Duration};
 
@@ -25,6 +26,7 @@ use tokio::{
     process::{ChildStdin, ChildStdout, Command},
 };
 
+use self::hub::{OwnHub, ScriptHub};
 use crate::packages::Language;
 
 /// How long a script may take. Generous, for a busy machine; nothing asserts it.
@@ -43,9 +45,29 @@ pub async fn run_script(
     emulator: &Emulator,
     folder: &Path,
 ) -> Result<()> {
+    run(language, script, ScriptHub::Shared(emulator), folder).await
+}
+
+/// Runs a script against an emulator of its own, which it may restart.
+pub async fn run_script_over_restarts(
+    language: Language,
+    script: &[&str],
+    folder: &Path,
+) -> Result<()> {
+    let own = OwnHub::start().await.context("start the emulator")?;
+    run(language, script, ScriptHub::Own(Box::new(own)), folder).await
+}
+
+async fn run(
+    language: Language,
+    script: &[&str],
+    mut hub: ScriptHub<'_>,
+    folder: &Path,
+) -> Result<()> {
     let mut command = command(language, folder)?;
     let scratch = tempfile::tempdir().context("make a folder")?;
     let ca_file = scratch.path().join("ca.pem");
+    let emulator = hub.emulator()?;
     std::fs::write(&ca_file, emulator.ca_pem()).context("write the CA")?;
     command
         .args(script)
@@ -58,7 +80,7 @@ pub async fn run_script(
         .env("REQUESTS_CA_BUNDLE", &ca_file)
         .env("NODE_EXTRA_CA_CERTS", &ca_file);
     let mut output = String::new();
-    let ended = tokio::time::timeout(LIMIT, converse(command, emulator, &mut output)).await;
+    let ended = tokio::time::timeout(LIMIT, converse(command, &mut hub, &mut output)).await;
     let result = ended.unwrap_or_else(|_| bail!("it did not end within {LIMIT:?}"));
     result.with_context(|| format!("{} failed:\n{output}", script.join(" ")))
 }
@@ -77,7 +99,7 @@ fn command(language: Language, folder: &Path) -> Result<Command> {
 }
 
 /// Runs the command, and answers what it asks, until it ends.
-async fn converse(command: Command, emulator: &Emulator, output: &mut String) -> Result<()> {
+async fn converse(command: Command, hub: &mut ScriptHub<'_>, output: &mut String) -> Result<()> {
     let mut command = command;
     let mut child = command
         .stdin(Stdio::piped())
@@ -91,7 +113,7 @@ async fn converse(command: Command, emulator: &Emulator, output: &mut String) ->
     let mut stderr = child.stderr.take().context("its error output")?;
     let mut complaints = Vec::new();
     let (answered, heard, ended) = tokio::join!(
-        answer(stdout, stdin, emulator, output),
+        answer(stdout, stdin, hub, output),
         stderr.read_to_end(&mut complaints),
         child.wait(),
     );
@@ -109,7 +131,7 @@ async fn converse(command: Command, emulator: &Emulator, output: &mut String) ->
 async fn answer(
     stdout: ChildStdout,
     mut stdin: ChildStdin,
-    emulator: &Emulator,
+    hub: &mut ScriptHub<'_>,
     output: &mut String,
 ) -> Result<bool> {
     let mut lines = BufReader::new(stdout).lines();
@@ -118,7 +140,7 @@ async fn answer(
         let _ = writeln!(output, "{line}");
         finished = line.starts_with("passed ");
         if let Some(question) = line.strip_prefix("ask ") {
-            let answer = control::answer(question, emulator).await?;
+            let answer = control::answer(question, hub).await?;
             let _ = writeln!(output, "told {answer}");
             let written = stdin.write_all(format!("{answer}\n").as_bytes()).await;
             // A script that is gone says why on its error output.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hub_emulator::{Emulator, EmulatorConfig};
-use iothubdm_tests::{Language, run_script};
+use iothubdm_tests::{Language, run_script, run_script_over_restarts};
 
 async fn passes(script: &[&str]) {
     let emulator = Emulator::start(EmulatorConfig::default())
@@ -68,6 +68,25 @@ async fn jobs_reach_many_devices() {
 #[tokio::test]
 async fn configurations_reach_the_devices_they_fit() {
     passes(&["configurations.py"]).await;
+}
+
+#[tokio::test]
+async fn a_certificate_opens_the_door() {
+    passes(&["x509.py"]).await;
+}
+
+#[tokio::test]
+async fn a_certificate_opens_the_door_of_websockets() {
+    passes(&["x509.py", "websockets"]).await;
+}
+
+#[tokio::test]
+async fn a_hub_that_restarts_remembers_its_subscribers() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let script = ["restart.py"];
+    if let Err(error) = run_script_over_restarts(Language::Python, &script, folder).await {
+        panic!("{error:#}");
+    }
 }
 
 #[tokio::test]

@@ -13,11 +13,13 @@ use iot_hub::twin::{Properties, Twin, merge};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::content::ConfigurationContent;
 pub(crate) use self::request::{ConfigurationId, ConfigurationRequest, test_queries};
 use super::jobs::print;
 use super::registry::check;
 use super::{Effect, EntityId, Hub, TwinChange};
 
+mod content;
 mod request;
 
 /// The configuration has its way with the twin.

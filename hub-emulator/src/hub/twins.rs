@@ -50,6 +50,14 @@ impl TwinChange {
         }
     }
 
+    /// Replaces desired properties.
+    pub(super) fn replace_desired(properties: Properties) -> Self {
+        Self {
+            tags: None,
+            desired: Some(SectionChange::Replace(properties)),
+        }
+    }
+
     /// Reads the body of a PUT: both sections are replaced, an absent one is emptied.
     pub(crate) fn replace(body: &Map<String, Value>) -> Result<Self, HubError> {
         let read = |name, value: Option<&Value>| -> Result<_, HubError> {

@@ -36,6 +36,7 @@ pub(crate) enum Call {
     GetConfiguration(ConfigurationId),
     PutConfiguration(ConfigurationId),
     DeleteConfiguration(ConfigurationId),
+    ApplyContent(EntityId),
     DeviceStatistics,
     ServiceStatistics,
     PurgeMessages(EntityId),
@@ -91,6 +92,10 @@ impl Call {
                     Method::POST,
                     Self::InvokeMethod(entity(device, Some(module))?),
                 )],
+            ),
+            ["devices", device, "applyConfigurationContent"] => pick(
+                method,
+                [(Method::POST, Self::ApplyContent(entity(device, None)?))],
             ),
             ["devices", device, "commands"] => pick(
                 method,
@@ -178,7 +183,8 @@ impl Call {
             | Self::PutIdentity(_)
             | Self::DeleteIdentity(_)
             | Self::PutConfiguration(_)
-            | Self::DeleteConfiguration(_) => Permission::RegistryWrite,
+            | Self::DeleteConfiguration(_)
+            | Self::ApplyContent(_) => Permission::RegistryWrite,
             Self::GetTwin(_)
             | Self::PatchTwin(_)
             | Self::ReplaceTwin(_)
@@ -212,7 +218,8 @@ impl Call {
             | Self::TestConfigurationQueries
             | Self::GetConfiguration(_)
             | Self::PutConfiguration(_)
-            | Self::DeleteConfiguration(_) => Operation::Configuration,
+            | Self::DeleteConfiguration(_)
+            | Self::ApplyContent(_) => Operation::Configuration,
             Self::GetTwin(_) => Operation::ServiceTwinRead,
             Self::PatchTwin(_) | Self::ReplaceTwin(_) => Operation::ServiceTwinUpdate,
             Self::InvokeMethod(_) => Operation::MethodCall,
@@ -234,7 +241,8 @@ impl Call {
             | Self::PatchTwin(id)
             | Self::ReplaceTwin(id)
             | Self::InvokeMethod(id)
-            | Self::PurgeMessages(id) => Some(&id.device),
+            | Self::PurgeMessages(id)
+            | Self::ApplyContent(id) => Some(&id.device),
             Self::ListDevices
             | Self::BulkIdentities
             | Self::Query
@@ -275,6 +283,7 @@ impl Call {
             | Self::GetConfiguration(_)
             | Self::PutConfiguration(_)
             | Self::DeleteConfiguration(_)
+            | Self::ApplyContent(_)
             | Self::DeviceStatistics
             | Self::ServiceStatistics
             | Self::PurgeMessages(_)
@@ -306,6 +315,7 @@ impl Call {
             | Self::GetConfiguration(_)
             | Self::PutConfiguration(_)
             | Self::DeleteConfiguration(_)
+            | Self::ApplyContent(_)
             | Self::DeviceStatistics
             | Self::ServiceStatistics
             | Self::PurgeMessages(_)

@@ -6,7 +6,8 @@ use iot_hub::etag::IfMatch;
 use serde_json::Value;
 
 use super::reply::{Reply, argument_invalid, condition};
-use crate::hub::{self, ConfigurationId, ConfigurationRequest};
+use crate::emulator::new_key;
+use crate::hub::{self, ConfigurationContent, ConfigurationId, ConfigurationRequest, EntityId};
 use crate::switchboard::Switchboard;
 
 /// The most configurations that one list shows, and that the real hub has.
@@ -54,6 +55,20 @@ pub(super) fn delete(
     let condition = condition(headers).unwrap_or(IfMatch::Any);
     switchboard.change(|state, _| state.hub.delete_configuration(id, &condition))?;
     Ok(Reply::no_content())
+}
+
+/// Makes one device, with its modules, as a content wants it, once.
+pub(super) fn apply_content(
+    switchboard: &Switchboard,
+    id: &EntityId,
+    body: &[u8],
+) -> Result<Reply, HubError> {
+    let content = ConfigurationContent::read(body)?;
+    switchboard.change(|state, now| {
+        let effects = state.hub.apply_content(id, content, new_key, now.wall)?;
+        state.carry_out(effects);
+        Ok(Reply::no_content())
+    })
 }
 
 pub(super) fn test_queries(body: &[u8]) -> Result<Reply, HubError> {

@@ -9,7 +9,9 @@ use serde_json::{Map, Value};
 use super::call::Call;
 use super::parameters::Parameters;
 use crate::emulator::new_key;
-use crate::hub::{ConfigurationRequest, Hub, JobRequest, TwinChange, test_queries};
+use crate::hub::{
+    ConfigurationContent, ConfigurationRequest, Hub, JobRequest, TwinChange, test_queries,
+};
 
 const METHODS: [Method; 5] = [
     Method::GET,
@@ -47,6 +49,12 @@ fn read(call: &Call, body: &[u8]) {
         }
         Call::PutConfiguration(id) => {
             let _ = ConfigurationRequest::read(id, body);
+        }
+        Call::ApplyContent(id) => {
+            if let Ok(content) = ConfigurationContent::read(body) {
+                let mut hub = Hub::default();
+                let _ = hub.apply_content(id, content, new_key, Timestamp::UNIX_EPOCH);
+            }
         }
         Call::TestConfigurationQueries => {
             let _ = test_queries(body);

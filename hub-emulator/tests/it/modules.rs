@@ -3,6 +3,7 @@
 use hub_emulator::{Emulator, EmulatorConfig};
 use iot_hub::sas::{SasToken, SharedKey};
 use jiff::{SignedDuration, Timestamp};
+use rumqttc::mqttbytes::v4::SubscribeReasonCode;
 use serde_json::json;
 
 use crate::device::{Credentials, Device, METHODS, TWIN_ANSWERS};
@@ -36,6 +37,15 @@ async fn a_module_is_registered_connects_and_is_called_like_a_device() {
     let mut module = Device::connect_with(&emulator, &credentials).await.unwrap();
     module.subscribe(TWIN_ANSWERS).await;
     module.subscribe(METHODS).await;
+    // Granted in both forms that SDKs ask for, and another module's in none.
+    for (filter, granted) in [
+        ("devices/d1/modules/m1/inputs/#", true),
+        ("devices/d1/modules/m1/#", true),
+        ("devices/d1/modules/m2/inputs/#", false),
+    ] {
+        let code = module.subscribe(filter).await;
+        assert_eq!(code != SubscribeReasonCode::Failure, granted, "{filter}");
+    }
     module.report(r#"{"a":1}"#).await;
     let twin = service.get("/twins/d1/modules/m1").await.json();
     assert_eq!(

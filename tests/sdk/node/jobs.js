@@ -47,6 +47,15 @@ run(async () => {
   const { outcome } = result.find(({ deviceId }) => deviceId === 'd1');
   equal('with what it answered', outcome, { deviceMethodResponse: { status: 200, payload: null } });
 
+  for (const moduleId of ['m1', 'm2']) await hub.addModule({ deviceId: 'd1', moduleId });
+  await hub.addModule({ deviceId: 'offline', moduleId: 'm1' });
+  const rate = { etag: '*', properties: { desired: { rate: 5 } } };
+  await manager.scheduleTwinUpdate('modules', "FROM devices.modules WHERE deviceId = 'd1' AND moduleId = 'm1'", rate, new Date(), 300);
+  job = await ended('modules');
+  equal('a job can be for a module of a device', [job.status, job.deviceJobStatistics.succeededCount], ['completed', 1]);
+  equal('and reaches it', (await hub.getModuleTwin('d1', 'm1')).responseBody.properties.desired.rate, 5);
+  check('alone', !('rate' in (await hub.getModuleTwin('offline', 'm1')).responseBody.properties.desired));
+
   const later = new Date(Date.now() + 3_600_000);
   await manager.scheduleDeviceMethod('late', '*', method, later, 300);
   check('a job can wait', ['queued', 'scheduled'].includes((await manager.getJob('late')).jobStatus.status));
@@ -62,7 +71,7 @@ run(async () => {
     do found.push(...(await query.next(query.continuationToken)).result); while (query.hasMoreResults);
     return found.map(({ jobId }) => jobId).sort();
   };
-  equal('jobs are listed page by page', await list(), ['call', 'late', 'update']);
+  equal('jobs are listed page by page', await list(), ['call', 'late', 'modules', 'update']);
   equal('by type', await list('scheduleDeviceMethod'), ['call', 'late']);
   equal('and by state', await list('scheduleDeviceMethod', 'cancelled'), ['late']);
 });

@@ -61,9 +61,17 @@ run(async () => {
     await refused(`${responseTimeoutInSeconds} s are no response timeout`, call('echo', { responseTimeoutInSeconds }),
       (error) => error.name === 'ArgumentError');
   }
+  const leaving = call('unknown', { payload: 'leaving', responseTimeoutInSeconds: 60 });
+  while (!(await ask('methods')).some(({ payload }) => payload === 'leaving'));
+  await ask('cut', { device: 'd1' });
+  await refused('a device that goes away before it answers is unavailable', leaving,
+    (error) => error.response.statusCode === 404 && error.responseBody.includes('Device unavailable'));
+  await refused('a payload of more than 128 KB is refused', call('echo', { payload: 'x'.repeat(128 * 1024) }),
+    (error) => error.response.statusCode >= 400 && error.response.statusCode < 500);
+  await refused('a call without a name is refused', call('', {}), () => true);
   // This SDK asks again after 500, soon.
   await ask('fail', { operation: 'methodCall', status: 500, times: 1 });
-  equal('a hub that fails once is asked again', await call('echo', { payload: 'again' }), { status: 200, payload: 'again' });
+  equal('a hub that fails once is asked again', await call('echo', { payload: 'again', connectTimeoutInSeconds: 60 }), { status: 200, payload: 'again' });
   const again = (await ask('methods')).filter(({ payload }) => payload === 'again');
   equal('and the device was called once', again.map(({ deliveries }) => deliveries), [1]);
 

@@ -38,5 +38,14 @@ def configurations():
         lambda error: error.response.status_code == 404,
     )
 
+    content = ConfigurationContent(
+        device_content={"properties.desired.firmware": wanted},
+        modules_content={"filter": {"properties.desired": {"rate": 5}}},
+    )
+    manager.apply_configuration_on_edge_device("d2", content)
+    equal("a content is applied to one device", hub.get_twin("d2").properties.desired["firmware"], wanted)
+    module = hub.get_module_twin("d2", "filter")
+    equal("and to its modules, which are made", module.properties.desired["rate"], 5)
+
 
 run(configurations)

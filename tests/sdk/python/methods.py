@@ -132,6 +132,18 @@ def methods():
             lambda: call("echo", response_timeout_in_seconds=seconds),
             lambda error: error.response.status_code == 400,
         )
+    refused(
+        "a payload of more than 128 KB is refused",
+        HttpOperationError,
+        lambda: call("echo", payload="x" * 131_072),
+        lambda error: 400 <= error.response.status_code < 500,
+    )
+    refused(
+        "a caller that waits for a device hears in the end that it did not come",
+        HttpOperationError,
+        lambda: call("echo", "offline", connect_timeout_in_seconds=1),
+        code(404, 404103, "DeviceNotOnline"),
+    )
     ask("fail", operation="methodCall", status=429, times=1)
     refused(
         "a throttled caller is told so at once",

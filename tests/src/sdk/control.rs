@@ -16,6 +16,8 @@
 //! | `{"do":"loseAnswer","device":"d"}` | null; the answer to its next method is lost |
 //! | `{"do":"sendToDevice","device":"d","body":"…"}` | null; `id` and `properties` may be added |
 //! | `{"do":"acknowledged","device":"d"}` | null, once the device has acknowledged all of these |
+//! | `{"do":"certificate","device":"d"}` | a new self-signed `certificate` and its `key`, as PEM |
+//! | `{"do":"restart"}` | null, once the hub has ended and started again; only where it is the script's own |
 //! | `{"do":"methods"}` | the delivered methods: `device`, `name`, `payload`, `deliveries` |
 //! | `{"do":"telemetry"}` | the messages to the cloud: `device`, `module`, `body`, `properties` |
 
@@ -24,9 +26,16 @@ use hub_emulator::{CloudToDeviceMessage, ConnectRefusal, Emulator, Fault, Operat
 use iot_hub::identity::{DeviceId, ModuleId};
 use serde_json::{Value, json};
 
+use super::hub::ScriptHub;
+
 /// Does what a script asks for, and returns the answer.
-pub(super) async fn answer(question: &str, emulator: &Emulator) -> Result<Value> {
+pub(super) async fn answer(question: &str, hub: &mut ScriptHub<'_>) -> Result<Value> {
     let asked: Value = serde_json::from_str(question).context("read the question")?;
+    if asked["do"] == "restart" {
+        hub.restart().await?;
+        return Ok(Value::Null);
+    }
+    let emulator = hub.emulator()?;
     let device = asked["device"].as_str().unwrap_or_default();
     let device_id = || device.parse::<DeviceId>().context("read the device's id");
     let faults = emulator.faults();
@@ -100,11 +109,22 @@ pub(super) async fn answer(question: &str, emulator: &Emulator) -> Result<Value>
                 .await;
             Value::Null
         }
+        "certificate" => certificate(device)?,
         "methods" => methods(emulator),
         "telemetry" => telemetry(emulator),
         other => bail!("nothing is known of {other:?}"),
     };
     Ok(answer)
+}
+
+/// A certificate that nobody vouches for but its own key.
+fn certificate(name: &str) -> Result<Value> {
+    let mut params = rcgen::CertificateParams::default();
+    let common_name = rcgen::DnType::CommonName;
+    params.distinguished_name.push(common_name, name);
+    let key = rcgen::KeyPair::generate().context("make a key")?;
+    let certificate = params.self_signed(&key).context("sign a certificate")?;
+    Ok(json!({"certificate": certificate.pem(), "key": key.serialize_pem()}))
 }
 
 fn operation(name: &Value) -> Result<Operation> {

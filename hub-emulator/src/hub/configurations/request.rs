@@ -67,9 +67,9 @@ struct Body {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Content {
-    device_content: Option<Map<String, Value>>,
-    modules_content: Option<Map<String, Value>>,
+pub(super) struct Content {
+    pub(super) device_content: Option<Map<String, Value>>,
+    pub(super) modules_content: Option<Map<String, Value>>,
     module_content: Option<Map<String, Value>>,
 }
 
@@ -212,7 +212,7 @@ fn target_is_whole(condition: &str) -> bool {
 }
 
 /// Reads `{"properties.desired.a.b": value}`: the keys are paths into the twin.
-fn desired(content: Option<&Map<String, Value>>) -> Result<Properties, HubError> {
+pub(super) fn desired(content: Option<&Map<String, Value>>) -> Result<Properties, HubError> {
     let mut wanted = Properties::new();
     for (path, value) in content.into_iter().flatten() {
         let rest = path
@@ -240,6 +240,6 @@ fn desired(content: Option<&Map<String, Value>>) -> Result<Properties, HubError>
     Ok(wanted)
 }
 
-fn invalid(text: String) -> HubError {
+pub(super) fn invalid(text: String) -> HubError {
     HubError::new(ErrorCode::ArgumentInvalid, text)
 }
