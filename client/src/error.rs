@@ -127,6 +127,14 @@ impl Error {
         }
     }
 
+    /// Says whether the service ended a watch that had lasted as long as one may: nothing broke.
+    pub(crate) fn is_of_age(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.reason == "WATCH_AGED",
+            Self::Address { .. } | Self::Unreachable { .. } | Self::Broken(_) => false,
+        }
+    }
+
     /// Says whether the call is to be repeated without asking anybody: it did not come through.
     pub(crate) fn may_be_repeated(&self) -> bool {
         match self {

@@ -165,6 +165,7 @@ impl Follow {
             };
             self.stream = None;
             match self.position.broken(error, Instant::now()) {
+                Next::AtOnce => {}
                 Next::Again { error, pause } => {
                     self.pause = Some(pause);
                     return Ok(Some(Update::Interrupted { error, pause }));

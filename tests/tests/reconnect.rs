@@ -104,6 +104,30 @@ async fn a_watch_outlives_a_service_that_is_killed_under_it() {
 }
 
 #[tokio::test]
+async fn streams_that_end_because_they_are_old_are_not_felt() {
+    let setup = DeviceSetup::new(DEVICE, Behavior::WellBehaved);
+    let world = World::builder()
+        .device(setup.boot_time(Duration::from_secs(4)))
+        .service_settings("[limits]\nwatch_age = \"1s\"\n")
+        .start()
+        .await;
+    let client = client(&world).await;
+    let attempt = client.reboot(request(DEVICE)).await.expect("ask");
+    let mut told = Told::default();
+    told.read(&mut client.watch(&attempt.name), |_| false).await;
+    let steps = told.steps();
+    assert_eq!(steps.last().expect("the end").1, AttemptState::Succeeded);
+    assert!(
+        steps.windows(2).all(|pair| pair[0].0 < pair[1].0),
+        "{steps:?}"
+    );
+    assert_eq!(told.interruptions, 0, "{told:?}");
+    // Each stream says goodbye with a bookmark, long before an idle one would.
+    let goodbye = |event: &&RebootEvent| matches!(event.event, Some(Event::Bookmark(_)));
+    assert!(told.events.iter().filter(goodbye).count() > 1, "{told:?}");
+}
+
+#[tokio::test]
 async fn another_process_goes_on_from_a_token() {
     let world = slow_to_boot().await;
     let client = client(&world).await;

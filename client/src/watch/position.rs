@@ -28,6 +28,8 @@ pub(super) struct Position {
 /// What follows a stream that broke.
 #[derive(Debug)]
 pub(super) enum Next {
+    /// Another stream at once: this one has lasted as long as one may.
+    AtOnce,
     /// Another stream, after a pause.
     Again {
         /// Why the last one broke.
@@ -105,6 +107,11 @@ impl Position {
 
     /// Decides what follows a stream that broke at `now`.
     pub(super) fn broken(&mut self, error: Error, now: Instant) -> Next {
+        // Once only, so that a service that ends every stream so is not asked without a pause.
+        if error.is_of_age() && self.away_since.is_none() {
+            self.away_since = Some(now);
+            return Next::AtOnce;
+        }
         if error.code() == Code::OutOfRange && !self.token.is_empty() {
             self.token.clear();
         } else if !error.is_retryable() {
@@ -124,6 +131,8 @@ impl Position {
 mod tests {
     use iothubdm_proto::v1::{AttemptState, Bookmark, RebootAttempt, RebootProgress};
     use proptest::prelude::*;
+    use std::collections::HashMap;
+    use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::*;
 
@@ -295,8 +304,27 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_of_age_is_followed_by_another_at_once_but_not_for_ever() {
+        let aged = || {
+            let details = ErrorDetails::with_error_info("WATCH_AGED", "iothubdm", HashMap::new());
+            Error::from(Status::with_error_details(
+                Code::Unavailable,
+                "old",
+                details,
+            ))
+        };
+        let mut position = Position::new(String::new(), PATIENCE);
+        let now = Instant::now();
+        for _ in 0..2 {
+            position.accept(message(1, 1, Event::Bookmark(Bookmark::default())));
+            assert!(matches!(position.broken(aged(), now), Next::AtOnce));
+        }
+        let next = position.broken(aged(), now);
+        assert!(matches!(next, Next::Again { .. }), "{next:?}");
+    }
+
+    #[test]
     fn the_service_may_ask_for_a_longer_pause() {
-        use tonic_types::{ErrorDetails, StatusExt as _};
         let asked = Duration::from_secs(7);
         let details = ErrorDetails::with_retry_info(Some(asked));
         let status = Status::with_error_details(Code::ResourceExhausted, "later", details);
