@@ -16,8 +16,10 @@ use toml::Table;
 
 const HUB: &str = "HostName=h.example;SharedAccessKeyName=service;SharedAccessKey=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-/// The names that the health service knows.
-const HEALTH: [&str; 2] = ["", SERVICE_NAME];
+/// The names that the health service knows. A hub that is away changes the former, and is no reason to
+/// start again.
+const READINESS: [&str; 2] = ["", SERVICE_NAME];
+const LIVENESS: &str = "liveness";
 
 fn read(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -200,14 +202,20 @@ fn the_ports_and_probes_are_those_of_the_service() {
         (&service["port"], &service["targetPort"]),
         (&grpc, &"grpc".into())
     );
-    let allowed = &manifests["NetworkPolicy"]["spec"]["ingress"][0]["ports"][0]["port"];
-    assert_eq!(allowed, "grpc");
+    let metrics = port(table["metrics"]["listen"].as_str().expect("an address"));
+    assert_eq!(ports["metrics"], &metrics);
+    let allowed = &manifests["NetworkPolicy"]["spec"]["ingress"];
+    assert_eq!(allowed[0]["ports"][0]["port"], "grpc");
+    assert_eq!(allowed[1]["ports"][0]["port"], "metrics");
 
     let ready = &container["readinessProbe"]["grpc"];
     assert_eq!(ready["port"], grpc);
-    assert!(HEALTH.contains(&text_of(&ready["service"])), "{ready}");
-    // Health says that the hub is away, which is no reason to start again.
-    assert_eq!(container["livenessProbe"]["tcpSocket"]["port"], "grpc");
+    assert!(READINESS.contains(&text_of(&ready["service"])), "{ready}");
+    let alive = &container["livenessProbe"]["grpc"];
+    assert_eq!(
+        (&alive["port"], &alive["service"]),
+        (&grpc, &LIVENESS.into())
+    );
 
     // All of them mean the same pods.
     let labels = &manifests["StatefulSet"]["spec"]["template"]["metadata"]["labels"];
@@ -256,7 +264,10 @@ fn the_image_is_what_the_pod_expects() {
     );
     assert_eq!(
         line("EXPOSE "),
-        format!("EXPOSE {}", container["ports"][0]["containerPort"])
+        format!(
+            "EXPOSE {} {}",
+            container["ports"][0]["containerPort"], container["ports"][1]["containerPort"]
+        )
     );
     for program in ["mgmt-service", "dmctl"] {
         assert!(
