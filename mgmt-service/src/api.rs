@@ -104,7 +104,8 @@ impl DeviceManagement for Api {
         &self,
         request: Request<GetDeviceRequest>,
     ) -> Result<Response<Device>, Status> {
-        let device = get_device::get(&self.service, &request.into_inner()).await?;
+        let caller = caller(&request);
+        let device = get_device::get(&self.service, &request.into_inner(), &caller).await?;
         Ok(Response::new(device))
     }
 
@@ -112,7 +113,8 @@ impl DeviceManagement for Api {
         &self,
         request: Request<ListDevicesRequest>,
     ) -> Result<Response<ListDevicesResponse>, Status> {
-        let page = list_devices::list(&self.service, &request.into_inner()).await?;
+        let caller = caller(&request);
+        let page = list_devices::list(&self.service, &request.into_inner(), &caller).await?;
         Ok(Response::new(page))
     }
 }

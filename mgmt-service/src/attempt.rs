@@ -239,6 +239,11 @@ impl Attempt {
         !self.progress.caller_waits
     }
 
+    /// The device has been called more than once.
+    pub fn is_repeated(&self) -> bool {
+        self.progress.tries > 1
+    }
+
     /// Nothing is under way about a cancel at this moment.
     pub fn is_cancel_settled(&self) -> bool {
         let progress = &self.progress;

@@ -19,15 +19,16 @@ use secrecy::ExposeSecret as _;
 pub use self::limits::Limits;
 pub use self::web::{Origin, WebOptions};
 use crate::{
-    attempt::Rules, metrics::Instruments, poller::Cadence, service::Timing, store::SqliteOptions,
+    attempt::Rules,
+    metrics::Instruments,
+    poller::Cadence,
+    quota::{Edition, HubQuota, Tier},
+    service::Timing,
+    store::SqliteOptions,
 };
 
 /// Loopback, for there are no credentials to check callers by.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
-
-/// A little below the 100 twin reads a second that the smallest tiers of the hub allow, of which
-/// devices need some too.
-const DEFAULT_READS_PER_SECOND: f64 = 95.0;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -41,10 +42,10 @@ pub struct Config {
     pub hub: HubConfig,
     /// Where to keep the data.
     pub store: SqliteOptions,
-    /// How many twins may be read in a second.
-    pub reads_per_second: f64,
-    /// How often each twin is read.
+    /// How often twins are read.
     pub cadence: Cadence,
+    /// How much else the hub is asked.
+    pub quota: HubQuota,
     /// How patient the service is.
     pub timing: Timing,
     /// How long a watch is idle before it gets a bookmark.
@@ -82,7 +83,7 @@ impl Config {
 
     /// What counts and measures a service of these settings.
     pub fn instruments(&self) -> Instruments {
-        Instruments::new(self.hub_unreachable_limit, self.reads_per_second)
+        Instruments::new(self.hub_unreachable_limit, self.cadence.reads_per_second)
     }
 
     /// Reads settings that are all in one text. Relative paths are relative to `folder`; `listen`
@@ -105,7 +106,8 @@ fn read(root: &mut Section) -> Option<Config> {
     }
     let hub = read_hub(root.section("hub"));
     let (store, retention) = read_store(root.section("store"));
-    let (reads_per_second, cadence) = read_polling(root.section("polling"));
+    let (tier, quota) = read_quota(root.section("quota"));
+    let cadence = read_polling(root.section("polling"), tier);
     let (timing, bookmark_interval, drain_timeout, hub_unreachable_limit) =
         read_timing(root.section("timing"), retention);
     let web = web::read(root.section("web"));
@@ -116,8 +118,8 @@ fn read(root: &mut Section) -> Option<Config> {
         listen,
         hub: hub?,
         store,
-        reads_per_second,
         cadence,
+        quota,
         timing,
         bookmark_interval,
         drain_timeout,
@@ -162,27 +164,54 @@ fn read_store(mut section: Section) -> (SqliteOptions, Duration) {
     (options, retention)
 }
 
-fn read_polling(mut section: Section) -> (f64, Cadence) {
+fn read_quota(mut section: Section) -> (Tier, HubQuota) {
+    let edition = section.take("tier", "\"S1\", \"S2\" or \"S3\"", |value| {
+        let name = value.as_str()?;
+        name.parse::<Edition>().ok().map(|_| name.to_owned())
+    });
+    let tier = Tier {
+        edition: edition
+            .or("S1".to_owned())
+            .parse()
+            .unwrap_or(Tier::SMALLEST.edition),
+        units: section.count("units", 1, 200).or(Tier::SMALLEST.units),
+    };
+    let second = Duration::from_secs(1);
+    let quota = HubQuota {
+        methods_per_second: section
+            .number("methods_per_second", 0.01, 1e6)
+            .or(tier.methods_per_second()),
+        updates_per_second: tier.updates_per_second(),
+        queries_per_minute: section
+            .number("queries_per_minute", 0.01, 1e6)
+            .or(tier.queries_per_minute()),
+        // Less than callers wait for a reboot to begin.
+        longest_wait: section
+            .duration("longest_wait", Duration::ZERO, 25 * second)
+            .or(10 * second),
+    };
+    (tier, quota)
+}
+
+fn read_polling(mut section: Section, tier: Tier) -> Cadence {
     let default = Cadence::default();
-    let rate = section
-        .number("reads_per_second", 0.01, 1e6)
-        .or(DEFAULT_READS_PER_SECOND);
     let ms = Duration::from_millis(1);
     let cadence = Cadence {
-        part: section.number("part", 0.001, 1.0).or(default.part),
+        reads_per_second: section
+            .number("reads_per_second", 0.01, 1e6)
+            .or(tier.reads_per_second()),
         min: section
             .duration("min_interval", 10 * ms, DAY)
             .or(default.min),
         max: section
             .duration("max_interval", 10 * ms, DAY)
             .or(default.max),
-        jitter: section.number("jitter", 0.0, 0.9).or(default.jitter),
     };
     if cadence.min > cadence.max {
         let value = format!("{:?}", cadence.min);
         section.mistake("min_interval", &value, "no more than max_interval");
     }
-    (rate, cadence)
+    cadence
 }
 
 fn read_timing(

@@ -9,6 +9,7 @@ use iot_hub::{
 
 use crate::{
     attempt::{Refused, Trouble},
+    quota::Exhausted,
     store::StoreError,
 };
 
@@ -53,6 +54,9 @@ pub enum Error {
         /// What it said.
         refused: Box<Refused>,
     },
+    /// More is asked for than the hub's quota allows.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
     /// The reboot command is already out.
     #[error("the attempt is {0} and can no longer be cancelled")]
     TooLate(State),

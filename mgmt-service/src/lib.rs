@@ -21,6 +21,7 @@
 //! - [`attempt`]: the life of an attempt, a state machine without clock or I/O.
 //! - [`service`]: begins attempts, drives each in a task of its own, lets others follow them.
 //! - [`poller`]: which twin is read next, within the hub's quota.
+//! - [`quota`]: what the hub allows, and how callers share it.
 //! - [`hub`]: the hub's REST API; the only user of HTTP.
 //! - [`store`]: attempts, events and the audit on disk; SQLite stays behind it.
 //! - [`api`]: the gRPC API; protobuf stays inside it.
@@ -40,6 +41,7 @@ pub mod error;
 pub mod hub;
 pub mod metrics;
 pub mod poller;
+pub mod quota;
 pub mod readiness;
 mod run;
 pub mod service;

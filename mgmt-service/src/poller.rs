@@ -1,10 +1,15 @@
 //! Reads twins for all who follow a device, within the hub's quota.
 //!
-//! One task asks `schedule` who is next and makes the reads. Every reading of a device goes to
-//! all who follow that device, whoever asked for it.
+//! One task asks the [`Schedule`] who is next and makes the reads. Every reading of a device goes
+//! to all who follow that device, whoever asked for it.
 
-mod bucket;
+mod forecast;
+mod level;
 mod schedule;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -18,14 +23,16 @@ use std::{
 use iot_hub::{identity::DeviceId, twin::Twin};
 use jiff::Timestamp;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::schedule::{Cadence, Expectation};
-use self::schedule::{Decision, Schedule};
-use crate::{attempt::Trouble, hub::Hub};
+pub use self::{
+    forecast::Forecast,
+    schedule::{Cadence, Decision, Expectation, Schedule},
+};
+use crate::{attempt::Trouble, hub::Hub, quota::Exhausted};
 
 /// One read of a twin.
 #[derive(Debug, Clone)]
@@ -67,6 +74,11 @@ enum Command {
     ReadNow {
         key: u64,
     },
+    LookUp {
+        key: u64,
+        caller: String,
+        refuse: oneshot::Sender<Exhausted>,
+    },
     Unfollow {
         key: u64,
     },
@@ -74,12 +86,12 @@ enum Command {
 
 impl Poller {
     /// Starts the task that reads; it ends with `shutdown`.
-    pub fn start(hub: Arc<Hub>, cadence: Cadence, rate: f64, shutdown: CancellationToken) -> Self {
+    pub fn start(hub: Arc<Hub>, cadence: &Cadence, shutdown: CancellationToken) -> Self {
         let (commands, received) = mpsc::unbounded_channel();
         let task = Task {
             hub,
-            schedule: Schedule::new(cadence, rate, Instant::now()),
-            followed: HashMap::new(),
+            schedule: Schedule::new(cadence, Instant::now()),
+            devices: Devices::default(),
             reads: JoinSet::new(),
         };
         tokio::spawn(async move {
@@ -107,16 +119,27 @@ impl Poller {
         follower
     }
 
-    /// Reads a twin once.
-    pub async fn read(&self, device: DeviceId) -> TwinRead {
+    /// Reads a twin once for a caller, who takes turns with the others that wait for one.
+    pub async fn read(&self, device: DeviceId, caller: &str) -> Result<TwinRead, Exhausted> {
         let asked = Timestamp::now();
         let mut follower = self.follow(device);
-        follower.read_now();
-        loop {
-            let read = follower.next().await;
-            if read.begun >= asked {
-                return read;
+        let (refuse, refused) = oneshot::channel();
+        follower.send(Command::LookUp {
+            key: follower.key,
+            caller: caller.to_owned(),
+            refuse,
+        });
+        let read = async {
+            loop {
+                let read = follower.next().await;
+                if read.begun >= asked {
+                    return read;
+                }
             }
+        };
+        tokio::select! {
+            Ok(exhausted) = refused => Err(exhausted),
+            read = read => Ok(read),
         }
     }
 }
@@ -161,21 +184,31 @@ impl Drop for Follower {
 struct Task {
     hub: Arc<Hub>,
     schedule: Schedule,
+    devices: Devices,
+    reads: JoinSet<(u64, TwinRead)>,
+}
+
+/// Who follows which device. The schedule knows devices by numbers.
+#[derive(Default)]
+struct Devices {
+    numbers: HashMap<DeviceId, u64>,
     followed: HashMap<u64, Followed>,
-    reads: JoinSet<(u64, DeviceId, TwinRead)>,
+    /// The device of each follower.
+    followers: HashMap<u64, u64>,
+    next: u64,
 }
 
 struct Followed {
     device: DeviceId,
-    tell: watch::Sender<Option<TwinRead>>,
+    tell: HashMap<u64, watch::Sender<Option<TwinRead>>>,
 }
 
 impl Task {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         loop {
             let due = match self.schedule.decide(Instant::now()) {
-                Decision::Read(key) => {
-                    self.read(key);
+                Decision::Read(device) => {
+                    self.read(device);
                     continue;
                 }
                 Decision::Wait(until) => Some(until),
@@ -192,7 +225,7 @@ impl Task {
                     Some(command) => self.obey(command),
                     None => return,
                 },
-                Some(Ok((key, device, read))) = self.reads.join_next() => self.tell(key, &device, &read),
+                Some(Ok((device, read))) = self.reads.join_next() => self.tell(device, &read),
                 () = timer => {}
             }
         }
@@ -202,48 +235,102 @@ impl Task {
         let now = Instant::now();
         match command {
             Command::Follow { key, device, tell } => {
-                self.followed.insert(key, Followed { device, tell });
-                self.schedule.add(key);
+                let device = self.devices.follow(key, device, tell);
+                self.schedule.follow(device, key, now);
             }
             Command::Expect { key, expectation } => {
-                self.schedule.expect(key, expectation, now, rand::random());
+                if let Some(device) = self.devices.of(key) {
+                    self.schedule.expect(device, key, expectation);
+                }
             }
-            Command::ReadNow { key } => self.schedule.read_now(key, now),
+            Command::ReadNow { key } => {
+                if let Some(device) = self.devices.of(key) {
+                    self.schedule.read_now(device);
+                }
+            }
+            Command::LookUp {
+                key,
+                caller,
+                refuse,
+            } => {
+                if let Some(device) = self.devices.of(key)
+                    && self.schedule.look_up(device, &caller).is_err()
+                {
+                    let retry_after = self.schedule.room_after(now);
+                    // Whoever asked may be gone.
+                    let _ = refuse.send(Exhausted { retry_after });
+                }
+            }
             Command::Unfollow { key } => {
-                self.followed.remove(&key);
-                self.schedule.remove(key);
+                if let Some(device) = self.devices.unfollow(key) {
+                    self.schedule.unfollow(device, key);
+                }
             }
         }
     }
 
-    fn read(&mut self, key: u64) {
-        let Some(followed) = self.followed.get(&key) else {
+    fn read(&mut self, device: u64) {
+        let Some(followed) = self.devices.followed.get(&device) else {
             return;
         };
-        let (hub, device) = (self.hub.clone(), followed.device.clone());
+        let (hub, id) = (self.hub.clone(), followed.device.clone());
         self.reads.spawn(async move {
             let begun = Timestamp::now();
-            let result = hub.twin(&device).await.map(Arc::new);
-            (key, device, TwinRead { begun, result })
+            let result = hub.twin(&id).await.map(Arc::new);
+            (device, TwinRead { begun, result })
         });
     }
 
-    fn tell(&mut self, key: u64, device: &DeviceId, read: &TwinRead) {
-        let now = Instant::now();
+    fn tell(&mut self, device: u64, read: &TwinRead) {
         if let Err(Trouble::Throttled { retry_after }) = &read.result {
             tracing::warn!(
                 ?retry_after,
                 "the hub refused a twin read for want of quota"
             );
-            self.schedule.refused(*retry_after, now);
+            self.schedule.refused(*retry_after, Instant::now());
         }
-        self.schedule.done(key, now, rand::random());
-        for followed in self
-            .followed
-            .values()
-            .filter(|followed| followed.device == *device)
-        {
-            followed.tell.send_replace(Some(read.clone()));
+        self.schedule.done(device);
+        if let Some(followed) = self.devices.followed.get(&device) {
+            for tell in followed.tell.values() {
+                tell.send_replace(Some(read.clone()));
+            }
         }
+    }
+}
+
+impl Devices {
+    /// The number of the device that a follower follows.
+    fn of(&self, follower: u64) -> Option<u64> {
+        self.followers.get(&follower).copied()
+    }
+
+    fn follow(
+        &mut self,
+        follower: u64,
+        device: DeviceId,
+        tell: watch::Sender<Option<TwinRead>>,
+    ) -> u64 {
+        let number = *self.numbers.entry(device.clone()).or_insert_with(|| {
+            self.next += 1;
+            self.next
+        });
+        self.followers.insert(follower, number);
+        let followed = self.followed.entry(number).or_insert_with(|| Followed {
+            device,
+            tell: HashMap::new(),
+        });
+        followed.tell.insert(follower, tell);
+        number
+    }
+
+    fn unfollow(&mut self, follower: u64) -> Option<u64> {
+        let number = self.followers.remove(&follower)?;
+        let followed = self.followed.get_mut(&number)?;
+        followed.tell.remove(&follower);
+        if followed.tell.is_empty() {
+            self.numbers.remove(&followed.device);
+            self.followed.remove(&number);
+        }
+        Some(number)
     }
 }

@@ -70,17 +70,13 @@ pub async fn serve_observed(
     // The poller serves the attempts' tasks, so it stops after them.
     let poller_shutdown = CancellationToken::new();
     let _stop_poller = poller_shutdown.clone().drop_guard();
-    let poller = Poller::start(
-        hub.clone(),
-        config.cadence.clone(),
-        config.reads_per_second,
-        poller_shutdown,
-    );
+    let poller = Poller::start(hub.clone(), &config.cadence, poller_shutdown);
     let store: Arc<dyn Store> = Arc::new(Measured::new(Arc::new(store), instruments.clone()));
     let service = Service::start(
         store.clone(),
         hub.clone(),
         poller,
+        &config.quota,
         config.timing.clone(),
         shutdown.clone(),
     )

@@ -24,6 +24,7 @@ use crate::{
     hub::{Hub, Page},
     metrics::Instruments,
     poller::Poller,
+    quota::{HubQuota, PacedHub},
     store::{Audit, ListQuery, Store, StoreError},
 };
 
@@ -59,7 +60,7 @@ pub struct Service {
 #[derive(Debug)]
 struct Inner {
     store: Arc<dyn Store>,
-    hub: Arc<Hub>,
+    hub: PacedHub,
     poller: Poller,
     timing: Timing,
     live: Mutex<HashMap<RequestId, Live>>,
@@ -96,12 +97,13 @@ impl Service {
         store: Arc<dyn Store>,
         hub: Arc<Hub>,
         poller: Poller,
+        quota: &HubQuota,
         timing: Timing,
         shutdown: CancellationToken,
     ) -> Result<Self, StoreError> {
         let inner = Arc::new(Inner {
             store,
-            hub,
+            hub: PacedHub::new(hub, quota),
             poller,
             timing,
             live: Mutex::default(),
@@ -147,7 +149,10 @@ impl Service {
         let missing = || Error::NoAttempt(device.clone(), id);
         let live = self.inner.live().get(&id).map(|live| live.log.clone());
         let log = match live {
-            Some(log) => log,
+            Some(log) => {
+                log.look();
+                log
+            }
             None => {
                 let attempt = self.inner.store.get(id).await?.ok_or_else(missing)?;
                 let events = self.inner.store.events(id).await?;
@@ -190,8 +195,8 @@ impl Service {
     }
 
     /// Reads a device's twin.
-    pub async fn twin(&self, device: &DeviceId) -> Result<Arc<Twin>, Error> {
-        let read = self.inner.poller.read(device.clone()).await;
+    pub async fn twin(&self, device: &DeviceId, caller: &Caller) -> Result<Arc<Twin>, Error> {
+        let read = self.inner.poller.read(device.clone(), &caller.who).await?;
         read.result.map_err(|trouble| Error::Trouble {
             device: device.clone(),
             trouble,
@@ -204,9 +209,13 @@ impl Service {
         text: &str,
         page_size: u32,
         continuation: Option<&str>,
+        caller: &Caller,
     ) -> Result<Page, Error> {
-        let page = self.inner.hub.query(text, page_size, continuation);
-        page.await.map_err(Error::Hub)
+        let page = self
+            .inner
+            .hub
+            .query(text, page_size, continuation, &caller.who);
+        page.await
     }
 
     /// Lets `instruments` see how old the oldest reading among the open attempts' twins is.

@@ -9,12 +9,16 @@ use iothubdm_proto::v1::{self as proto, Device, GetDeviceRequest};
 use super::{convert, parse};
 use crate::{
     error::{Error, Violation},
-    service::Service,
+    service::{Caller, Service},
 };
 
-pub(super) async fn get(service: &Service, request: &GetDeviceRequest) -> Result<Device, Error> {
+pub(super) async fn get(
+    service: &Service,
+    request: &GetDeviceRequest,
+    caller: &Caller,
+) -> Result<Device, Error> {
     let device = parse::device_name(&request.name).map_err(|rule| Violation::new("name", rule))?;
-    let twin = service.twin(&device).await?;
+    let twin = service.twin(&device, caller).await?;
     let open = service.open_on(&device).await?;
     let mut message = of_twin(&twin);
     if let Some(id) = open {

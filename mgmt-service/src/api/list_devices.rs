@@ -1,6 +1,6 @@
 //! `ListDevices`.
 
-use iot_hub::twin::Twin;
+use iot_hub::{query::Query, twin::Twin};
 use iothubdm_proto::v1::{ListDevicesRequest, ListDevicesResponse};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     attempt::Trouble,
     error::{Error, Violation},
-    service::Service,
+    service::{Caller, Service},
 };
 
 /// How many devices a page has when the caller does not say.
@@ -23,14 +23,17 @@ const MAX_PAGE: u32 = 100;
 /// The hub's limit for the text of a query.
 const MAX_FILTER_CHARS: usize = 8000;
 
+/// What is asked of the hub, without a filter.
+const SELECT: &str = "SELECT * FROM devices";
+
 pub(super) async fn list(
     service: &Service,
     request: &ListDevicesRequest,
+    caller: &Caller,
 ) -> Result<ListDevicesResponse, Error> {
-    let (size, token) = read(request)?;
-    let text = query(&request.filter);
+    let (size, token, text) = read(request)?;
     let continuation = token.as_ref().map(|token| token.continuation.as_str());
-    let page = service.query(&text, size, continuation).await;
+    let page = service.query(&text, size, continuation, caller).await;
     let page = page.map_err(|error| match error {
         // The hub's only reason to refuse a query of ours is the caller's part of it.
         Error::Hub(Trouble::HubRefused(why)) => Violation::new("filter", why).into(),
@@ -41,6 +44,7 @@ pub(super) async fn list(
         | Error::Trouble { .. }
         | Error::Hub(_)
         | Error::Refused { .. }
+        | Error::Exhausted(_)
         | Error::TooLate(_)
         | Error::TokenTooOld
         | Error::Stopping
@@ -71,19 +75,18 @@ pub(super) async fn list(
     })
 }
 
-fn read(request: &ListDevicesRequest) -> Result<(u32, Option<DevicesToken>), Error> {
+fn read(request: &ListDevicesRequest) -> Result<(u32, Option<DevicesToken>, String), Error> {
     let mut fields = Fields::default();
     let size = parse::page_size(request.page_size, DEFAULT_PAGE, MAX_PAGE);
     let size = fields.take("page_size", size);
-    let filter = if request.filter.chars().count() > MAX_FILTER_CHARS {
-        Err("must have at most 8000 characters")
-    } else {
-        Ok(())
-    };
-    fields.take("filter", filter);
+    let text = fields.take("filter", query(&request.filter));
     let token = fields.take("page_token", page_token(request));
     fields.check()?;
-    Ok((size.unwrap_or(DEFAULT_PAGE), token.flatten()))
+    Ok((
+        size.unwrap_or(DEFAULT_PAGE),
+        token.flatten(),
+        text.unwrap_or_default(),
+    ))
 }
 
 fn page_token(request: &ListDevicesRequest) -> Result<Option<DevicesToken>, &'static str> {
@@ -99,10 +102,55 @@ fn page_token(request: &ListDevicesRequest) -> Result<Option<DevicesToken>, &'st
     }
 }
 
-fn query(filter: &str) -> String {
+/// The query that a filter stands for. A mistake in it is found here, with its place in the filter:
+/// the hub allows few queries, and says less.
+fn query(filter: &str) -> Result<String, String> {
     if filter.trim().is_empty() {
-        "SELECT * FROM devices".to_owned()
-    } else {
-        format!("SELECT * FROM devices WHERE {filter}")
+        return Ok(SELECT.to_owned());
+    }
+    if filter.chars().count() > MAX_FILTER_CHARS {
+        return Err(format!("must have at most {MAX_FILTER_CHARS} characters"));
+    }
+    let before = format!("{SELECT} WHERE ");
+    let text = format!("{before}{filter}");
+    match Query::parse(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => {
+            let position = error.position.saturating_sub(before.len()).max(1);
+            Err(format!("{} at character {position}", error.message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_becomes_a_query() {
+        for (filter, expected) in [
+            ("", "SELECT * FROM devices"),
+            (" ", "SELECT * FROM devices"),
+            (
+                "tags.site = 'north'",
+                "SELECT * FROM devices WHERE tags.site = 'north'",
+            ),
+        ] {
+            assert_eq!(query(filter).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_place_in_the_filter() {
+        for (filter, place) in [
+            ("tags.site =", "at character 12"),
+            ("tags.site == 'x'", "at character 12"),
+            ("= 1", "at character 1"),
+            ("é.x = 1 AND", ""),
+        ] {
+            let told = query(filter).unwrap_err();
+            assert!(told.contains(place), "{filter}: {told}");
+        }
+        assert!(query(&"x".repeat(8001)).is_err());
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn reboot(
         }
     }
     let view = if request.validate_only {
-        service.validate(id, device, &asked).await?
+        service.validate(id, device, &asked, caller).await?
     } else {
         service.reboot(id, device, asked, caller).await?
     };

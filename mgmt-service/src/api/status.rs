@@ -64,6 +64,10 @@ impl From<Error> for Status {
             Error::Refused {
                 device, refused, ..
             } => of_refusal(&refused, &device),
+            Error::Exhausted(exhausted) => {
+                let answer = Answer::new(Code::ResourceExhausted, "QUOTA_EXHAUSTED");
+                answer.retry(exhausted.retry_after.max(RETRY_SOON))
+            }
             Error::TooLate(state) => {
                 let name = convert::state(state).as_str_name();
                 Answer::new(Code::FailedPrecondition, "TOO_LATE")

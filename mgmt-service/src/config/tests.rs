@@ -53,7 +53,7 @@ fn the_example_has_every_setting_with_its_default() {
 #[test]
 fn what_is_in_force_says_the_same_again_but_for_the_secret() {
     let text = format!(
-        "listen = \"[::1]:5\"\n[hub]\nconnection_string = \"{HUB}\"\n[polling]\npart = 0.5\n[log]\nformat = \"json\""
+        "listen = \"[::1]:5\"\n[hub]\nconnection_string = \"{HUB}\"\n[quota]\ntier = \"S2\"\n[log]\nformat = \"json\""
     );
     let sources = Sources::of_text(&text, Path::new("/etc/x")).unwrap();
     let (config, in_force) = Config::read(sources).unwrap();
@@ -61,6 +61,17 @@ fn what_is_in_force_says_the_same_again_but_for_the_secret() {
     assert!(!printed.contains("AAECAw"), "{printed}");
     let again = printed.replace("(hidden)", HUB);
     assert_eq!(Config::parse(&again, Path::new("/"), None), Ok(config));
+}
+
+#[test]
+fn the_tier_decides_how_much_the_hub_is_asked_unless_that_is_given() {
+    let config = parse("[quota]\ntier = \"S3\"\nunits = 2").unwrap();
+    assert!((config.cadence.reads_per_second - 950.0).abs() < 1e-9);
+    assert!((config.quota.methods_per_second - 11_400.0).abs() < 1e-9);
+    let text = "[quota]\ntier = \"S3\"\nmethods_per_second = 7\n[polling]\nreads_per_second = 5";
+    let config = parse(text).unwrap();
+    assert!((config.cadence.reads_per_second - 5.0).abs() < 1e-9);
+    assert!((config.quota.methods_per_second - 7.0).abs() < 1e-9);
 }
 
 #[test]
@@ -115,8 +126,12 @@ fn a_mistake_names_key_value_and_what_was_expected() {
         &["store.events_per_attempt = 1: expected a number from 10 to 100000"],
     );
     refused(
-        "[polling]\njitter = 2.0",
-        &["polling.jitter = 2.0: expected a number from 0 to 0.9"],
+        "[polling]\nreads_per_second = -2.5",
+        &["polling.reads_per_second = -2.5: expected a number from 0.01 to 1000000"],
+    );
+    refused(
+        "[quota]\ntier = \"F1\"",
+        &["quota.tier = \"F1\": expected \"S1\", \"S2\" or \"S3\""],
     );
     refused(
         "[timing]\nbookmark_interval = 15",

@@ -1,36 +1,75 @@
-//! Who is read next: a pure core, so that a cleverer order can take its place.
+//! Who is read next: a pure core that the poller's task runs, and a simulation in virtual time.
 //!
-//! Each follower has a moment from which it is due. Whoever has been due longest goes first, when
-//! the bucket has a token.
+//! There is one record for each device, whoever follows it. What it is worth to read a device grows
+//! with the time since it was last read and with the chance that something has happened meanwhile;
+//! at the present price ([`Level`]) that makes a deadline, and whoever's deadline passed first is
+//! read first. No device waits longer than the longest pause as long as the budget allows that.
+//!
+//! Reads that an attempt asks for by name (before and after a call, on a hint) and those that
+//! callers wait for go by lanes of their own. All three lanes share one bucket by fixed parts, so
+//! that none of them can starve another.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
-use super::bucket::Bucket;
+use super::{
+    forecast::Forecast,
+    level::{Level, worth},
+};
+use crate::quota::{Bucket, Full, Line, Tier, whole};
+
+/// Who is served first when all lanes have something to read.
+const TURNS: [Lane; 8] = [
+    Lane::Asked,
+    Lane::Due,
+    Lane::Asked,
+    Lane::Due,
+    Lane::Asked,
+    Lane::Due,
+    Lane::Asked,
+    Lane::LookUp,
+];
+
+/// How many reads callers may have waiting, in seconds of the budget.
+const LOOK_UP_SECONDS: f64 = 5.0;
+
+/// A deadline that was set at a price so much lower is set again before it counts.
+const DEARER: f64 = 1.05;
+
+/// How often the longest pause is halved when a deadline is looked for: to within 20 ms.
+const HALVINGS: u32 = 12;
+
+/// The longest pause may cost this part of the budget; it grows when there are more devices than
+/// that allows for,
+const PAUSES_PART: u32 = 6;
+
+/// but to no more than this many halves of what it is otherwise.
+const PAUSES_HALVES: u32 = 5;
 
 /// How often a twin is read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cadence {
-    /// The pause between two reads, as a part of the time since the last change or until the next
-    /// expected one, whichever is nearer.
-    pub part: f64,
-    /// The shortest pause.
+    /// How many twins may be read in a second, all devices together.
+    pub reads_per_second: f64,
+    /// The pause before a change is looked for that is certain to happen. It fixes what a read is
+    /// worth when the budget would allow any number of them.
     pub min: Duration,
-    /// The longest pause.
+    /// The longest pause of a device that is followed.
     pub max: Duration,
-    /// How much a pause varies, as a part of it: followers that began together drift apart.
-    pub jitter: f64,
 }
 
 impl Default for Cadence {
+    /// For the smallest hub.
     fn default() -> Self {
         Self {
-            part: 0.1,
-            min: Duration::from_millis(250),
+            reads_per_second: Tier::SMALLEST.reads_per_second(),
+            // With about 25 reads, a reboot whose duration is known to a tenth is seen half a
+            // second late.
+            min: Duration::from_millis(350),
+            // What nobody foresaw is not overlooked for longer.
             max: Duration::from_secs(30),
-            jitter: 0.1,
         }
     }
 }
@@ -44,17 +83,19 @@ pub enum Expectation {
     Change {
         /// When it last changed.
         since: Instant,
-        /// When it is expected to change next.
-        eta: Option<Instant>,
+        /// When after that it is likely to change again.
+        forecast: Forecast,
     },
-    /// Perhaps, at some time: read it this often.
+    /// Something, and nobody waits for it: the longest pause will do.
+    Unhurried,
+    /// Perhaps something, at some time: read it this often.
     Someday(Duration),
 }
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Decision {
-    /// Read this follower's twin.
+pub enum Decision {
+    /// Read this device's twin.
     Read(u64),
     /// Nothing before then.
     Wait(Instant),
@@ -62,273 +103,300 @@ pub(super) enum Decision {
     Idle,
 }
 
-/// Who follows what, and who is read next.
+/// Who follows what, and who is read next. Devices and followers are known by numbers.
 #[derive(Debug)]
-pub(super) struct Schedule {
-    cadence: Cadence,
+pub struct Schedule {
+    max: Duration,
     bucket: Bucket,
-    followers: HashMap<u64, Follower>,
-    queue: BTreeSet<(Instant, u64)>,
+    level: Level,
+    devices: HashMap<u64, Device>,
+    due: BTreeSet<(Instant, u64)>,
+    asked: VecDeque<u64>,
+    look_ups: Line<u64>,
+    turn: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    /// What attempts ask for by name.
+    Asked,
+    /// Deadlines that have passed.
+    Due,
+    /// What callers wait for.
+    LookUp,
 }
 
 #[derive(Debug)]
-struct Follower {
-    expectation: Expectation,
-    /// Its place in the queue.
+struct Device {
+    followers: Vec<(u64, Expectation)>,
+    /// When the last read was begun; at first, when it was added.
+    last_read: Instant,
+    /// Its place among the deadlines, and the price that this was set at.
     due: Option<Instant>,
-    last_read: Option<Instant>,
+    price: f64,
     reading: bool,
-    /// A read was asked for while one was being made: that one may be older than the question.
-    again: bool,
+    /// It is in the lane, or will be when the present read is over, which may be older than the
+    /// question.
+    asked: bool,
+    look_up: bool,
 }
 
 impl Schedule {
-    pub(super) fn new(cadence: Cadence, rate: f64, now: Instant) -> Self {
+    /// An empty schedule.
+    pub fn new(cadence: &Cadence, now: Instant) -> Self {
+        let room = (cadence.reads_per_second * LOOK_UP_SECONDS).ceil();
         Self {
-            cadence,
-            bucket: Bucket::new(rate, now),
-            followers: HashMap::new(),
-            queue: BTreeSet::new(),
+            max: cadence.max,
+            bucket: Bucket::new(cadence.reads_per_second, now),
+            level: Level::new(cadence.min, now),
+            devices: HashMap::new(),
+            due: BTreeSet::new(),
+            asked: VecDeque::new(),
+            look_ups: Line::new(whole(room)),
+            turn: 0,
         }
     }
 
-    /// Adds a follower that expects nothing yet.
-    pub(super) fn add(&mut self, key: u64) {
-        let follower = Follower {
-            expectation: Expectation::Nothing,
+    /// Adds a follower of a device, which expects nothing yet.
+    pub fn follow(&mut self, device: u64, follower: u64, now: Instant) {
+        let device = self.devices.entry(device).or_insert_with(|| Device {
+            followers: Vec::new(),
+            last_read: now,
             due: None,
-            last_read: None,
+            price: 0.0,
             reading: false,
-            again: false,
-        };
-        self.followers.insert(key, follower);
+            asked: false,
+            look_up: false,
+        });
+        device.followers.push((follower, Expectation::Nothing));
     }
 
-    /// Forgets a follower.
-    pub(super) fn remove(&mut self, key: u64) {
-        self.place(key, None);
-        self.followers.remove(&key);
+    /// Removes a follower; a device that nobody follows is forgotten.
+    pub fn unfollow(&mut self, device: u64, follower: u64) {
+        let Some(record) = self.devices.get_mut(&device) else {
+            return;
+        };
+        record.followers.retain(|(key, _)| *key != follower);
+        let left = !record.followers.is_empty();
+        self.place(device);
+        if !left {
+            self.devices.remove(&device);
+        }
     }
 
     /// Changes what a follower expects.
-    pub(super) fn expect(&mut self, key: u64, expectation: Expectation, now: Instant, dice: f64) {
-        let Some(follower) = self.followers.get_mut(&key) else {
+    pub fn expect(&mut self, device: u64, follower: u64, expectation: Expectation) {
+        let Some(record) = self.devices.get_mut(&device) else {
             return;
         };
-        if follower.expectation == expectation {
-            return;
+        for (key, expected) in &mut record.followers {
+            if *key == follower && *expected != expectation {
+                *expected = expectation;
+                self.place(device);
+                return;
+            }
         }
-        follower.expectation = expectation;
-        if follower.reading {
-            return;
-        }
-        let last_read = follower.last_read.unwrap_or(now);
-        let due = self
-            .pause(expectation, now, dice)
-            .map(|pause| last_read + pause);
-        // A read that was asked for by name stays asked for.
-        let asked = self
-            .followers
-            .get(&key)
-            .and_then(|follower| follower.due)
-            .filter(|due| *due <= now);
-        self.place(key, asked.or(due));
     }
 
-    /// Wants a follower read as soon as possible.
-    pub(super) fn read_now(&mut self, key: u64, now: Instant) {
-        let Some(follower) = self.followers.get_mut(&key) else {
+    /// Wants a device read as soon as possible.
+    pub fn read_now(&mut self, device: u64) {
+        let Some(record) = self.devices.get_mut(&device) else {
             return;
         };
-        if follower.reading {
-            follower.again = true;
-        } else if follower.due.is_none_or(|due| due > now) {
-            self.place(key, Some(now));
+        if !record.asked {
+            record.asked = true;
+            if !record.reading {
+                self.asked.push_back(device);
+            }
         }
+    }
+
+    /// Wants a device read for a caller, who takes turns with the others.
+    pub fn look_up(&mut self, device: u64, caller: &str) -> Result<(), Full> {
+        let Some(record) = self.devices.get_mut(&device) else {
+            return Ok(());
+        };
+        if record.reading {
+            // The read to come is one for all who asked meanwhile.
+            record.asked = true;
+        } else if !record.look_up && !record.asked {
+            self.look_ups.push(caller, device)?;
+            record.look_up = true;
+        }
+        Ok(())
+    }
+
+    /// When a caller may try again for whom there was no room.
+    pub fn room_after(&self, now: Instant) -> Duration {
+        self.bucket.time_for(self.look_ups.len(), now)
     }
 
     /// Says what to do now.
-    pub(super) fn decide(&mut self, now: Instant) -> Decision {
-        let Some(&(due, key)) = self.queue.first() else {
-            return Decision::Idle;
-        };
-        if due > now {
-            return Decision::Wait(due);
+    pub fn decide(&mut self, now: Instant) -> Decision {
+        self.settle_head(now);
+        let lag = self.due.first().map_or(Duration::ZERO, |(due, _)| {
+            now.saturating_duration_since(*due)
+        });
+        self.level.observe(lag, now);
+        let waiting = !self.asked.is_empty() || !self.look_ups.is_empty();
+        let due = self.due.first().map(|(due, _)| *due);
+        match due {
+            None if !waiting => return Decision::Idle,
+            Some(due) if !waiting && due > now => return Decision::Wait(due),
+            Some(_) | None => {}
         }
-        if !self.bucket.take(now) {
+        if now < self.bucket.ready_at() {
             return Decision::Wait(self.bucket.ready_at());
         }
-        self.place(key, None);
-        if let Some(follower) = self.followers.get_mut(&key) {
-            follower.reading = true;
+        let Some(device) = self.take(now) else {
+            // What waited in a lane has been read meanwhile.
+            return due.map_or(Decision::Idle, Decision::Wait);
+        };
+        self.bucket.take(now);
+        if let Some(record) = self.devices.get_mut(&device) {
+            record.reading = true;
+            record.last_read = now;
+            record.asked = false;
+            record.look_up = false;
         }
-        Decision::Read(key)
+        self.place(device);
+        Decision::Read(device)
     }
 
     /// A read that [`Schedule::decide`] asked for is over.
-    pub(super) fn done(&mut self, key: u64, now: Instant, dice: f64) {
-        let Some(follower) = self.followers.get_mut(&key) else {
+    pub fn done(&mut self, device: u64) {
+        let Some(record) = self.devices.get_mut(&device) else {
             return;
         };
-        follower.reading = false;
-        follower.last_read = Some(now);
-        let expectation = follower.expectation;
-        let due = if std::mem::take(&mut follower.again) {
-            Some(now)
-        } else {
-            self.pause(expectation, now, dice).map(|pause| now + pause)
-        };
-        self.place(key, due);
+        record.reading = false;
+        if record.asked {
+            self.asked.push_back(device);
+        }
+        self.place(device);
     }
 
     /// The hub refused a read for want of quota.
-    pub(super) fn refused(&mut self, retry_after: Option<Duration>, now: Instant) {
+    pub fn refused(&mut self, retry_after: Option<Duration>, now: Instant) {
         self.bucket.refused(retry_after, now);
     }
 
-    /// The pause before the next read; `dice` is between 0 and 1.
-    fn pause(&self, expectation: Expectation, now: Instant, dice: f64) -> Option<Duration> {
-        let Cadence {
-            part,
-            min,
-            max,
-            jitter,
-        } = self.cadence;
-        let pause = match expectation {
-            Expectation::Nothing => return None,
-            Expectation::Someday(pause) => pause,
-            Expectation::Change { since, eta } => {
-                let since = now.saturating_duration_since(since);
-                let distance = eta.map_or(since, |eta| {
-                    let eta = eta
-                        .saturating_duration_since(now)
-                        .max(now.saturating_duration_since(eta));
-                    eta.min(since)
-                });
-                distance.mul_f64(part).clamp(min, max)
-            }
-        };
-        Some(pause.mul_f64(1.0 + jitter * (2.0 * dice - 1.0)))
+    /// Takes the next device out of the lane whose turn it is, or out of another one.
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        let first = TURNS[self.turn % TURNS.len()];
+        self.turn = self.turn.wrapping_add(1);
+        [first, Lane::Asked, Lane::Due, Lane::LookUp]
+            .into_iter()
+            .find_map(|lane| self.take_from(lane, now))
     }
 
-    /// Moves a follower to its place in the queue.
-    fn place(&mut self, key: u64, due: Option<Instant>) {
-        let Some(follower) = self.followers.get_mut(&key) else {
+    fn take_from(&mut self, lane: Lane, now: Instant) -> Option<u64> {
+        match lane {
+            Lane::Asked => {
+                while let Some(device) = self.asked.pop_front() {
+                    if self.is_waiting(device, |record| record.asked) {
+                        return Some(device);
+                    }
+                }
+                None
+            }
+            Lane::Due => {
+                let &(due, device) = self.due.first()?;
+                (due <= now).then_some(device)
+            }
+            Lane::LookUp => {
+                while let Some(device) = self.look_ups.pop() {
+                    if self.is_waiting(device, |record| record.look_up) {
+                        return Some(device);
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    /// A device may have been read by another lane since it took its place in this one.
+    fn is_waiting(&self, device: u64, here: impl Fn(&Device) -> bool) -> bool {
+        let record = self.devices.get(&device);
+        record.is_some_and(|record| here(record) && !record.reading)
+    }
+
+    /// Sets the first deadlines again that were set when reads were cheaper.
+    fn settle_head(&mut self, now: Instant) {
+        let price = self.level.value();
+        while let Some(&(due, device)) = self.due.first()
+            && due <= now
+            && self
+                .devices
+                .get(&device)
+                .is_some_and(|record| record.price * DEARER < price)
+        {
+            self.place(device);
+        }
+    }
+
+    /// How long a device may go without a read. When there are so many that these reads would eat
+    /// the budget, they are worth less than those of devices that are about to change.
+    fn longest_pause(&self) -> Duration {
+        let all = self.bucket.round(self.devices.len());
+        let most = self.max * PAUSES_HALVES / 2;
+        self.max.max(most.min(all.saturating_mul(PAUSES_PART)))
+    }
+
+    /// Moves a device to its place among the deadlines.
+    fn place(&mut self, device: u64) {
+        let price = self.level.value();
+        let max = self.longest_pause();
+        let Some(record) = self.devices.get_mut(&device) else {
             return;
         };
-        if let Some(old) = follower.due.take() {
-            self.queue.remove(&(old, key));
+        if let Some(old) = record.due.take() {
+            self.due.remove(&(old, device));
         }
-        if let Some(due) = due {
-            follower.due = Some(due);
-            self.queue.insert((due, key));
+        if record.reading {
+            return;
+        }
+        record.price = price;
+        let deadlines = record
+            .followers
+            .iter()
+            .filter_map(|(_, expected)| deadline(*expected, record.last_read, price, max));
+        if let Some(due) = deadlines.min() {
+            record.due = Some(due);
+            self.due.insert((due, device));
+        }
+    }
+}
+
+/// When a device is to be read that was last read then.
+fn deadline(
+    expectation: Expectation,
+    last_read: Instant,
+    price: f64,
+    max: Duration,
+) -> Option<Instant> {
+    match expectation {
+        Expectation::Nothing => None,
+        Expectation::Unhurried => Some(last_read + max),
+        Expectation::Someday(pause) => Some(last_read + pause),
+        Expectation::Change { since, forecast } => {
+            let before = last_read.saturating_duration_since(since).as_secs_f64();
+            // What it is worth to read it before the change can have happened is nothing.
+            let from = last_read.max(since);
+            let (mut low, mut high) = (0.0, max.as_secs_f64());
+            let rest = forecast.after(before);
+            for _ in 0..HALVINGS {
+                let age = f64::midpoint(low, high);
+                if worth(rest.chance(before + age), age) < price {
+                    low = age;
+                } else {
+                    high = age;
+                }
+            }
+            let worth_it = from + Duration::from_secs_f64(high);
+            Some(worth_it.min(last_read + max))
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MIDDLE: f64 = 0.5;
-
-    fn schedule(now: Instant) -> Schedule {
-        Schedule::new(Cadence::default(), 1000.0, now)
-    }
-
-    #[test]
-    fn one_that_expects_nothing_is_read_only_when_asked() {
-        let now = Instant::now();
-        let mut schedule = schedule(now);
-        schedule.add(1);
-        assert_eq!(schedule.decide(now), Decision::Idle);
-        schedule.read_now(1, now);
-        assert_eq!(schedule.decide(now), Decision::Read(1));
-        schedule.done(1, now, MIDDLE);
-        assert_eq!(schedule.decide(now), Decision::Idle);
-    }
-
-    #[test]
-    fn pauses_grow_with_the_time_since_the_change_and_shrink_towards_the_next() {
-        let start = Instant::now();
-        let schedule = schedule(start);
-        let eta = Some(start + Duration::from_secs(100));
-        for (after, eta, seconds) in [
-            (0.0, None, 0.25),
-            (50.0, None, 5.0),
-            (3_000.0, None, 30.0),
-            (10.0, eta, 1.0),
-            (50.0, eta, 5.0),
-            (90.0, eta, 1.0),
-            (100.0, eta, 0.25),
-            (120.0, eta, 2.0),
-        ] {
-            let now = start + Duration::from_secs_f64(after);
-            let expectation = Expectation::Change { since: start, eta };
-            let pause = schedule.pause(expectation, now, MIDDLE).unwrap();
-            assert!(
-                (pause.as_secs_f64() - seconds).abs() < 1e-6,
-                "{after}: {pause:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn whoever_has_been_due_longest_goes_first_and_the_bucket_paces_all() {
-        let start = Instant::now();
-        let mut schedule = Schedule::new(Cadence::default(), 10.0, start);
-        for key in 0..3 {
-            schedule.add(key);
-        }
-        for key in 0..3 {
-            schedule.read_now(2 - key, start + Duration::from_micros(key));
-        }
-        let mut now = start + Duration::from_millis(1);
-        let mut read = Vec::new();
-        while read.len() < 3 {
-            match schedule.decide(now) {
-                Decision::Read(key) => read.push((key, (now - start).as_millis() / 100)),
-                Decision::Wait(until) => now = until,
-                Decision::Idle => panic!("all are due"),
-            }
-        }
-        assert_eq!(read, [(2, 0), (1, 1), (0, 2)]);
-    }
-
-    #[test]
-    fn a_question_during_a_read_is_answered_by_another_read() {
-        let now = Instant::now();
-        let mut schedule = schedule(now);
-        schedule.add(1);
-        schedule.read_now(1, now);
-        assert_eq!(schedule.decide(now), Decision::Read(1));
-        schedule.read_now(1, now);
-        assert_eq!(schedule.decide(now), Decision::Idle);
-        schedule.done(1, now, MIDDLE);
-        assert!(matches!(schedule.decide(now), Decision::Wait(_)));
-        let now = now + Duration::from_millis(10);
-        assert_eq!(schedule.decide(now), Decision::Read(1));
-    }
-
-    #[test]
-    fn a_read_that_was_asked_for_survives_a_changed_expectation() {
-        let now = Instant::now();
-        let mut schedule = schedule(now);
-        schedule.add(1);
-        schedule.read_now(1, now);
-        let expectation = Expectation::Someday(Duration::from_secs(60));
-        schedule.expect(1, expectation, now, MIDDLE);
-        assert_eq!(schedule.decide(now), Decision::Read(1));
-    }
-
-    #[test]
-    fn one_that_is_gone_is_not_read() {
-        let now = Instant::now();
-        let mut schedule = schedule(now);
-        schedule.add(1);
-        schedule.read_now(1, now);
-        schedule.remove(1);
-        assert_eq!(schedule.decide(now), Decision::Idle);
-        schedule.done(1, now, MIDDLE);
-    }
-}
+mod tests;

@@ -26,6 +26,7 @@ impl Service {
         if inner.shutdown.is_cancelled() {
             return Err(Error::Stopping);
         }
+        self.take_turn(id, caller).await?;
         let now = Timestamp::now();
         let (attempt, step) = Attempt::begin(
             id,
@@ -61,6 +62,22 @@ impl Service {
             }
         };
         self.begun(&log).await
+    }
+
+    /// Waits until the hub's quota has room for another request of this caller. A repeated request
+    /// asks nothing of the hub.
+    async fn take_turn(&self, id: RequestId, caller: &Caller) -> Result<(), Error> {
+        let inner = &self.inner;
+        if inner.live().contains_key(&id) || inner.hub.try_begin() {
+            return Ok(());
+        }
+        if inner.store.get(id).await?.is_some() {
+            return Ok(());
+        }
+        tokio::select! {
+            turn = inner.hub.begin(&caller.who) => Ok(turn?),
+            () = inner.shutdown.cancelled() => Err(Error::Stopping),
+        }
     }
 
     /// Waits for the outcome of the first call to the device.
@@ -105,11 +122,12 @@ impl Service {
         id: RequestId,
         device: DeviceId,
         asked: &Asked,
+        caller: &Caller,
     ) -> Result<View, Error> {
         if let Some(holder) = self.open_on(&device).await? {
             return Err(Error::Busy { device, holder });
         }
-        let twin = self.twin(&device).await?;
+        let twin = self.twin(&device, caller).await?;
         let now = Timestamp::now();
         let reading = Reading::of(&twin, now);
         if let Err(trouble) = reading.check(asked) {

@@ -6,18 +6,22 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, RwLock,
+        Arc, Mutex, MutexGuard, RwLock,
         atomic::{AtomicI64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::attempt::{Attempt, Event, Trouble};
 
 /// How many events are kept in memory; the store may keep more.
 const KEPT: usize = 1000;
+
+/// How long one look counts: whoever asks from time to time is a watcher too.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// What is known of one attempt, for all who follow it.
 #[derive(Debug)]
@@ -26,6 +30,15 @@ pub struct Log {
     now: watch::Sender<Now>,
     /// When the newest reading of the twin was begun, in milliseconds; 0 for never.
     last_read: AtomicI64,
+    interest: Interest,
+}
+
+/// Whether anybody waits for what comes next.
+#[derive(Debug)]
+struct Interest {
+    last_look: Mutex<Instant>,
+    /// Tells the attempt's task, which may have taken things easy.
+    woken: Notify,
 }
 
 /// How an attempt stands.
@@ -47,7 +60,27 @@ impl Log {
             events: RwLock::new(events.into_iter().map(Arc::new).collect()),
             now: watch::Sender::new(now),
             last_read: AtomicI64::new(0),
+            interest: Interest {
+                last_look: Mutex::new(Instant::now()),
+                woken: Notify::new(),
+            },
         }
+    }
+
+    /// Somebody asks how it stands, and will want to know soon how it went on.
+    pub(super) fn look(&self) {
+        *self.interest.last_look() = Instant::now();
+        self.interest.woken.notify_one();
+    }
+
+    /// Says whether anybody waits for what comes next.
+    pub(super) fn is_watched(&self) -> bool {
+        self.now.receiver_count() > 0 || self.interest.last_look().elapsed() < LOOK
+    }
+
+    /// Waits until somebody looks.
+    pub(super) async fn looked(&self) {
+        self.interest.woken.notified().await;
     }
 
     /// How the attempt stands.
@@ -115,6 +148,16 @@ impl Log {
     fn read(&self) -> std::sync::RwLockReadGuard<'_, VecDeque<Arc<Event>>> {
         match self.events.read() {
             Ok(events) => events,
+            Err(poisoned) => poisoned.into_inner(),
+        }
+    }
+}
+
+impl Interest {
+    fn last_look(&self) -> MutexGuard<'_, Instant> {
+        match self.last_look.lock() {
+            Ok(last_look) => last_look,
+            // It is set in one step.
             Err(poisoned) => poisoned.into_inner(),
         }
     }

@@ -18,12 +18,18 @@ use super::{INPUTS, Inner, Live, Log, Question};
 use crate::{
     attempt::{Attempt, CancelAnswer, Effect, Input, Reading, Step, Trouble, Written},
     hub::CallOutcome,
-    poller::{Expectation, Follower, TwinRead},
+    poller::{Expectation, Follower, Forecast, TwinRead},
+    quota::Claim,
     store::{Change, StoreError},
 };
 
 /// The longest sleep: after it the wall clock is looked at again, for it may have been set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// How exactly a gateway foretells the end of a reboot, as the standard deviation of its logarithm,
+/// and how far it is trusted to know.
+const ETA_SPREAD: f64 = 0.03;
+const ETA_KNOWN: f64 = 0.95;
 
 /// The pause before a failed write is tried again.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -46,6 +52,7 @@ enum Happened {
     Read(TwinRead),
     Called(Input),
     Woke,
+    Looked,
     Stopping,
 }
 
@@ -101,6 +108,8 @@ impl Runner {
                 Happened::Read(read) => self.read(read).await,
                 Happened::Called(input) => self.take(input).await,
                 Happened::Woke => self.take(Input::Tick).await,
+                // What is expected depends on who waits for it.
+                Happened::Looked => true,
                 Happened::Stopping => false,
             };
             if !go_on {
@@ -137,6 +146,7 @@ impl Runner {
             read = self.follower.next() => Happened::Read(read),
             Some(input) = self.calls.next() => Happened::Called(input),
             () = tokio::time::sleep(wake) => Happened::Woke,
+            () = self.log.looked() => Happened::Looked,
             () = stopping.cancelled(), if idle => Happened::Stopping,
         }
     }
@@ -214,7 +224,13 @@ impl Runner {
             match effect {
                 Effect::Read => self.follower.read_now(),
                 Effect::Call { method, payload } => {
-                    let outcome = self.call(&method, payload);
+                    let claim = if self.attempt.is_repeated() {
+                        Claim::First
+                    } else {
+                        // They took turns by caller before anything was stored.
+                        Claim::Of("")
+                    };
+                    let outcome = self.call(&method, payload, claim);
                     self.calls.push(Box::pin(async move {
                         match outcome.await {
                             CallOutcome::Answered(result) => Input::Answered(result),
@@ -224,7 +240,7 @@ impl Runner {
                     }));
                 }
                 Effect::AskToCancel { payload } => {
-                    let outcome = self.call(method::CANCEL, payload);
+                    let outcome = self.call(method::CANCEL, payload, Claim::First);
                     self.calls.push(Box::pin(async move {
                         Input::CancelAnswered(match outcome.await {
                             CallOutcome::Answered(result) => CancelAnswer::Answered(result),
@@ -249,8 +265,13 @@ impl Runner {
         }
     }
 
-    fn call(&self, method: &str, payload: Value) -> impl Future<Output = CallOutcome> + use<> {
-        let (hub, device) = (self.inner.hub.clone(), self.attempt.view.device.clone());
+    fn call(
+        &self,
+        method: &str,
+        payload: Value,
+        claim: Claim<'static>,
+    ) -> impl Future<Output = CallOutcome> + use<> {
+        let (inner, device) = (self.inner.clone(), self.attempt.view.device.clone());
         let call = MethodCall {
             name: method
                 .parse()
@@ -259,13 +280,13 @@ impl Runner {
             response_timeout: self.inner.timing.answer_timeout,
             connect_timeout: Duration::ZERO,
         };
-        async move { hub.call(&device, &call).await }
+        async move { inner.hub.call(&device, &call, claim).await }
     }
 
     /// Writes the request that the device finds in its twin.
     fn write(&self, etag: String, request: Value) -> impl Future<Output = Written> + use<> {
-        let (hub, device) = (self.inner.hub.clone(), self.attempt.view.device.clone());
-        async move { hub.write_request(&device, &etag, &request).await }
+        let (inner, device) = (self.inner.clone(), self.attempt.view.device.clone());
+        async move { inner.hub.write_request(&device, &etag, &request).await }
     }
 
     fn expectation(&self) -> Expectation {
@@ -275,21 +296,19 @@ impl Runner {
         if !self.attempt.needs_reading() {
             return Expectation::Nothing;
         }
+        if !self.log.is_watched() {
+            return Expectation::Unhurried;
+        }
+        let since = self.since;
         let view = &self.attempt.view;
         let eta = view.eta.filter(|_| view.state != State::Verifying);
-        Expectation::Change {
-            since: self.since,
-            eta: eta.and_then(|eta| {
-                let now = Timestamp::now();
-                let instant = Instant::now();
-                let distance = eta.duration_since(now).unsigned_abs();
-                if eta >= now {
-                    instant.checked_add(distance)
-                } else {
-                    instant.checked_sub(distance)
-                }
-            }),
-        }
+        let forecast = eta.map_or(Forecast::UNKNOWN, |eta| {
+            let left = eta.duration_since(Timestamp::now());
+            let left = Duration::try_from(left).unwrap_or_default();
+            let median = left.saturating_add(since.elapsed());
+            Forecast::around(median, ETA_SPREAD, ETA_KNOWN)
+        });
+        Expectation::Change { since, forecast }
     }
 }
 

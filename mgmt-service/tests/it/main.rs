@@ -24,6 +24,8 @@ mod offline;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod quota;
+#[cfg(test)]
 mod readiness;
 #[cfg(test)]
 mod restart;

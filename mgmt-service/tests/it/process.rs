@@ -129,7 +129,7 @@ async fn the_settings_in_force_are_printed_with_their_origins() {
             "# MGMT_SERVICE__TIMING__BOOKMARK_INTERVAL",
         ),
         ("last_look = \"7s\"", "# --set"),
-        ("part = 0.1", "# default"),
+        ("units = 1", "# default"),
         ("events_per_attempt = 10", "service.toml"),
         ("connection_string = \"(hidden)\"", "service.toml"),
     ] {

@@ -276,6 +276,8 @@ pub(crate) fn settings(emulator: &Emulator, folder: &Path, timing: &str) -> Stri
         ca_file = "ca.pem"
         [store]
         events_per_attempt = 10
+        [quota]
+        tier = "S3"
         [polling]
         reads_per_second = 1000
         min_interval = "10ms"

@@ -11,24 +11,30 @@ const PENALTY: Duration = Duration::from_secs(10);
 /// How much of the full rate comes back each second after that.
 const RECOVERY_PER_SECOND: f64 = 0.01;
 
-/// A token bucket that holds a single token: any window of one second sees at most `rate` reads.
+/// Refusals within such a time are one: the calls were under way together.
+const ONE_REFUSAL: Duration = Duration::from_secs(1);
+
+/// The longest wait that a refusal may ask for: the hub measures over minutes.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// A token bucket that holds a single token: any window of one second sees at most `rate` calls.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     rate: f64,
     next: Instant,
     refused: Option<Refused>,
 }
 
-/// The hub has refused a read for want of quota.
+/// The hub has refused a call for want of quota.
 #[derive(Debug, Clone, Copy)]
 struct Refused {
     at: Instant,
-    /// What was left of the rate just before.
+    /// What is left of the rate.
     share: f64,
 }
 
 impl Bucket {
-    pub(super) fn new(rate: f64, now: Instant) -> Self {
+    pub(crate) fn new(rate: f64, now: Instant) -> Self {
         Self {
             rate,
             next: now,
@@ -36,31 +42,51 @@ impl Bucket {
         }
     }
 
-    /// When the next read may be made.
-    pub(super) fn ready_at(&self) -> Instant {
+    /// When the next call may be made.
+    pub(crate) fn ready_at(&self) -> Instant {
         self.next
     }
 
     /// Takes a token, if there is one.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         if now < self.next {
             return false;
         }
         let late = now.duration_since(self.next).min(LATENESS);
-        let spacing = (Duration::from_secs(1) + LATENESS).div_f64(self.rate * self.share(now));
-        self.next = now - late + spacing;
+        self.next = now - late + self.spacing(now);
         true
     }
 
-    /// The hub refused a read: wait as long as it says, and go on at half the rate.
-    pub(super) fn refused(&mut self, retry_after: Option<Duration>, now: Instant) {
-        let share = self.share(now) / 2.0;
-        self.refused = Some(Refused {
-            at: now,
-            share: share.max(0.01),
-        });
+    /// How long so many calls take at the present rate.
+    pub(crate) fn time_for(&self, calls: usize, now: Instant) -> Duration {
+        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+        self.spacing(now).saturating_mul(calls)
+    }
+
+    /// How long so many calls take at the full rate.
+    pub(crate) fn round(&self, calls: usize) -> Duration {
+        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+        Duration::from_secs(1)
+            .div_f64(self.rate)
+            .saturating_mul(calls)
+    }
+
+    /// The hub refused a call: wait as long as it says, and go on at half the rate.
+    pub(crate) fn refused(&mut self, retry_after: Option<Duration>, now: Instant) {
+        let known = self
+            .refused
+            .is_some_and(|refused| now.saturating_duration_since(refused.at) < ONE_REFUSAL);
+        if !known {
+            let share = (self.share(now) / 2.0).max(0.01);
+            self.refused = Some(Refused { at: now, share });
+        }
         let wait = retry_after.unwrap_or(Duration::from_secs(1));
-        self.next = self.next.max(now + wait);
+        self.next = self.next.max(now + wait.min(LONGEST_WAIT));
+    }
+
+    /// The pause between two calls.
+    fn spacing(&self, now: Instant) -> Duration {
+        (Duration::from_secs(1) + LATENESS).div_f64(self.rate * self.share(now))
     }
 
     /// The share of the rate that is used at present.
@@ -101,6 +127,19 @@ mod tests {
                 prop_assert!(window.len() <= rate as usize, "{} in a second", window.len());
             }
         }
+    }
+
+    #[test]
+    fn refusals_of_calls_that_were_under_way_together_halve_it_once() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(100.0, start);
+        for _ in 0..20 {
+            bucket.refused(Some(Duration::MAX), start);
+        }
+        assert_eq!(bucket.ready_at(), start + LONGEST_WAIT);
+        let per_second =
+            Duration::from_secs(1).as_secs_f64() / bucket.time_for(1, start).as_secs_f64();
+        assert!((49.0..51.0).contains(&per_second), "{per_second}");
     }
 
     #[test]
