@@ -31,9 +31,17 @@ pub struct WorldBuilder {
     devices: Vec<DeviceSetup>,
     bare_devices: Vec<String>,
     service_settings: String,
+    hub: EmulatorConfig,
 }
 
 impl WorldBuilder {
+    /// Sets up the hub otherwise.
+    #[must_use]
+    pub fn hub(mut self, config: EmulatorConfig) -> Self {
+        self.hub = config;
+        self
+    }
+
     /// Adds a local device behind the gateway.
     #[must_use]
     pub fn device(mut self, setup: DeviceSetup) -> Self {
@@ -67,7 +75,7 @@ impl WorldBuilder {
     /// Starts everything.
     pub async fn start_without_waiting(self) -> World {
         let folder = tempfile::tempdir().expect("make a folder");
-        let emulator = Emulator::start(EmulatorConfig::default())
+        let emulator = Emulator::start(self.hub.clone())
             .await
             .expect("start the emulator");
         fs::write(folder.path().join("ca.pem"), emulator.ca_pem()).expect("write the CA");
