@@ -4,7 +4,12 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
-use daemon::{logs::LogArguments, ready::ReadyArguments, signals::StopSignals, systemd::Watchdog};
+use daemon::{
+    logs::LogArguments,
+    ready::ReadyArguments,
+    signals::StopSignals,
+    systemd::{self, Watchdog},
+};
 use device_gateway::{Gateway, config::Config};
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +47,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let signals = StopSignals::listen().context("listen for signals")?;
     arguments.ready.withdraw()?;
+    let devices = config.devices.len();
     let mut gateway = Gateway::bind(config).await.context("start")?;
     if let Some(watchdog) = Watchdog::over_us() {
         gateway = gateway.with_watchdog(watchdog.interval(), move || watchdog.feed());
@@ -52,6 +58,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let ready = move || {
         tracing::info!("ready");
+        systemd::status(&format!("holds {devices} device(s)"));
         let how = serde_json::json!({ "localMqtt": local_mqtt });
         if let Err(error) = arguments.ready.announce(&how) {
             tracing::error!("failed to {:#}", anyhow::Error::from(error));

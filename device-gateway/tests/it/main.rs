@@ -6,4 +6,5 @@ mod device;
 mod hub;
 mod link;
 mod reboot;
+mod systemd;
 mod world;
