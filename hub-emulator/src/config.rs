@@ -33,8 +33,8 @@ pub struct EmulatorConfig {
     /// Files with the certificates (PEM) of authorities that may sign devices' certificates, as the
     /// real hub has them uploaded.
     pub device_ca_files: Vec<PathBuf>,
-    /// Where identities, twins, subscriptions, waiting messages and the policies' keys are kept over
-    /// restarts. Without it they are gone with the emulator.
+    /// Where identities, twins, subscriptions, waiting messages, jobs, configurations and the
+    /// policies' keys are kept over restarts. Without it they are gone with the emulator.
     pub state_file: Option<PathBuf>,
     /// Devices and modules that are there from the start.
     pub devices: Vec<DeviceSetup>,

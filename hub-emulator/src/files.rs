@@ -10,11 +10,25 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, |file| file.write_all(bytes)).map(drop)
 }
 
-/// The same for a file that is written by `write` and stays open.
-pub(crate) fn replace(
+/// The same for a file that is written by `write` and stays open; when this returns, it and its place
+/// are on the disk.
+pub(crate) fn replace_durably(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<File> {
+    let file = replace(path, |file| {
+        write(file)?;
+        file.sync_all()
+    })?;
+    // The name is the folder's to keep.
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(file)
+}
+
+fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(format!(
         ".{}.{:08x}",

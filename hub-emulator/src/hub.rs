@@ -27,6 +27,7 @@ pub(crate) use self::configurations::{
 pub use self::feedback::{FeedbackRecord, Outcome};
 pub(crate) use self::identity::{Authentication, Identity, IdentityRequest, Keys, Status};
 pub(crate) use self::jobs::{DeviceOutcome, JobId, JobRequest, Started, Work};
+pub(crate) use self::kept::{Line, Newest};
 pub use self::message::{CloudToDeviceMessage, Feedback};
 pub(crate) use self::record::{Record, RecordError};
 pub(crate) use self::session::{Grant, Qos};
@@ -43,6 +44,7 @@ mod history;
 mod identity;
 mod inbox;
 mod jobs;
+mod kept;
 mod log;
 mod message;
 mod record;

@@ -76,7 +76,8 @@ struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     ca_dir: Option<PathBuf>,
 
-    /// Keeps identities, twins, subscriptions and the policies' keys here over restarts
+    /// Keeps the hub's state here over restarts: identities, twins, subscriptions, waiting messages,
+    /// jobs, configurations and the policies' keys
     #[arg(long = "state", value_name = "FILE")]
     state_file: Option<PathBuf>,
 

@@ -1,24 +1,25 @@
 //! The file that keeps a hub's state over restarts.
 //!
-//! One JSON object per line: first the keys of the policies, then the identities, a later line of
-//! an identity replacing an earlier one. A change is appended before anybody is told of it, so
-//! whatever ends the process, what a client saw confirmed is there next time; a line that was cut
-//! short by that end was confirmed to nobody and is dropped. On start, and when it has grown, the
-//! file is written anew beside its place and moved there.
+//! One JSON object per line: first the keys of the policies, then identities, jobs and configurations,
+//! a later line about the same thing replacing an earlier one. What one change does to several things
+//! is an array of such objects in one line, so that it is there whole or not at all. A change is
+//! appended before anybody is told of it, so whatever ends the process, what a client saw confirmed is there next time; a line
+//! that was cut short by that end was confirmed to nobody and is dropped. On start, and when it has
+//! grown, the file is written anew beside its place, forced onto the disk and moved there.
 //!
-//! Lines are handed to the operating system, not forced onto the disk: a power cut may cost the
-//! last of them, never the file.
+//! Lines in between are handed to the operating system and forced onto the disk when the hub ends: a
+//! power cut may cost the last of them, never the file.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::{self, Write as _};
+use std::mem;
 use std::path::{Path, PathBuf};
 
-use iot_hub::identity::{DeviceId, ModuleId};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::files::replace;
-use crate::hub::{EntityId, Hub, Keys, Record, RecordError};
+use crate::files::replace_durably;
+use crate::hub::{Hub, Keys, Line, Newest};
 use crate::policies::Policies;
 
 /// A file of this size is never too large.
@@ -50,19 +51,6 @@ pub enum StateError {
         line: usize,
         /// What is wrong with it.
         reason: String,
-    },
-}
-
-/// One line.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-enum Line {
-    Policies(BTreeMap<String, Keys>),
-    Identity {
-        device: DeviceId,
-        module: Option<ModuleId>,
-        /// Nothing when it was deleted.
-        state: Option<Box<Record>>,
     },
 }
 
@@ -122,9 +110,7 @@ impl StateFile {
             return;
         }
         let mut lines = Vec::new();
-        for (id, record) in changed {
-            append(&mut lines, &line(&id, record));
-        }
+        append(&mut lines, &changed);
         if !self.torn
             && let Err(error) = self.file.write_all(&lines)
         {
@@ -134,6 +120,13 @@ impl StateFile {
         self.size += lines.len() as u64;
         if self.torn || self.size > SMALL.max(self.size_when_rewritten * GROWTH) {
             self.rewrite(hub);
+        }
+    }
+
+    /// Forces what was kept onto the disk.
+    pub(crate) fn close(self) {
+        if let Err(error) = self.file.sync_all() {
+            tracing::error!(path = %self.path.display(), %error, "failed to keep the last changes");
         }
     }
 
@@ -170,27 +163,23 @@ fn read(bytes: &[u8], policies: &mut Policies, hub: &mut Hub) -> Result<(), (usi
         // must not be overwritten.
         None => return Err((1, "it is not a state file".to_owned())),
     };
-    let mut newest = BTreeMap::new();
+    let mut newest = Newest::default();
     for (index, line) in whole.split(|byte| *byte == b'\n').enumerate() {
         let number = index + 1;
-        match serde_json::from_slice(line).map_err(|error| (number, error.to_string()))? {
-            Line::Policies(keys) => policies.set_keys(keys),
-            Line::Identity {
-                device,
-                module,
-                state,
-            } => {
-                newest.insert(EntityId { device, module }, (number, state));
-            }
+        let changes: Vec<Line> = if line.starts_with(b"[") {
+            serde_json::from_slice(line)
+        } else {
+            serde_json::from_slice(line).map(|line| vec![line])
+        }
+        .map_err(|error| (number, error.to_string()))?;
+        for change in changes {
+            let taken = newest.take(number, change);
+            taken.map_err(|error| (number, error.to_string()))?;
         }
     }
-    for (id, (number, state)) in newest {
-        if let Some(record) = state {
-            hub.restore(id, *record)
-                .map_err(|error: RecordError| (number, error.to_string()))?;
-        }
-    }
-    Ok(())
+    policies.set_keys(mem::take(&mut newest.policies));
+    let restored = newest.restore(hub);
+    restored.map_err(|(number, error)| (number, error.to_string()))
 }
 
 /// Writes everything into a new file, puts it in the old one's place and returns it, locked.
@@ -201,16 +190,15 @@ fn rewrite(
 ) -> Result<(File, u64), StateError> {
     let mut lines = Vec::new();
     append(&mut lines, &Line::Policies(policies.clone()));
-    for (id, record) in hub.records() {
-        append(&mut lines, &line(id, Some(record)));
+    for line in hub.lines() {
+        append(&mut lines, &line);
     }
     let mut failed = None;
-    let replaced = replace(path, |file| {
+    let replaced = replace_durably(path, |file| {
         if let Err(error) = lock(file, path) {
             failed = Some(error);
         }
-        file.write_all(&lines)?;
-        file.sync_all()
+        file.write_all(&lines)
     });
     match (failed, replaced) {
         (Some(error), _) => Err(error),
@@ -222,15 +210,7 @@ fn rewrite(
     }
 }
 
-fn line(id: &EntityId, record: Option<Record>) -> Line {
-    Line::Identity {
-        device: id.device.clone(),
-        module: id.module.clone(),
-        state: record.map(Box::new),
-    }
-}
-
-fn append(lines: &mut Vec<u8>, line: &Line) {
+fn append(lines: &mut Vec<u8>, line: &impl Serialize) {
     serde_json::to_writer(&mut *lines, line).expect("a line is made of JSON's own kinds");
     lines.push(b'\n');
 }

@@ -231,7 +231,10 @@ impl Switchboard {
 
     /// Lets go of the file that keeps the state.
     pub(crate) fn close_state_file(&self) {
-        self.change(|state, _| state.file = None);
+        let file = self.change(|state, _| state.file.take());
+        if let Some(file) = file {
+            file.close();
+        }
     }
 
     /// Follows whether the hub is unreachable.

@@ -14,12 +14,14 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 pub(crate) use self::content::ConfigurationContent;
+pub(crate) use self::record::ConfigurationRecord;
 pub(crate) use self::request::{ConfigurationId, ConfigurationRequest, test_queries};
 use super::jobs::print;
 use super::registry::check;
 use super::{Effect, EntityId, Hub, TwinChange};
 
 mod content;
+mod record;
 mod request;
 
 /// The configuration has its way with the twin.
@@ -34,6 +36,8 @@ pub(super) struct Configurations {
     /// Whose twins are to be looked at.
     stale: BTreeSet<EntityId>,
     last_version: u64,
+    /// What changed; `None` while nobody wants to know.
+    changed: Option<BTreeSet<ConfigurationId>>,
 }
 
 #[derive(Debug)]
@@ -101,6 +105,7 @@ impl Hub {
             created,
             updated: now,
         };
+        known.note(&id);
         known.configurations.insert(id.clone(), configuration);
         self.look_at_every_twin();
         self.configuration(&id)
@@ -112,10 +117,11 @@ impl Hub {
         id: &ConfigurationId,
         condition: &IfMatch,
     ) -> Result<(), HubError> {
-        let known = &mut self.configurations.configurations;
-        let old = known.get(id).ok_or_else(|| not_found(id))?;
+        let known = &mut self.configurations;
+        let old = known.configurations.get(id).ok_or_else(|| not_found(id))?;
         check(condition, &etag(old.version))?;
-        known.remove(id);
+        known.note(id);
+        known.configurations.remove(id);
         self.look_at_every_twin();
         Ok(())
     }

@@ -14,14 +14,18 @@ use std::time::Duration;
 
 use iot_hub::error::{ErrorCode, HubError};
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::device::DeviceJob;
-pub(crate) use self::device::DeviceOutcome;
+pub(crate) use self::device::{DeviceOutcome, DeviceRecord};
+use self::record::Changed;
+pub(crate) use self::record::JobRecord;
 pub(crate) use self::request::{JobId, JobRequest, Work};
 use super::{EntityId, Hub};
 
 mod device;
+mod record;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -34,6 +38,8 @@ const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
 pub(super) struct Jobs {
     jobs: BTreeMap<JobId, Job>,
     last_number: u64,
+    /// What changed; `None` while nobody wants to know.
+    changed: Option<Changed>,
 }
 
 #[derive(Debug)]
@@ -48,7 +54,8 @@ struct Job {
     devices: BTreeMap<EntityId, DeviceJob>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 enum JobStatus {
     Queued,
     Running,
@@ -75,11 +82,10 @@ impl Hub {
         max_active: Option<usize>,
         now: Timestamp,
     ) -> Result<Value, HubError> {
-        let Jobs { jobs, last_number } = &mut self.jobs;
-        jobs.retain(|_, job| {
-            job.ended
-                .is_none_or(|ended| now.duration_since(ended) < HISTORY)
-        });
+        self.jobs.forget_old(now);
+        let Jobs {
+            jobs, last_number, ..
+        } = &mut self.jobs;
         if jobs.contains_key(&id) {
             return Err(HubError::new(
                 ErrorCode::JobAlreadyExists,
@@ -104,7 +110,8 @@ impl Hub {
             devices: BTreeMap::new(),
         };
         let value = job.to_value(&id);
-        jobs.insert(id, job);
+        self.jobs.jobs.insert(id.clone(), job);
+        self.jobs.note(&id);
         Ok(value)
     }
 
@@ -136,6 +143,7 @@ impl Hub {
 
     /// Ends a job before its time; one that has ended stays as it is.
     pub(crate) fn cancel_job(&mut self, id: &JobId, now: Timestamp) -> Result<Value, HubError> {
+        self.jobs.note_all(id);
         let job = self.jobs.jobs.get_mut(id).ok_or_else(|| not_found(id))?;
         if job.ended.is_none() {
             for device in job.devices.values_mut() {
@@ -165,7 +173,8 @@ impl Hub {
             .map(|(id, _)| id.clone())
     }
 
-    /// Starts a job: finds out which devices it is for. `None` when there is nothing to do.
+    /// Starts a job: finds out which devices it is for, unless it was running when the hub ended
+    /// and knows them. `None` when there is nothing to do.
     pub(crate) fn start_job(&mut self, id: &JobId, now: Timestamp) -> Option<Started> {
         let job = self.jobs.jobs.get(id)?;
         if job.status != JobStatus::Queued {
@@ -173,6 +182,7 @@ impl Hub {
         }
         let target = job.request.target();
         let found = target.map(|query| query.evaluate(&mut self.rows(query.source()).into_iter()));
+        self.jobs.note(id);
         let job = self.jobs.jobs.get_mut(id)?;
         let rows = match found {
             Ok(rows) => rows,
@@ -182,17 +192,22 @@ impl Hub {
             }
         };
         job.status = JobStatus::Running;
-        job.devices = rows
-            .iter()
-            .filter_map(entity_of)
-            .map(|id| (id, DeviceJob::new(now)))
-            .collect();
+        if job.devices.is_empty() {
+            job.devices = rows
+                .iter()
+                .filter_map(entity_of)
+                .map(|id| (id, DeviceJob::new(now)))
+                .collect();
+        }
         job.complete_if_done(now);
-        Some(Started {
+        let to_do = job.devices.iter().filter(|(_, device)| !device.is_over());
+        let started = Started {
             work: job.request.work.clone(),
-            devices: job.devices.keys().cloned().collect(),
+            devices: to_do.map(|(id, _)| id.clone()).collect(),
             time_limit: job.request.max_execution,
-        })
+        };
+        self.jobs.note_all(id);
+        Some(started)
     }
 
     /// Whether a job still has something to do.
@@ -219,6 +234,7 @@ impl Hub {
         if let Some(device) = self.running_device(id, device) {
             device.end(outcome, now);
         }
+        self.jobs.note(id);
         if let Some(job) = self.jobs.jobs.get_mut(id) {
             job.complete_if_done(now);
         }
@@ -226,6 +242,7 @@ impl Hub {
 
     /// Ends a job whose time is up.
     pub(crate) fn job_times_out(&mut self, id: &JobId, now: Timestamp) {
+        self.jobs.note_all(id);
         let Some(job) = self.jobs.jobs.get_mut(id) else {
             return;
         };
@@ -250,12 +267,29 @@ impl Hub {
         rows.collect()
     }
 
+    /// A device of a running job, to be changed.
     fn running_device(&mut self, id: &JobId, device: &EntityId) -> Option<&mut DeviceJob> {
+        self.jobs.note_device(id, device);
         let job = self.jobs.jobs.get_mut(id)?;
         if job.status != JobStatus::Running {
             return None;
         }
         job.devices.get_mut(device)
+    }
+}
+
+impl Jobs {
+    fn forget_old(&mut self, now: Timestamp) {
+        let is_old = |job: &Job| {
+            job.ended
+                .is_some_and(|ended| now.duration_since(ended) >= HISTORY)
+        };
+        let old = self.jobs.iter().filter(|(_, job)| is_old(job));
+        let old: Vec<JobId> = old.map(|(id, _)| id.clone()).collect();
+        for id in old {
+            self.note(&id);
+            self.jobs.remove(&id);
+        }
     }
 }
 

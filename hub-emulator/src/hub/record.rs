@@ -1,6 +1,7 @@
 //! What is kept of an identity over a restart: itself, its twin, what it subscribed to, and the
 //! messages that wait for it.
 
+use iot_hub::error::HubError;
 use iot_hub::topic::Filter;
 use iot_hub::twin::{Twin, TwinFormatError};
 use jiff::Timestamp;
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 use super::entities::Follower;
 use super::inbox::{Inbox, WaitingRecord};
+use super::kept::Line;
 use super::session::Session;
 use super::{Entity, EntityId, Hub, Identity, Qos};
 
@@ -34,26 +36,30 @@ pub(crate) enum RecordError {
     Filter(String),
     #[error("a waiting message cannot be read")]
     Message,
+    #[error("what was asked for cannot be read: {0}")]
+    Request(HubError),
+    #[error("there is no job {0:?} before it")]
+    NoJob(String),
 }
 
 impl Hub {
     /// From now on, remembers whose state changes.
-    pub(crate) fn follow_changes(&mut self) {
+    pub(super) fn follow_identities(&mut self) {
         self.entities.follow_changes(Follower::StateFile);
     }
 
     /// The identities whose state changed since this was last called, with what is now to be kept
     /// of them; nothing of those that are gone.
-    pub(crate) fn take_changed(&mut self) -> Vec<(EntityId, Option<Record>)> {
+    pub(super) fn take_changed_identities(&mut self) -> Vec<Line> {
         let changed = self.entities.take_changed(Follower::StateFile);
-        let record = |id: EntityId| {
-            let record = self.entities.get(&id).map(Entity::to_record);
-            (id, record)
+        let line = |id: &EntityId| {
+            let record = self.entities.get(id).map(Entity::to_record);
+            Line::of_identity(id, record)
         };
-        changed.into_iter().map(record).collect()
+        changed.iter().map(line).collect()
     }
 
-    /// Everything that is to be kept.
+    /// Every identity with what is to be kept of it.
     pub(crate) fn records(&self) -> impl Iterator<Item = (&EntityId, Record)> {
         let entities = self.entities.iter();
         entities.map(|(id, entity)| (id, entity.to_record()))

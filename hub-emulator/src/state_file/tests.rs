@@ -5,8 +5,16 @@ use iot_hub::twin::Twin;
 use jiff::Timestamp;
 use serde_json::json;
 
+use std::collections::BTreeMap;
+
+use iot_hub::identity::DeviceId;
+use iot_hub::query::Source;
+
 use super::*;
-use crate::hub::{Identity, IdentityRequest, TwinChange};
+use crate::hub::{
+    ConfigurationId, ConfigurationRequest, EntityId, Identity, IdentityRequest, JobId, JobRequest,
+    Record, TwinChange,
+};
 
 fn now() -> Timestamp {
     "2026-11-23T03:30:00Z".parse().unwrap()
@@ -45,24 +53,83 @@ fn tags(hub: &Hub) -> BTreeMap<String, serde_json::Value> {
     hub.records().map(tag).collect()
 }
 
+/// Makes a job that sets a property of every device, and starts it.
+fn start_job(hub: &mut Hub, id: &JobId) {
+    let body = json!({
+        "type": "scheduleUpdateTwin",
+        "updateTwin": {"etag": "*", "properties": {"desired": {"a": 1}}},
+        "queryCondition": "*",
+        "startTime": now().to_string(),
+        "maxExecutionTimeInSeconds": 60,
+    });
+    let request = JobRequest::read(id, body.to_string().as_bytes()).unwrap();
+    hub.create_job(id.clone(), request, None, now()).unwrap();
+    hub.start_job(id, now()).unwrap();
+}
+
+fn put_configuration(hub: &mut Hub, id: &str, priority: u32) {
+    let id: ConfigurationId = id.parse().unwrap();
+    let body = json!({
+        "priority": priority,
+        "targetCondition": "tags.t > 0",
+        "content": {"deviceContent": {"properties.desired.c": 1}},
+        "metrics": {"queries": {"m": "SELECT deviceId FROM devices"}},
+        "labels": {"l": "1"},
+    });
+    let request = ConfigurationRequest::read(&id, body.to_string().as_bytes()).unwrap();
+    let any = iot_hub::etag::IfMatch::Any;
+    let condition = hub.configuration(&id).ok().map(|_| &any);
+    hub.put_configuration(id, request, condition, now())
+        .unwrap();
+}
+
+/// What a hub that ends now is after a restart, as far as a client can see it.
+fn restarted(lines: impl Iterator<Item = Line>) -> serde_json::Value {
+    let mut newest = Newest::default();
+    for (number, line) in lines.enumerate() {
+        newest.take(number, line).unwrap();
+    }
+    let mut hub = Hub::default();
+    newest.restore(&mut hub).unwrap();
+    seen(&hub)
+}
+
+fn seen(hub: &Hub) -> serde_json::Value {
+    json!({
+        "twins": hub.rows(Source::Devices),
+        "jobs": hub.list_jobs(None, None),
+        "outcomes": hub.rows(Source::Jobs),
+        "configurations": hub.list_configurations(100),
+    })
+}
+
 #[test]
 fn a_file_cut_anywhere_holds_all_that_was_kept_before_the_cut() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
     let (mut file, mut hub) = open(&path).unwrap();
-    // After each change: how long the file was, and what it then held.
-    let mut history = vec![(std::fs::metadata(&path).unwrap().len(), tags(&hub))];
-    for step in 0..6 {
+    let length = || std::fs::metadata(&path).unwrap().len();
+    // After each change: how long the file was, and what a hub was then to be after a restart.
+    let mut history = vec![(length(), restarted(hub.lines()))];
+    let any = iot_hub::etag::IfMatch::Any;
+    let job: JobId = "a job".parse().unwrap();
+    for step in 0..11 {
         match step {
             0 | 1 => create(&mut hub, &format!("d{step}")),
-            4 => {
-                let any = iot_hub::etag::IfMatch::Any;
-                hub.delete(&device("d0"), &any, now()).unwrap();
-            }
+            2 => put_configuration(&mut hub, "c1", 1),
+            3 => start_job(&mut hub, &job),
+            4 => put_configuration(&mut hub, "c1", 2),
+            5 => hub.job_begins(&job, &device("d0"), now()),
+            6 => hub.job_ends(&job, &device("d0"), Ok(json!({"status": 200})), now()),
+            7 => hub
+                .delete_configuration(&"c1".parse().unwrap(), &any)
+                .unwrap(),
+            8 => drop(hub.delete(&device("d0"), &any, now()).unwrap()),
+            9 => drop(hub.cancel_job(&job, now()).unwrap()),
             _ => set_tag(&mut hub, "d1", &json!(step)),
         }
         file.keep(&mut hub);
-        history.push((std::fs::metadata(&path).unwrap().len(), tags(&hub)));
+        history.push((length(), restarted(hub.lines())));
     }
     drop(file);
 
@@ -72,8 +139,74 @@ fn a_file_cut_anywhere_holds_all_that_was_kept_before_the_cut() {
         let (mut policies, mut hub) = (Policies::new(|| key(1)), Hub::default());
         read(&bytes[..cut], &mut policies, &mut hub).unwrap();
         let whole = history.iter().rev().find(|(size, _)| *size <= cut as u64);
-        assert_eq!(tags(&hub), whole.unwrap().1, "cut at {cut}");
+        assert_eq!(seen(&hub), whole.unwrap().1, "cut at {cut}");
     }
+}
+
+#[test]
+fn a_job_that_was_running_goes_on_with_the_devices_that_it_had_not_begun_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let job: JobId = "a job".parse().unwrap();
+    {
+        let (mut file, mut hub) = open(&path).unwrap();
+        for id in ["done", "lost", "waiting"] {
+            create(&mut hub, id);
+        }
+        start_job(&mut hub, &job);
+        for id in ["done", "lost"] {
+            hub.job_begins(&job, &device(id), now());
+        }
+        hub.job_ends(&job, &device("done"), Ok(json!({"status": 200})), now());
+        file.keep(&mut hub);
+    }
+    let (file, mut hub) = open(&path).unwrap();
+    let due = hub.due_job(now());
+    assert_eq!(due.as_ref(), Some(&job));
+    let started = hub.start_job(&job, now()).unwrap();
+    assert_eq!(started.devices, [device("waiting")]);
+    hub.job_begins(&job, &device("waiting"), now());
+    hub.job_ends(&job, &device("waiting"), Ok(serde_json::Value::Null), now());
+    let value = hub.job(&job).unwrap();
+    assert_eq!(value["status"], "completed");
+    let counts = &value["deviceJobStatistics"];
+    assert_eq!(
+        (&counts["succeededCount"], &counts["failedCount"]),
+        (&json!(2), &json!(1))
+    );
+    drop(file);
+}
+
+#[test]
+fn configurations_are_applied_again_to_whoever_they_had_not_reached() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    {
+        let (mut file, mut hub) = open(&path).unwrap();
+        create(&mut hub, "d1");
+        set_tag(&mut hub, "d1", &json!(1));
+        put_configuration(&mut hub, "c1", 1);
+        put_configuration(&mut hub, "c1", 2);
+        file.keep(&mut hub);
+    }
+    let (file, mut hub) = open(&path).unwrap();
+    let id: ConfigurationId = "c1".parse().unwrap();
+    let before = hub.configuration(&id).unwrap();
+    assert_eq!(
+        (&before["priority"], &before["labels"]["l"]),
+        (&json!(2), &json!("1"))
+    );
+    assert_eq!(before["metrics"]["results"]["m"], 1);
+    assert!(hub.has_stale_twins());
+    hub.apply_configurations(now());
+    assert_eq!(
+        hub.twin(&device("d1")).unwrap().desired.properties()["c"],
+        1
+    );
+    // What is changed later has an etag of its own.
+    put_configuration(&mut hub, "c1", 3);
+    assert_ne!(hub.configuration(&id).unwrap()["etag"], before["etag"]);
+    drop(file);
 }
 
 #[test]
@@ -139,6 +272,14 @@ fn a_file_that_is_none_of_ours_is_left_alone() {
     check("hello", 1);
     check("{\"policies\":{}}\nhello\n", 2);
     check("{\"policies\":{}}\n\n", 2);
+    check(
+        "{\"jobDevice\":{\"job\":\"j\",\"device\":\"d\",\"module\":null,\"state\":{\"created\":\"2026-11-23T03:30:00Z\",\"started\":null,\"ended\":null,\"status\":\"pending\"}}}\n",
+        1,
+    );
+    check(
+        "{\"job\":{\"id\":\"j\",\"state\":{\"number\":1,\"request\":{},\"created\":\"2026-11-23T03:30:00Z\",\"ended\":null,\"status\":\"queued\",\"failure\":null}}}\n",
+        1,
+    );
     check(
         "{\"identity\":{\"device\":\"d/1\",\"module\":null,\"state\":null}}\n",
         1,

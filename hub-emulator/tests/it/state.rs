@@ -111,6 +111,16 @@ async fn what_was_confirmed_before_the_program_was_killed_is_there_again() {
     let folder = tempfile::tempdir().unwrap();
     let (mut running, ready) = start_program(folder.path(), "ready-1.json");
     let service = Service::of_ready_file(&ready);
+    let later = json!({
+        "type": "scheduleUpdateTwin", "updateTwin": {"etag": "*", "tags": {"a": 1}},
+        "queryCondition": "*", "startTime": "2099-01-01T00:00:00Z",
+    });
+    assert_eq!(service.put("/jobs/v2/later", &later).await.status, 200);
+    let configuration = json!({
+        "targetCondition": "tags.site = 'n'", "content": {"deviceContent": {"properties.desired.c": 1}},
+    });
+    let configured = service.put("/configurations/c1", &configuration).await;
+    assert_eq!(configured.status, 200);
     let mut confirmed = 0_u64;
     let mut number = 0_u64;
     // Killed in the middle of the changes, wherever it then stands.
@@ -140,7 +150,18 @@ async fn what_was_confirmed_before_the_program_was_killed_is_there_again() {
     ] {
         assert_eq!(again[same], ready[same], "{same}");
     }
-    let twin = Service::of_ready_file(&again).get("/twins/device-1").await;
+    let service = Service::of_ready_file(&again);
+    let job = service.get("/jobs/v2/later").await.json();
+    assert_eq!(
+        (&job["status"], &job["startTime"]),
+        (&json!("queued"), &json!("2099-01-01T00:00:00.0000000Z"))
+    );
+    let kept = service.get("/configurations/c1").await.json();
+    assert_eq!(
+        (&kept["etag"], &kept["content"]),
+        (&configured.json()["etag"], &configured.json()["content"])
+    );
+    let twin = service.get("/twins/device-1").await;
     let found = twin.json()["tags"]["number"].as_u64().unwrap();
     // The change in flight when it was killed may be there or not.
     assert!((confirmed..=number).contains(&found), "{confirmed} {found}");

@@ -148,6 +148,14 @@ impl ConfigurationRequest {
         self.body.metric_queries()
     }
 
+    /// The body that asks for this configuration.
+    pub(super) fn to_body(&self) -> Value {
+        let mut body = self.to_value();
+        let queries: BTreeMap<&String, &String> = self.metrics().collect();
+        body["metrics"] = json!({"queries": queries});
+        body
+    }
+
     /// The fields that the service chose, as the API prints them.
     pub(super) fn to_value(&self) -> Value {
         let content = self.body.content.clone().unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use iot_hub::error::{ErrorCode, HubError};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{JobId, print};
@@ -25,6 +26,31 @@ pub(super) struct DeviceJob {
     status: Status,
 }
 
+/// What is kept of it over a restart.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DeviceRecord {
+    created: Timestamp,
+    started: Option<Timestamp>,
+    ended: Option<Timestamp>,
+    status: StatusRecord,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum StatusRecord {
+    Pending,
+    Running,
+    Completed(Value),
+    Failed {
+        status: u16,
+        /// The documented code, if it has one.
+        code: Option<u32>,
+        message: String,
+    },
+    Canceled,
+}
+
 #[derive(Debug)]
 enum Status {
     Pending,
@@ -34,6 +60,34 @@ enum Status {
     Canceled,
 }
 
+impl DeviceRecord {
+    /// The device as it is after a restart; one that was at work has failed for this reason.
+    pub(super) fn into_device(self, lost: &HubError) -> DeviceJob {
+        let status = match self.status {
+            StatusRecord::Pending => Status::Pending,
+            StatusRecord::Running => Status::Failed(lost.clone()),
+            StatusRecord::Completed(outcome) => Status::Completed(outcome),
+            StatusRecord::Failed {
+                status,
+                code,
+                message,
+            } => Status::Failed(HubError {
+                status,
+                code: code.and_then(ErrorCode::from_number),
+                message,
+                info: None,
+            }),
+            StatusRecord::Canceled => Status::Canceled,
+        };
+        DeviceJob {
+            created: self.created,
+            started: self.started,
+            ended: self.ended,
+            status,
+        }
+    }
+}
+
 impl DeviceJob {
     pub(super) fn new(now: Timestamp) -> Self {
         Self {
@@ -41,6 +95,25 @@ impl DeviceJob {
             started: None,
             ended: None,
             status: Status::Pending,
+        }
+    }
+
+    pub(super) fn to_record(&self) -> DeviceRecord {
+        DeviceRecord {
+            created: self.created,
+            started: self.started,
+            ended: self.ended,
+            status: match &self.status {
+                Status::Pending => StatusRecord::Pending,
+                Status::Running => StatusRecord::Running,
+                Status::Completed(outcome) => StatusRecord::Completed(outcome.clone()),
+                Status::Failed(error) => StatusRecord::Failed {
+                    status: error.status,
+                    code: error.code.map(ErrorCode::number),
+                    message: error.message.clone(),
+                },
+                Status::Canceled => StatusRecord::Canceled,
+            },
         }
     }
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::hub::TwinChange;
 use crate::hub::target::target;
@@ -120,6 +120,18 @@ impl JobRequest {
             condition,
             start,
             max_execution,
+        })
+    }
+
+    /// The body that asks for this job.
+    pub(super) fn to_body(&self) -> Value {
+        let (field, work) = self.work.body();
+        json!({
+            "type": self.work.name(),
+            field: work,
+            "queryCondition": self.condition,
+            "startTime": self.start,
+            "maxExecutionTimeInSeconds": self.max_execution.as_secs(),
         })
     }
 
