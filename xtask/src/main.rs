@@ -6,16 +6,19 @@
 //! cargo xtask STEP                 one of them
 //! cargo xtask COMMAND              what is no check
 //! cargo xtask fuzz TARGET [OPTION …]   one fuzz target, for as long as wanted
+//! cargo xtask bench [--only NAME] [--quick] [--json]   figures beside floors and peers
 //! ```
 //!
 //! - [`steps`]: what the checks are and the command behind each.
 //! - [`deb`]: the Debian package of the gateway; [`qemu`]: the proof of it on a virtual machine.
 //! - [`plan`]: in which order they run and what is said of them.
 //! - [`api`]: the checks of the API's definition; [`deploy`]: those of the files for deployment.
+//! - [`bench`]: figures of the release builds.
 //! - [`fuzz`]: random bytes for every parser.
 //! - [`tools`]: what they need that the Rust toolchain does not bring, and how it gets here.
 
 mod api;
+mod bench;
 mod deb;
 mod deploy;
 mod fuzz;
@@ -36,6 +39,11 @@ fn main() -> ExitCode {
         && command == "fuzz"
     {
         return finish(fuzz::one_target(target, options));
+    }
+    if let [command, options @ ..] = arguments.as_slice()
+        && command == "bench"
+    {
+        return finish(bench::measure(options));
     }
     match chosen(&arguments) {
         Ok(steps) => match plan::run(&steps, &mut io::stdout()) {
@@ -91,7 +99,7 @@ fn step(name: &str) -> anyhow::Result<&'static Step> {
 
 fn usage() -> String {
     let mut text = String::from(
-        "usage: cargo xtask test [--only STEP...]\n       cargo xtask STEP\n       cargo xtask COMMAND\n       cargo xtask fuzz TARGET [OPTION...]\n\nsteps, in this order:\n",
+        "usage: cargo xtask test [--only STEP...]\n       cargo xtask STEP\n       cargo xtask COMMAND\n       cargo xtask fuzz TARGET [OPTION...]\n       cargo xtask bench [--only NAME] [--quick] [--json]\n\nsteps, in this order:\n",
     );
     for step in STEPS {
         text += &format!("  {:<9} {}\n", step.name, step.about);

@@ -1,0 +1,131 @@
+//! Devices that connect to the emulator, as raw as they can be: their cost is not what is measured.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use bytes::BytesMut;
+use iot_hub::identity::{ConnectionString, DeviceAuth};
+use iot_hub::sas::SasToken;
+use jiff::{SignedDuration, Timestamp};
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::{Connect, Packet, Publish, Subscribe, SubscribeFilter};
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::emulator::EmulatorProcess;
+
+const FILTERS: [&str; 3] = [
+    "$iothub/methods/POST/#",
+    "$iothub/twin/res/#",
+    "$iothub/twin/PATCH/properties/desired/#",
+];
+const MAX_PACKET: usize = 256 * 1024;
+
+/// How devices reach one emulator; they share what can be shared.
+pub(crate) struct Dialer {
+    port: u16,
+    tls: TlsConnector,
+}
+
+/// A connected device that is subscribed to methods and twins.
+#[derive(Debug)]
+pub(crate) struct Device {
+    stream: TlsStream<TcpStream>,
+    received: BytesMut,
+}
+
+impl Dialer {
+    pub(crate) fn new(emulator: &EmulatorProcess) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&emulator.ca_pem)?)?;
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            port: emulator.mqtt_port,
+            tls: TlsConnector::from(Arc::new(config)),
+        })
+    }
+
+    /// Connects a device: TCP, TLS, CONNECT and one SUBSCRIBE for all, until they are acknowledged.
+    pub(crate) async fn connect(&self, connection_string: &str) -> anyhow::Result<Device> {
+        let ConnectionString::Device(connection) = connection_string.parse()? else {
+            anyhow::bail!("a service's connection string");
+        };
+        let DeviceAuth::Key(key) = &connection.auth else {
+            anyhow::bail!("a device without a key");
+        };
+        let (host, id) = (&connection.host, &connection.device);
+        let expiry = Timestamp::now() + SignedDuration::from_hours(1);
+        let token = SasToken::sign(&format!("{host}/devices/{id}"), key, None, expiry);
+        let mut connect = Connect::new(id.to_string());
+        connect.set_login(
+            format!("{host}/{id}/?api-version=2021-04-12"),
+            token.to_string(),
+        );
+        connect.clean_session = true;
+        connect.keep_alive = 1177;
+        let filters = FILTERS
+            .iter()
+            .map(|path| SubscribeFilter::new((*path).to_owned(), QoS::AtMostOnce));
+        let mut subscribe = Subscribe::new_many(filters);
+        subscribe.pkid = 1;
+
+        let socket = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        socket.set_nodelay(true)?;
+        let name = ServerName::try_from("localhost")?;
+        let mut device = Device {
+            stream: self.tls.connect(name, socket).await?,
+            received: BytesMut::new(),
+        };
+        device
+            .send(&[Packet::Connect(connect), Packet::Subscribe(subscribe)])
+            .await?;
+        let accepted = device.next().await?;
+        ensure!(matches!(accepted, Packet::ConnAck(_)), "no CONNACK");
+        let subscribed = device.next().await?;
+        ensure!(matches!(subscribed, Packet::SubAck(_)), "no SUBACK");
+        // Nothing of it stays with a device that only waits.
+        device.received = BytesMut::new();
+        Ok(device)
+    }
+}
+
+impl Device {
+    /// Answers every method with 200 and its payload, until the connection ends.
+    pub(crate) async fn answer_methods(mut self) -> anyhow::Result<()> {
+        loop {
+            if let Packet::Publish(method) = self.next().await? {
+                let (_, id) = method.topic.rsplit_once("$rid=").context("a method")?;
+                let topic = format!("$iothub/methods/res/200/?$rid={id}");
+                let answer = Publish::from_bytes(topic, QoS::AtMostOnce, method.payload);
+                self.send(&[Packet::Publish(answer)]).await?;
+            }
+        }
+    }
+
+    async fn send(&mut self, packets: &[Packet]) -> anyhow::Result<()> {
+        let mut bytes = BytesMut::new();
+        for packet in packets {
+            packet.write(&mut bytes, MAX_PACKET)?;
+        }
+        self.stream.write_all(&bytes).await?;
+        self.stream.flush().await?;
+        Ok(())
+    }
+
+    async fn next(&mut self) -> anyhow::Result<Packet> {
+        loop {
+            match Packet::read(&mut self.received, MAX_PACKET) {
+                Ok(packet) => return Ok(packet),
+                Err(rumqttc::mqttbytes::Error::InsufficientBytes(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let count = self.stream.read_buf(&mut self.received).await?;
+            ensure!(count > 0, "the connection ended");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Figures: builds the programs as they are released, and the one that measures them, and runs it.
+
+use std::process::Command;
+
+use crate::steps::{cargo_command, run, target_folder};
+
+/// The programs that are measured, and the one that measures.
+const PACKAGES: [&str; 2] = ["hub-emulator", "iothubdm-bench"];
+
+/// Runs the measurements; `options` are theirs.
+pub(crate) fn measure(options: &[String]) -> anyhow::Result<()> {
+    let mut build = cargo_command();
+    build.args(["build", "--release", "--bins"]);
+    for package in PACKAGES {
+        build.args(["--package", package]);
+    }
+    run(&mut build)?;
+    let program = target_folder().join("release/iothubdm-bench");
+    run(Command::new(program).args(options))
+}
