@@ -19,6 +19,14 @@ pub enum Error {
         /// What is wrong with it.
         rule: &'static str,
     },
+    /// What says who calls, or whom to trust, cannot be used; nothing was tried.
+    #[error("use {what}: {message}")]
+    Credentials {
+        /// What it is.
+        what: &'static str,
+        /// Why not.
+        message: String,
+    },
     /// No connection was made.
     #[error("cannot reach the management service at {address}")]
     Unreachable {
@@ -86,10 +94,18 @@ impl Error {
         }
     }
 
+    pub(crate) fn credentials(what: &'static str, error: &dyn fmt::Display) -> Self {
+        Self::Credentials {
+            what,
+            message: error.to_string(),
+        }
+    }
+
     /// The status that the call ended with.
     pub fn code(&self) -> Code {
         match self {
             Self::Address { .. } => Code::InvalidArgument,
+            Self::Credentials { .. } => Code::Unauthenticated,
             Self::Unreachable { .. } => Code::Unavailable,
             Self::Refused(refusal) => refusal.code,
             Self::Broken(status) => status.code(),
@@ -100,7 +116,10 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(refusal) => refusal.retry_after,
-            Self::Address { .. } | Self::Unreachable { .. } | Self::Broken(_) => None,
+            Self::Address { .. }
+            | Self::Credentials { .. }
+            | Self::Unreachable { .. }
+            | Self::Broken(_) => None,
         }
     }
 
@@ -127,18 +146,24 @@ impl Error {
         }
     }
 
-    /// Says whether the service ended a watch that had lasted as long as one may: nothing broke.
+    /// Says whether the service ended a watch although nothing broke: it had lasted as long as one
+    /// may, or the credentials that it was begun with are no longer good, and there may be others.
     pub(crate) fn is_of_age(&self) -> bool {
         match self {
-            Self::Refused(refusal) => refusal.reason == "WATCH_AGED",
-            Self::Address { .. } | Self::Unreachable { .. } | Self::Broken(_) => false,
+            Self::Refused(refusal) => {
+                refusal.reason == "WATCH_AGED" || refusal.code == Code::Unauthenticated
+            }
+            Self::Address { .. }
+            | Self::Credentials { .. }
+            | Self::Unreachable { .. }
+            | Self::Broken(_) => false,
         }
     }
 
     /// Says whether the call is to be repeated without asking anybody: it did not come through.
     pub(crate) fn may_be_repeated(&self) -> bool {
         match self {
-            Self::Address { .. } | Self::Unreachable { .. } => false,
+            Self::Address { .. } | Self::Credentials { .. } | Self::Unreachable { .. } => false,
             Self::Refused(refusal) => refusal.reason == "STOPPING",
             // A call that took too long would take too long again.
             Self::Broken(status) => {

@@ -42,7 +42,7 @@
 //!
 //! # Where to look
 //!
-//! - [`Client`]: the calls.
+//! - [`Client`]: the calls; [`Connector`]: certificates and tokens.
 //! - [`Watch`]: one attempt followed to its end, as a stream.
 //! - [`Error`]: what a caller can tell apart; [`Refusal`] has the details.
 //!
@@ -54,6 +54,7 @@
 
 mod backoff;
 mod client;
+mod connect;
 mod error;
 mod watch;
 
@@ -66,6 +67,7 @@ pub use tonic::Code;
 
 pub use self::{
     client::Client,
+    connect::{Connector, Token},
     error::{Condition, Error, Field, Refusal},
     watch::{Update, Watch, WatchOptions},
 };

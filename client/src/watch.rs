@@ -151,7 +151,9 @@ impl Follow {
             }
             let received = tokio::time::timeout(self.silence, self.receive())
                 .await
-                .unwrap_or_else(|_| Err(Status::unavailable("nothing came over the stream")));
+                .unwrap_or_else(
+                    |_| Err(Status::unavailable("nothing came over the stream").into()),
+                );
             let error = match received {
                 Ok(Some(event)) => match self.position.accept(event) {
                     Some(event) => return Ok(Some(Update::Event(Box::new(event)))),
@@ -161,7 +163,7 @@ impl Follow {
                     Ok(()) => return Ok(None),
                     Err(error) => error,
                 },
-                Err(status) => status.into(),
+                Err(error) => error,
             };
             self.stream = None;
             match self.position.broken(error, Instant::now()) {
@@ -175,7 +177,7 @@ impl Follow {
         }
     }
 
-    async fn receive(&mut self) -> Result<Option<RebootEvent>, Status> {
+    async fn receive(&mut self) -> Result<Option<RebootEvent>, Error> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
             None => {
@@ -186,6 +188,6 @@ impl Follow {
                 self.stream.insert(self.client.stream(request).await?)
             }
         };
-        stream.message().await
+        Ok(stream.message().await?)
     }
 }

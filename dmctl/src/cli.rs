@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use iothubdm_proto::v1::{EvidenceGrade, RebootMode};
@@ -25,6 +25,34 @@ pub(crate) struct Cli {
         default_value = "http://127.0.0.1:50051"
     )]
     pub(crate) server: String,
+
+    /// Who signs the service's certificate, as PEM, instead of those that the platform trusts.
+    #[arg(long, global = true, env = "DMCTL_CA_FILE", value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// The caller's certificate, as PEM.
+    #[arg(
+        long,
+        global = true,
+        env = "DMCTL_CERT_FILE",
+        value_name = "FILE",
+        requires = "key_file"
+    )]
+    pub(crate) cert_file: Option<PathBuf>,
+
+    /// The key of the caller's certificate, as PEM.
+    #[arg(
+        long,
+        global = true,
+        env = "DMCTL_KEY_FILE",
+        value_name = "FILE",
+        requires = "cert_file"
+    )]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// The caller's token, in a file with nothing else in it.
+    #[arg(long, global = true, env = "DMCTL_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
 
     /// Print JSON, one object a line.
     #[arg(long, global = true)]

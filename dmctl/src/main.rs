@@ -30,10 +30,11 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
-use std::{future::Future, process::ExitCode};
+use std::{fs, future::Future, path::PathBuf, process::ExitCode};
 
+use anyhow::Context as _;
 use clap::Parser as _;
-use iothubdm_client::Client;
+use iothubdm_client::{Client, Connector, Token};
 
 use crate::{
     cli::{Cli, Command},
@@ -81,7 +82,7 @@ async fn perform(
     terminal: &mut Terminal,
     interrupt: impl Future<Output = ()>,
 ) -> Result<Exit, Problem> {
-    let connect = async { Client::connect(&cli.server).await.map_err(Problem::from) };
+    let connect = connect(cli);
     match &cli.command {
         Command::Reboot(command) => {
             command::reboot::run(&connect.await?, command, terminal, interrupt).await
@@ -97,6 +98,22 @@ async fn perform(
         }
         Command::Demo(command) => demo::run(command, terminal, interrupt).await,
     }
+}
+
+/// Connects as the command line says.
+async fn connect(cli: &Cli) -> Result<Client, Problem> {
+    let read = |path: &PathBuf| fs::read(path).with_context(|| format!("read {}", path.display()));
+    let mut connector = Connector::new(&cli.server);
+    if let Some(path) = &cli.ca_file {
+        connector = connector.authorities(read(path)?);
+    }
+    if let (Some(certificate), Some(key)) = (&cli.cert_file, &cli.key_file) {
+        connector = connector.identity(read(certificate)?, read(key)?);
+    }
+    if let Some(path) = &cli.token_file {
+        connector = connector.token(Token::File(path.clone()));
+    }
+    Ok(connector.connect().await?)
 }
 
 /// The device and the attempt that a command is about, as far as its line says.

@@ -64,6 +64,7 @@ impl From<iothubdm_client::Error> for Problem {
             iothubdm_client::Error::Address { address, rule } => {
                 Self::usage(format!("invalid --server `{address}`: {rule}"))
             }
+            iothubdm_client::Error::Credentials { .. } => Self::usage(error.to_string()),
             iothubdm_client::Error::Unreachable { .. } => Self {
                 message: format!("{error}: {}", root(&error)),
                 ..told

@@ -108,7 +108,7 @@ impl Position {
     /// Decides what follows a stream that broke at `now`.
     pub(super) fn broken(&mut self, error: Error, now: Instant) -> Next {
         // Once only, so that a service that ends every stream so is not asked without a pause.
-        if error.is_of_age() && self.away_since.is_none() {
+        if error.is_of_age() && self.seen.is_some() && self.away_since.is_none() {
             self.away_since = Some(now);
             return Next::AtOnce;
         }
@@ -313,14 +313,26 @@ mod tests {
                 details,
             ))
         };
+        let unauthenticated = || Error::from(Status::unauthenticated("expired"));
         let mut position = Position::new(String::new(), PATIENCE);
         let now = Instant::now();
+        let refused = position.broken(unauthenticated(), now);
+        assert!(matches!(refused, Next::GiveUp(_)), "{refused:?}");
+        let mut position = Position::new(String::new(), PATIENCE);
         for _ in 0..2 {
             position.accept(message(1, 1, Event::Bookmark(Bookmark::default())));
             assert!(matches!(position.broken(aged(), now), Next::AtOnce));
         }
         let next = position.broken(aged(), now);
         assert!(matches!(next, Next::Again { .. }), "{next:?}");
+        // What was good at first may have been renewed since; what is still bad is not.
+        position.accept(message(1, 1, Event::Bookmark(Bookmark::default())));
+        assert!(matches!(
+            position.broken(unauthenticated(), now),
+            Next::AtOnce
+        ));
+        let refused = position.broken(unauthenticated(), now);
+        assert!(matches!(refused, Next::GiveUp(_)), "{refused:?}");
     }
 
     #[test]
