@@ -15,6 +15,7 @@ mod example;
 mod packages;
 mod process;
 mod sdk;
+pub mod soak;
 mod tutorial;
 mod watch;
 mod world;

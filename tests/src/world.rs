@@ -157,6 +157,16 @@ impl World {
         self.device_log(device).matches(" told to reboot ").count()
     }
 
+    /// The ids of the reboot commands that a local device has received, by its own log.
+    pub fn commanded_ids(&self, device: &str) -> Vec<String> {
+        let log = self.device_log(device);
+        log.lines()
+            .filter(|line| line.contains(" told to reboot "))
+            .filter_map(|line| line.split(" id=").nth(1)?.split_whitespace().next())
+            .map(|id| id.trim_matches('"').to_owned())
+            .collect()
+    }
+
     fn device_log(&self, device: &str) -> String {
         let path = self.folder().join(format!("local-device.{device}.log"));
         fs::read_to_string(path).expect("read a device's log")

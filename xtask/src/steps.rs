@@ -116,7 +116,25 @@ pub(crate) const COMMANDS: &[Step] = &[
         cheap: false,
         run: qemu::prove,
     },
+    Step {
+        name: "soak",
+        about: "kill the service and the gateway at 200 random moments each, under load (SOAK_ROUNDS, SOAK_SEED)",
+        cheap: false,
+        run: soak,
+    },
 ];
+
+fn soak() -> anyhow::Result<()> {
+    tools::install_system_packages()?;
+    cargo(&["build", "--workspace", "--bins"])?;
+    let mut command = cargo_command();
+    if env::var_os("SOAK_ROUNDS").is_none() {
+        command.env("SOAK_ROUNDS", "200");
+    }
+    let test = ["test", "--package", "iothubdm-tests", "--test", "soak"];
+    let one_by_one = ["--", "--nocapture", "--test-threads", "1"];
+    run(command.args(test).args(one_by_one))
+}
 
 fn doc() -> anyhow::Result<()> {
     let mut command = cargo_command();
