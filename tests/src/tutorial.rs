@@ -32,6 +32,12 @@ use tokio_util::codec::Framed;
 pub enum Script {
     /// As the Node tutorial: answers 200 "Reboot started", then reports `lastReboot`.
     Node,
+    /// As the .NET tutorial: reports `lastReboot` with an offset, then answers.
+    DotNet,
+    /// As the Java tutorial: answers, then reports `lastReboot` at the root, local time without zone.
+    Java,
+    /// As the Node SDK's sample: answers, then reports `startedRebootTime` alone.
+    SdkSample,
     /// As the Python tutorial: knows `rebootDevice` alone, reports `rebootTime`, then answers.
     Python,
     /// Answers, and never reports.
@@ -169,6 +175,24 @@ async fn run(mut link: Link, script: Script, calls: &AtomicUsize) -> Result<()> 
             Script::Node => {
                 send(&mut link, answer, "\"Reboot started\"").await?;
                 let body = json!({ "iothubDM": { "reboot": { "lastReboot": now.to_string() } } });
+                send(&mut link, report, &body.to_string()).await?;
+            }
+            Script::DotNet => {
+                let time = now.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string();
+                let body = json!({ "iothubDM": { "reboot": { "lastReboot": time } } });
+                send(&mut link, report, &body.to_string()).await?;
+                send(&mut link, answer, "{\"result\":\"Reboot started.\"}").await?;
+            }
+            Script::Java => {
+                send(&mut link, answer, "\"Started reboot\"").await?;
+                let time = now.strftime("%Y-%m-%dT%H:%M:%S%.3f").to_string();
+                let body = json!({ "lastReboot": time });
+                send(&mut link, report, &body.to_string()).await?;
+            }
+            Script::SdkSample => {
+                send(&mut link, answer, "\"Reboot started\"").await?;
+                let body = json!({ "startedRebootTime": now.to_string() });
+                let body = json!({ "iothubDM": { "reboot": body } });
                 send(&mut link, report, &body.to_string()).await?;
             }
             Script::Python => {
