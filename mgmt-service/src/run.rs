@@ -82,7 +82,12 @@ pub async fn serve_observed(
     )
     .await?;
     service.measure_staleness(&instruments);
-    tokio::spawn(look(hub, store, instruments.clone(), shutdown.clone()));
+    tokio::spawn(look(
+        hub,
+        store.clone(),
+        instruments.clone(),
+        shutdown.clone(),
+    ));
     let served = Served {
         service: service.clone(),
         bookmark_interval: config.bookmark_interval,
@@ -94,6 +99,11 @@ pub async fn serve_observed(
     let work = async {
         let result = api::serve(listener, served).await;
         service.stopped().await;
+        if let Err(error) = store.close().await {
+            // What is in its log is found there by the next start.
+            let error = anyhow::Error::from(error);
+            tracing::warn!("failed to {error:#}");
+        }
         result
     };
     let limit = async {

@@ -46,6 +46,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Reads attempts, newest first.
     fn list(&self, query: ListQuery) -> BoxFuture<'_, Result<Vec<View>, StoreError>>;
 
+    /// Brings everything that was stored to its place; nothing is stored after that.
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
     /// Removes ended attempts and audit lines older than the retention.
     fn prune(&self, before: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
 

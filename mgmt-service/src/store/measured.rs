@@ -127,6 +127,10 @@ impl Store for Measured {
         self.read("list", self.store.list(query))
     }
 
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.write("close", self.store.close())
+    }
+
     fn prune(&self, before: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
         self.write("prune", self.store.prune(before))
     }

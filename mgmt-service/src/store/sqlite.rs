@@ -217,6 +217,16 @@ impl Store for Sqlite {
         self.read(move |connection| rows::list(connection, &query))
     }
 
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        // The writes are done when their futures are. What is left is the log, which is brought into
+        // the database, so that the file is whole by itself.
+        self.read(|connection| {
+            connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+                .map_err(|error| StoreError::database("bring the log into the database", error))
+        })
+    }
+
     fn prune(&self, before: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
         self.write("remove what is past the retention", move |connection| {
             rows::prune(connection, before)

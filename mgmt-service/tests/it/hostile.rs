@@ -45,7 +45,7 @@ async fn dial(world: &World) -> TcpStream {
 }
 
 /// A connection that speaks HTTP/2 and no gRPC of its own accord.
-async fn raw(
+pub(crate) async fn raw(
     world: &World,
     window: u32,
 ) -> (SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
@@ -58,7 +58,7 @@ async fn raw(
 }
 
 /// Opens a call by hand.
-fn open(
+pub(crate) fn open(
     sender: &mut SendRequest<Bytes>,
     method: &str,
 ) -> (h2::client::ResponseFuture, SendStream<Bytes>) {
@@ -73,7 +73,7 @@ fn open(
 }
 
 /// A request's message in its gRPC frame.
-fn framed(name: &str) -> Bytes {
+pub(crate) fn framed(name: &str) -> Bytes {
     let request = GetRebootRequest { name: name.into() };
     let message = prost::Message::encode_to_vec(&request);
     let length = u32::try_from(message.len()).unwrap();

@@ -30,6 +30,10 @@ mod readiness;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod starting;
+#[cfg(test)]
+mod stopping;
+#[cfg(test)]
 mod tutorial;
 #[cfg(test)]
 mod watching;
