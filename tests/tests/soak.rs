@@ -42,8 +42,11 @@ async fn world() -> World {
 }
 
 /// Asserts that nothing that was told is lost, and that no request was carried out twice.
+#[expect(clippy::print_stderr, reason = "a long run says what it did")]
 async fn check(world: &World, told: &BTreeMap<String, Told>) {
     assert!(told.len() >= DEVICES, "{told:#?}");
+    let steps: usize = told.values().map(|told| told.steps.len()).sum();
+    eprintln!("{} attempts with {steps} steps are checked", told.len());
     let mut commands: BTreeMap<String, usize> = BTreeMap::new();
     for device in devices() {
         for id in world.commanded_ids(&device) {

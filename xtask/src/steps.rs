@@ -122,18 +122,31 @@ pub(crate) const COMMANDS: &[Step] = &[
         cheap: false,
         run: soak,
     },
+    Step {
+        name: "watchers",
+        about: "ten thousand idle watchers of one service (WATCHERS)",
+        cheap: false,
+        run: watchers,
+    },
 ];
 
 fn soak() -> anyhow::Result<()> {
+    at_length("soak", "SOAK_ROUNDS", "200")
+}
+
+fn watchers() -> anyhow::Result<()> {
+    at_length("watchers", "WATCHERS", "10000")
+}
+
+/// Runs an end-to-end test with more of what it does, which it takes from a variable.
+fn at_length(test: &str, variable: &str, otherwise: &str) -> anyhow::Result<()> {
     tools::install_system_packages()?;
-    cargo(&["build", "--workspace", "--bins"])?;
     let mut command = cargo_command();
-    if env::var_os("SOAK_ROUNDS").is_none() {
-        command.env("SOAK_ROUNDS", "200");
+    if env::var_os(variable).is_none() {
+        command.env(variable, otherwise);
     }
-    let test = ["test", "--package", "iothubdm-tests", "--test", "soak"];
-    let one_by_one = ["--", "--nocapture", "--test-threads", "1"];
-    run(command.args(test).args(one_by_one))
+    command.args(["test", "--package", "iothubdm-tests", "--test", test]);
+    run(command.args(["--", "--nocapture", "--test-threads", "1"]))
 }
 
 fn doc() -> anyhow::Result<()> {
