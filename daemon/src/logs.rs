@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
+    filter::{LevelFilter, Targets},
     fmt::MakeWriter,
     layer::{Layered, SubscriberExt as _},
     registry::LookupSpan,
@@ -24,6 +25,15 @@ use crate::settings::{Section, Show, Sources};
 
 /// A further receiver of spans and events, beside the log; it sees all of them.
 pub type Receiver = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Makes a receiver of a layer, for the spans and events of one crate, from the level INFO up.
+pub fn receiver_of<L>(layer: L, name: &str) -> Receiver
+where
+    L: Layer<Registry> + Send + Sync,
+{
+    let wanted = Targets::new().with_target(name, LevelFilter::INFO);
+    Box::new(layer.with_filter(wanted))
+}
 
 /// What a program is told about its log on the command line.
 #[derive(Debug, Clone, Default, clap::Args)]

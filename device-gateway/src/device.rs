@@ -30,6 +30,7 @@ use tokio::{
     time::{self, Instant},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use crate::{
@@ -117,7 +118,8 @@ impl Device {
         } = parts.kept;
         let (engine, mut step) = Engine::start(parts.settings, journal, remembered, now);
         if let Some((id, state)) = engine.open() {
-            tracing::info!(device = %parts.id, attempt = %id, %state, "going on with an attempt");
+            let trace_id = engine.trace().map(|trace| trace.trace());
+            tracing::info!(device = %parts.id, attempt = %id, trace_id, %state, "going on with an attempt");
         }
         if let Some(record) = step.persist.take() {
             parts.storage.write_record(&parts.id, *record).await?;
@@ -289,6 +291,8 @@ impl Device {
             self.stall(input);
             return;
         }
+        let span = self.span(&before);
+        let _entered = span.enter();
         if self.engine.open() != before.open() {
             match self.engine.report().attempt {
                 Some(attempt) => tracing::info!(
@@ -301,6 +305,22 @@ impl Device {
             }
         }
         self.carry_out(step);
+    }
+
+    /// What a step belongs to: the attempt that is open, or was until this step.
+    fn span(&self, before: &Engine) -> Span {
+        let engine = if self.engine.open().is_some() {
+            &self.engine
+        } else {
+            before
+        };
+        match engine.open() {
+            Some((id, _)) => {
+                let trace_id = engine.trace().map(|trace| trace.trace());
+                tracing::info_span!("attempt", %id, trace_id)
+            }
+            None => Span::none(),
+        }
     }
 
     fn answer(&mut self, answers: Vec<Answer>) {
@@ -341,7 +361,8 @@ impl Device {
         }
         for (ticket, asked) in step.drive {
             let driver = self.driver.clone();
-            self.driving.push(drive::drive(driver, ticket, asked));
+            let driving = drive::drive(driver, ticket, asked).in_current_span();
+            self.driving.push(Box::pin(driving));
         }
     }
 }

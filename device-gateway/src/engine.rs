@@ -38,7 +38,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use clock::Now;
 use desired::Desired;
-use iot_hub::reboot::{Blocker, Mode, Refusal, RefusalCode, Report, RequestId, State};
+use iot_hub::reboot::{Blocker, Mode, Refusal, RefusalCode, Report, RequestId, State, TraceParent};
 use live::Live;
 use serde_json::{Map, Value};
 pub use settings::Settings;
@@ -294,6 +294,11 @@ impl Engine {
     pub fn open(&self) -> Option<(RequestId, State)> {
         let report = &self.journal.open.as_ref()?.report;
         Some((report.request_id, report.state))
+    }
+
+    /// The place of the open attempt in its caller's trace.
+    pub fn trace(&self) -> Option<TraceParent> {
+        self.journal.open.as_ref()?.call.traceparent
     }
 
     fn close(&mut self, before: &Journal, out: Out) -> Step {

@@ -21,6 +21,7 @@ mod call;
 mod dialect;
 mod report;
 mod state;
+mod trace;
 
 pub use answer::{Acceptance, Refusal, RefusalCode};
 pub use call::{CallError, MAX_DELAY, MAX_REASON_CHARS, Preconditions, RebootCall, RequestId};
@@ -30,6 +31,7 @@ pub use report::{
     HISTORY_LENGTH, HistoryEntry, Origin, Report, SCHEMA,
 };
 pub use state::{Grade, Mode, State, UnknownName};
+pub use trace::{TraceParent, TraceParentError};
 
 /// The direct methods of the contract.
 pub mod method {

@@ -49,7 +49,7 @@ use std::time::Duration;
 use iot_hub::{
     identity::DeviceId,
     method::MethodResult,
-    reboot::{RequestId, State},
+    reboot::{RebootCall, RequestId, State, TraceParent},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,7 @@ pub use self::{
 };
 use self::{
     dispatch::{Phase, Progress},
+    time::gateway_deadline,
     turn::Turn,
 };
 
@@ -76,6 +77,9 @@ pub struct Attempt {
     pub view: View,
     /// The request as it was made, so that a repeated one is recognised.
     pub asked: Asked,
+    /// Where the request that began it stands in its caller's trace.
+    #[serde(default)]
+    pub trace: Option<TraceParent>,
     /// How far the work is.
     progress: Progress,
 }
@@ -198,6 +202,7 @@ impl Attempt {
         let attempt = Self {
             view,
             asked,
+            trace: None,
             progress,
         };
         (attempt, step)
@@ -251,6 +256,12 @@ impl Attempt {
         let withdrawing =
             self.view.cancel_requested && progress.entry.is_pending() && !progress.known;
         !(progress.cancel_in_flight || calling || withdrawing)
+    }
+
+    /// The request as our gateway takes it.
+    fn to_call(&self) -> RebootCall {
+        let deadline = gateway_deadline(&self.view);
+        self.asked.to_call(self.view.id, deadline, self.trace)
     }
 
     /// How the device refused it.

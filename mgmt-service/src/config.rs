@@ -58,6 +58,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long the hub may fail to answer before the service is not ready.
     pub hub_unreachable_limit: Duration,
+    /// Where to send traces by OTLP over gRPC, if anywhere.
+    pub traces: Option<String>,
     /// Where to serve metrics and health over HTTP, if anywhere.
     pub metrics_listen: Option<SocketAddr>,
     /// What is logged, and how.
@@ -113,6 +115,17 @@ fn read(root: &mut Section) -> Option<Config> {
     let web = web::read(root.section("web"));
     let limits = Limits::read(root.section("limits"));
     let metrics_listen = root.section("metrics").address("listen").optional();
+    let endpoint = root.section("traces").take(
+        "endpoint",
+        "the address of a collector, as \"http://127.0.0.1:4317\"",
+        |value| {
+            let text = value.as_str()?;
+            let uri: tonic::codegen::http::Uri = text.parse().ok()?;
+            let plain = uri.scheme_str() == Some("http") && uri.authority().is_some();
+            plain.then(|| text.to_owned())
+        },
+    );
+    let traces = endpoint.optional();
     let log = LogSettings::read(root.section("log"));
     Some(Config {
         listen,
@@ -126,6 +139,7 @@ fn read(root: &mut Section) -> Option<Config> {
         web,
         limits,
         hub_unreachable_limit,
+        traces,
         metrics_listen,
         log,
     })

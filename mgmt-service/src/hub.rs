@@ -23,10 +23,12 @@ use reqwest::{
     redirect, retry,
 };
 use serde_json::{Value, json};
+use tracing::{Instrument as _, field::Empty};
 
 use crate::{
     attempt::{Trouble, Written},
     metrics::{Asked, HubResult, Instruments},
+    traces::child_span,
 };
 
 /// The version of the REST API that Microsoft's service SDKs use.
@@ -278,7 +280,14 @@ impl Hub {
     /// Makes a call and tells the instruments what came of it.
     async fn observe<T: HubResult>(&self, asked: Asked, call: impl Future<Output = T>) -> T {
         let begun = Instant::now();
-        let result = call.await;
+        let span = child_span!(
+            "hub",
+            kind = asked.name(),
+            result = Empty,
+            otel.kind = "client"
+        );
+        let result = call.instrument(span.clone()).await;
+        span.record("result", result.word());
         if let Some(instruments) = &self.instruments {
             instruments.hub_asked(asked, &result, begun.elapsed());
         }

@@ -46,6 +46,7 @@ pub mod readiness;
 mod run;
 pub mod service;
 pub mod store;
+pub mod traces;
 
 pub use self::{
     config::Config,

@@ -16,7 +16,7 @@ use daemon::{
     settings::{InForce, Mistakes, SettingsArguments},
     signals::{Hangups, StopSignals},
 };
-use mgmt_service::Config;
+use mgmt_service::{Config, traces::Exporter};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -49,16 +49,28 @@ async fn main() -> ExitCode {
             return daemon::exit_code(Err(mistakes.context("use the settings")));
         }
     };
-    let log = config.log.start(None);
     if arguments.settings.print_config {
         let printed = write!(io::stdout().lock(), "{in_force}");
         return daemon::exit_code(printed.context("print the settings"));
     }
     if arguments.settings.check_config {
+        config.log.start(None);
         tracing::info!("the settings are good");
         return ExitCode::SUCCESS;
     }
-    daemon::exit_code(run(arguments, config, log).await)
+    let exporter = match config.traces.as_deref().map(Exporter::new).transpose() {
+        Ok(exporter) => exporter,
+        Err(error) => {
+            config.log.start(None);
+            return daemon::exit_code(Err(error.into()));
+        }
+    };
+    let log = config.log.start(exporter.as_ref().map(Exporter::receiver));
+    let code = daemon::exit_code(run(arguments, config, log).await);
+    if let Some(exporter) = exporter {
+        exporter.shutdown();
+    }
+    code
 }
 
 async fn run(arguments: Arguments, config: Config, log: LogControl) -> anyhow::Result<()> {

@@ -46,7 +46,7 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
 ];
 
 /// Libraries with one owner each: nobody else may depend on them when it runs.
-const OWNED: [(&str, &[&str]); 9] = [
+const OWNED: [(&str, &[&str]); 11] = [
     (
         "reqwest",
         &["mgmt-service", "iothubdm-tests", "iothubdm-bench"],
@@ -65,12 +65,14 @@ const OWNED: [(&str, &[&str]); 9] = [
         ],
     ),
     ("axum", &["hub-emulator"]),
+    ("opentelemetry_sdk", &["mgmt-service"]),
+    ("tracing-opentelemetry", &["mgmt-service"]),
     (
         "prometheus-client",
         &["daemon", "mgmt-service", "device-gateway"],
     ),
     ("sd-notify", &["daemon"]),
-    ("tracing-subscriber", &["daemon"]),
+    ("tracing-subscriber", &["daemon", "local-device"]),
 ];
 
 /// Each workspace crate with the names of all it depends on when it runs.

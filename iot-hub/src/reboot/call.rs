@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Grade, Mode};
+use super::{Grade, Mode, TraceParent};
 
 /// The longest reason that is carried.
 pub const MAX_REASON_CHARS: usize = 256;
@@ -71,6 +71,9 @@ pub struct RebootCall {
     pub fail_if_blocked: bool,
     /// Go through everything but the command itself.
     pub dry_run: bool,
+    /// The caller's place in a trace; one that is malformed counts as none.
+    #[serde(default)]
+    pub traceparent: Option<TraceParent>,
 }
 
 /// What has to hold for a reboot to begin.
@@ -143,6 +146,9 @@ impl RebootCall {
                 .and_then(|number| Grade::try_from(u8::try_from(number).ok()?).ok()),
             fail_if_blocked: fields.flag("failIfBlocked")?,
             dry_run: fields.flag("dryRun")?,
+            traceparent: fields
+                .get("traceparent")
+                .and_then(|value| value.as_str()?.parse().ok()),
         })
     }
 
@@ -184,6 +190,9 @@ impl RebootCall {
         }
         if self.dry_run {
             put("dryRun", json!(true));
+        }
+        if let Some(traceparent) = self.traceparent {
+            put("traceparent", json!(traceparent.to_string()));
         }
         Value::Object(fields)
     }
@@ -321,6 +330,21 @@ mod tests {
         refused(json!({"requiredGrade": 6}), "requiredGrade");
     }
 
+    #[test]
+    fn a_trace_context_is_carried_and_a_malformed_one_is_as_none() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let call = RebootCall::from_payload(&json!({ "traceparent": good })).unwrap();
+        assert_eq!(call.traceparent, good.parse().ok());
+        for bad in [json!(5), json!("x"), json!({}), json!("0".repeat(100_000))] {
+            let call = RebootCall::from_payload(&json!({ "traceparent": bad })).unwrap();
+            assert_eq!(call, RebootCall::default());
+        }
+        let mut journalled = serde_json::to_value(RebootCall::default()).unwrap();
+        journalled.as_object_mut().unwrap().remove("traceparent");
+        let call: RebootCall = serde_json::from_value(journalled).unwrap();
+        assert_eq!(call, RebootCall::default(), "written before there were any");
+    }
+
     prop_compose! {
         fn calls()(
             id in any::<Option<u128>>(),
@@ -331,6 +355,7 @@ mod tests {
             times in any::<[Option<u32>; 2]>(),
             spans in any::<[Option<u16>; 2]>(),
             boot_id in prop::option::of("[a-z0-9-]{1,36}"),
+            trace in any::<Option<(std::num::NonZero<u128>, std::num::NonZero<u64>, u8)>>(),
         ) -> RebootCall {
             let time = |s: u32| Timestamp::from_second(i64::from(s)).unwrap();
             let span = |s: u16| Duration::from_secs(u64::from(s));
@@ -346,6 +371,11 @@ mod tests {
                 required_grade: grade,
                 fail_if_blocked: flags[1],
                 dry_run: flags[2],
+                traceparent: trace.map(|(trace_id, span_id, flags)| TraceParent {
+                    trace_id,
+                    span_id,
+                    flags,
+                }),
             }
         }
     }

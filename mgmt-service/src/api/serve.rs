@@ -21,6 +21,7 @@ use crate::{
     config::{Limits, WebOptions},
     metrics::Instruments,
     service::Service,
+    traces::TraceLayer,
 };
 
 /// How much of its requests one connection may send ahead of what is read of them.
@@ -112,6 +113,7 @@ pub async fn serve(listener: TcpListener, served: Served) -> Result<(), ServeErr
         // The outer layer comes first: what the door refuses is told to browsers in their way.
         .layer(web::layer(served.web.as_ref()))
         .layer(PorterLayer::<TcpConnectInfo>::new(limits.patience))
+        .layer(TraceLayer)
         .add_service(health)
         .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
         .add_service(

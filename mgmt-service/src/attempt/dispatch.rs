@@ -135,7 +135,7 @@ impl Turn<'_> {
                 .dialect
                 .is_none_or(|dialect| dialect == Dialect::Native);
         let payload = if ours {
-            let call = self.attempt.asked.to_call(view.id, gateway_deadline(view));
+            let call = self.attempt.to_call();
             call.to_payload()
         } else {
             Value::Null

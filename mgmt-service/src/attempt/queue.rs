@@ -86,8 +86,7 @@ impl Turn<'_> {
 
     /// Writes the request into the twin as it was last read.
     pub(super) fn enqueue(&mut self) {
-        let view = &self.attempt.view;
-        let call = self.attempt.asked.to_call(view.id, gateway_deadline(view));
+        let call = self.attempt.to_call();
         let progress = &mut self.attempt.progress;
         let etag = progress
             .baseline

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use iot_hub::reboot::{Grade, Mode, Preconditions, RebootCall, RequestId};
+use iot_hub::reboot::{Grade, Mode, Preconditions, RebootCall, RequestId, TraceParent};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +63,12 @@ pub enum BlockedPolicy {
 impl Asked {
     /// The request as our gateway takes it. It gets an earlier deadline than the attempt has, so
     /// that its own verdict still arrives in time.
-    pub(super) fn to_call(&self, id: RequestId, deadline: Timestamp) -> RebootCall {
+    pub(super) fn to_call(
+        &self,
+        id: RequestId,
+        deadline: Timestamp,
+        traceparent: Option<TraceParent>,
+    ) -> RebootCall {
         RebootCall {
             request_id: Some(id),
             mode: self.mode,
@@ -76,6 +81,7 @@ impl Asked {
             required_grade: self.required_grade,
             fail_if_blocked: self.blocked == BlockedPolicy::Fail,
             dry_run: false,
+            traceparent,
         }
     }
 }

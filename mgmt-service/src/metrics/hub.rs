@@ -53,7 +53,7 @@ struct Kind {
 impl Asked {
     const ALL: [Self; 4] = [Self::Twin, Self::TwinPatch, Self::Method, Self::Query];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Twin => "twin",
             Self::TwinPatch => "twin_patch",

@@ -11,6 +11,7 @@ use crate::{
     attempt::{Asked, Attempt, Input, Reading, View},
     error::Error,
     store::{Change, Created},
+    traces,
 };
 
 impl Service {
@@ -28,13 +29,14 @@ impl Service {
         }
         self.take_turn(id, caller).await?;
         let now = Timestamp::now();
-        let (attempt, step) = Attempt::begin(
+        let (mut attempt, step) = Attempt::begin(
             id,
             device.clone(),
             asked.clone(),
             inner.timing.default_deadline,
             now,
         );
+        attempt.trace = traces::current();
         let change = Change {
             attempt: attempt.clone(),
             events: step.events.clone(),

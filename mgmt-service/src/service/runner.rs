@@ -13,6 +13,7 @@ use iot_hub::{
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use super::{INPUTS, Inner, Live, Log, Question};
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
     poller::{Expectation, Follower, Forecast, TwinRead},
     quota::Claim,
     store::{Change, StoreError},
+    traces,
 };
 
 /// The longest sleep: after it the wall clock is looked at again, for it may have been set.
@@ -82,11 +84,13 @@ impl Runner {
             since: Instant::now(),
             last_read: Timestamp::MIN,
         };
-        inner.tasks.spawn(async move {
+        let span = traces::attempt_span(&runner.attempt);
+        let task = async move {
             let (inner, log) = (runner.inner.clone(), runner.log.clone());
             runner.run(effects, input).await;
             inner.retire(id, &log);
-        });
+        };
+        inner.tasks.spawn(task.instrument(span));
     }
 
     async fn run(mut self, effects: Vec<Effect>, input: Option<Input>) {

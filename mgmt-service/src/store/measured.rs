@@ -6,11 +6,13 @@ use std::{sync::Arc, time::Instant};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use iot_hub::reboot::RequestId;
 use jiff::Timestamp;
+use tracing::Instrument as _;
 
 use super::{Audit, Change, Created, ListQuery, Store, StoreError};
 use crate::{
     attempt::{Attempt, Event, View},
     metrics::Instruments,
+    traces::child_span,
 };
 
 /// A store that is measured.
@@ -48,7 +50,8 @@ impl Measured {
     ) -> BoxFuture<'a, Result<T, StoreError>> {
         async move {
             let begun = Instant::now();
-            let result = work.await;
+            let span = child_span!("store", operation);
+            let result = work.instrument(span).await;
             let store = self.instruments.store();
             store.done(operation, begun.elapsed(), result.is_err());
             match &result {
