@@ -233,19 +233,26 @@ impl Authentication {
             ),
             Self::SelfSigned(_) | Self::CertificateAuthority | Self::Nothing => (None, None),
         };
+        let [primary_print, secondary_print] = self.thumbprints();
         json!({
             "symmetricKey": {"primaryKey": primary, "secondaryKey": secondary},
-            "x509Thumbprint": self.thumbprints_to_value(),
+            "x509Thumbprint": {
+                "primaryThumbprint": primary_print,
+                "secondaryThumbprint": secondary_print,
+            },
             "type": self.type_name(),
         })
     }
 
-    fn thumbprints_to_value(&self) -> Value {
-        let (primary, secondary) = match self {
-            Self::SelfSigned(prints) => (&prints.primary_thumbprint, &prints.secondary_thumbprint),
-            Self::Sas(_) | Self::CertificateAuthority | Self::Nothing => (&None, &None),
-        };
-        json!({"primaryThumbprint": primary, "secondaryThumbprint": secondary})
+    /// The registered ones, as the API shows them.
+    pub(super) fn thumbprints(&self) -> [Option<String>; 2] {
+        match self {
+            Self::SelfSigned(Thumbprints {
+                primary_thumbprint,
+                secondary_thumbprint,
+            }) => [primary_thumbprint.clone(), secondary_thumbprint.clone()],
+            Self::Sas(_) | Self::CertificateAuthority | Self::Nothing => [None, None],
+        }
     }
 }
 

@@ -167,6 +167,7 @@ impl Entity {
             .authentication
             .type_name()
             .clone_into(&mut twin.authentication_type);
+        twin.x509_thumbprints = identity.authentication.thumbprints();
         twin.iot_edge = identity.iot_edge;
     }
 }

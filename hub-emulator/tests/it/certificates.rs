@@ -145,8 +145,11 @@ async fn a_registered_thumbprint_opens_its_devices_door_and_no_other() {
         "primaryThumbprint": with_colons.join(":"),
         "secondaryThumbprint": second.thumbprint(&SHA256),
     });
-    let authentication = json!({"type": "selfSigned", "x509Thumbprint": thumbprints});
+    let authentication = json!({"type": "selfSigned", "x509Thumbprint": &thumbprints});
     register(&emulator, "d1", authentication).await;
+    let twin = emulator.twin("d1");
+    assert_eq!(twin["authenticationType"], "selfSigned");
+    assert_eq!(twin["x509Thumbprint"], thumbprints);
     let _ = emulator.device("signs-tokens");
 
     for version in [&TLS12, &TLS13] {

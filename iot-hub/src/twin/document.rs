@@ -37,6 +37,8 @@ pub struct Twin {
     pub cloud_to_device_messages: u64,
     /// `sas`, `selfSigned`, `certificateAuthority` or `none`.
     pub authentication_type: String,
+    /// The hashes of the two certificates that a device of type `selfSigned` may show.
+    pub x509_thumbprints: [Option<String>; 2],
     /// The model that the device announced.
     pub model_id: Option<String>,
     /// Whether the device is an IoT Edge device.
@@ -67,6 +69,7 @@ impl Twin {
             last_activity: None,
             cloud_to_device_messages: 0,
             authentication_type: "sas".to_owned(),
+            x509_thumbprints: [None, None],
             model_id: None,
             iot_edge: false,
             configurations: Properties::new(),
@@ -88,7 +91,10 @@ impl Twin {
             "lastActivityTime": time::print_or_never(self.last_activity),
             "cloudToDeviceMessageCount": self.cloud_to_device_messages,
             "authenticationType": self.authentication_type,
-            "x509Thumbprint": { "primaryThumbprint": null, "secondaryThumbprint": null },
+            "x509Thumbprint": {
+                "primaryThumbprint": self.x509_thumbprints[0],
+                "secondaryThumbprint": self.x509_thumbprints[1],
+            },
             "modelId": self.model_id.as_deref().unwrap_or_default(),
             "version": self.version,
             "tags": self.tags,
@@ -149,6 +155,8 @@ impl Twin {
             last_activity: time("lastActivityTime"),
             cloud_to_device_messages: number("cloudToDeviceMessageCount"),
             authentication_type: own("authenticationType"),
+            x509_thumbprints: ["primaryThumbprint", "secondaryThumbprint"]
+                .map(|key| value["x509Thumbprint"][key].as_str().map(str::to_owned)),
             model_id: text("modelId")
                 .filter(|id| !id.is_empty())
                 .map(str::to_owned),

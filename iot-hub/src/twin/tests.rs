@@ -325,6 +325,7 @@ fn a_twin_is_read_as_it_was_written() {
     twin.last_activity = Some(at(8));
     twin.model_id = Some("dtmi:x;1".to_owned());
     twin.iot_edge = true;
+    twin.x509_thumbprints = [Some("A1".to_owned()), None];
     twin.tags = object(json!({"a": {"b": 1}}));
     twin.desired
         .patch(&object(json!({"x": {"y": [1]}})), at(9))
