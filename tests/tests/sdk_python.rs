@@ -81,6 +81,11 @@ async fn a_certificate_opens_the_door_of_websockets() {
 }
 
 #[tokio::test]
+async fn another_port_is_found_by_whom_the_emulators_greeting_says() {
+    passes(&["ports.py"]).await;
+}
+
+#[tokio::test]
 async fn a_hub_that_restarts_remembers_its_subscribers() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let script = ["restart.py"];
