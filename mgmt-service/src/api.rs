@@ -1,8 +1,10 @@
 //! The gRPC API: messages to domain types and back. Nothing outside this module knows protobuf.
 //!
 //! Each call has a file of its own; what they share is in `parse` (messages in), `convert`
-//! (messages out), `status` (errors) and `token` (the opaque texts). `web` lets browsers call.
+//! (messages out), `status` (errors) and `token` (the opaque texts). Who calls is found out in
+//! `authenticate`, what it may do is asked of `permit`. `web` lets browsers call.
 
+mod authenticate;
 mod cancel_reboot;
 mod convert;
 mod door;
@@ -13,6 +15,7 @@ mod get_reboot;
 mod list_devices;
 mod list_reboots;
 mod parse;
+mod permit;
 mod reboot;
 mod serve;
 mod status;
@@ -30,17 +33,17 @@ use iothubdm_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
+use self::permit::Permit;
 pub use self::serve::{ServeError, Served, serve};
-use crate::{
-    metrics::Instruments,
-    service::{Caller, Service},
-};
+use crate::{access::Access, audit::Auditor, error::Error, metrics::Instruments, service::Service};
 
 /// The API over a service.
 #[derive(Debug)]
 struct Api {
     service: Service,
     instruments: Instruments,
+    access: Access,
+    auditor: Auditor,
     bookmark_interval: Duration,
     watch_age: Duration,
 }
@@ -53,8 +56,8 @@ impl DeviceManagement for Api {
         &self,
         request: Request<RebootRequest>,
     ) -> Result<Response<RebootAttempt>, Status> {
-        let caller = caller(&request);
-        let attempt = reboot::reboot(&self.service, request.into_inner(), &caller).await?;
+        let permit = self.permit(&request, "Reboot")?;
+        let attempt = reboot::reboot(&self.service, request.into_inner(), &permit).await?;
         Ok(Response::new(attempt))
     }
 
@@ -62,24 +65,29 @@ impl DeviceManagement for Api {
         &self,
         request: Request<WatchRebootRequest>,
     ) -> Result<Response<Self::WatchRebootStream>, Status> {
+        let permit = self.permit(&request, "WatchReboot")?;
+        let request = request.into_inner();
+        let (device, id) = parse::reboot_in_name(&request.name)?;
+        permit.see_attempt(&device, id).await?;
         let pace = watch_reboot::Pace {
             bookmarks: self.bookmark_interval,
             age: self.watch_age,
         };
-        let stream = watch_reboot::watch(&self.service, &request.into_inner(), pace).await?;
+        let stream = watch_reboot::watch(&self.service, &request, pace).await?;
         let watching = self.instruments.watching();
         let stream = stream.inspect(move |_| {
             // It is counted for as long as the stream is there.
             let _ = &watching;
         });
-        Ok(Response::new(Box::pin(stream)))
+        Ok(Response::new(Box::pin(permit.limit(stream, device, id))))
     }
 
     async fn get_reboot(
         &self,
         request: Request<GetRebootRequest>,
     ) -> Result<Response<RebootAttempt>, Status> {
-        let attempt = get_reboot::get(&self.service, &request.into_inner()).await?;
+        let permit = self.permit(&request, "GetReboot")?;
+        let attempt = get_reboot::get(&self.service, &request.into_inner(), &permit).await?;
         Ok(Response::new(attempt))
     }
 
@@ -87,7 +95,8 @@ impl DeviceManagement for Api {
         &self,
         request: Request<ListRebootsRequest>,
     ) -> Result<Response<ListRebootsResponse>, Status> {
-        let page = list_reboots::list(&self.service, &request.into_inner()).await?;
+        let permit = self.permit(&request, "ListReboots")?;
+        let page = list_reboots::list(&self.service, &request.into_inner(), &permit).await?;
         Ok(Response::new(page))
     }
 
@@ -95,8 +104,8 @@ impl DeviceManagement for Api {
         &self,
         request: Request<CancelRebootRequest>,
     ) -> Result<Response<RebootAttempt>, Status> {
-        let caller = caller(&request);
-        let attempt = cancel_reboot::cancel(&self.service, &request.into_inner(), &caller).await?;
+        let permit = self.permit(&request, "CancelReboot")?;
+        let attempt = cancel_reboot::cancel(&self.service, &request.into_inner(), &permit).await?;
         Ok(Response::new(attempt))
     }
 
@@ -104,8 +113,8 @@ impl DeviceManagement for Api {
         &self,
         request: Request<GetDeviceRequest>,
     ) -> Result<Response<Device>, Status> {
-        let caller = caller(&request);
-        let device = get_device::get(&self.service, &request.into_inner(), &caller).await?;
+        let permit = self.permit(&request, "GetDevice")?;
+        let device = get_device::get(&self.service, &request.into_inner(), &permit).await?;
         Ok(Response::new(device))
     }
 
@@ -113,19 +122,15 @@ impl DeviceManagement for Api {
         &self,
         request: Request<ListDevicesRequest>,
     ) -> Result<Response<ListDevicesResponse>, Status> {
-        let caller = caller(&request);
-        let page = list_devices::list(&self.service, &request.into_inner(), &caller).await?;
+        let permit = self.permit(&request, "ListDevices")?;
+        let page = list_devices::list(&self.service, &request.into_inner(), &permit).await?;
         Ok(Response::new(page))
     }
 }
 
-/// Who calls. There are no credentials to tell names from.
-fn caller<T>(request: &Request<T>) -> Caller {
-    Caller {
-        who: "anonymous".to_owned(),
-        from: request
-            .remote_addr()
-            .map(|address| address.to_string())
-            .unwrap_or_default(),
+impl Api {
+    /// What the caller of a call may do.
+    fn permit<T>(&self, request: &Request<T>, call: &'static str) -> Result<Permit, Error> {
+        Permit::new(request, call, &self.access, &self.service, &self.auditor)
     }
 }

@@ -80,6 +80,9 @@ pub struct Attempt {
     /// Where the request that began it stands in its caller's trace.
     #[serde(default)]
     pub trace: Option<TraceParent>,
+    /// Who made it. Empty for one from before that was kept.
+    #[serde(default)]
+    pub owner: String,
     /// How far the work is.
     progress: Progress,
 }
@@ -203,6 +206,7 @@ impl Attempt {
             view,
             asked,
             trace: None,
+            owner: String::new(),
             progress,
         };
         (attempt, step)

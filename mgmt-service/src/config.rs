@@ -1,6 +1,8 @@
 //! The settings and their defaults.
 
+mod access;
 mod limits;
+mod tls;
 mod web;
 
 use std::{
@@ -16,9 +18,13 @@ use daemon::{
 use iot_hub::identity::{ConnectionString, ServiceConnection};
 use secrecy::ExposeSecret as _;
 
-pub use self::limits::Limits;
-pub use self::web::{Origin, WebOptions};
+pub use self::{
+    limits::Limits,
+    tls::TlsConfig,
+    web::{Origin, WebOptions},
+};
 use crate::{
+    access::AccessOptions,
     attempt::Rules,
     metrics::Instruments,
     poller::Cadence,
@@ -30,6 +36,9 @@ use crate::{
 /// Loopback, for there are no credentials to check callers by.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
 
+/// Soon enough for a certificate that is replaced days before its end.
+const DEFAULT_RELOAD_INTERVAL: Duration = Duration::from_secs(30);
+
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -38,6 +47,12 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// How connections are secured; `None` when they are not.
+    pub tls: Option<TlsConfig>,
+    /// Whom to let in, and to what.
+    pub access: AccessOptions,
+    /// How often changed settings are looked for.
+    pub reload_interval: Duration,
     /// How to reach the hub.
     pub hub: HubConfig,
     /// Where to keep the data.
@@ -102,9 +117,16 @@ impl Config {
 fn read(root: &mut Section) -> Option<Config> {
     let listen = root.address("listen").or(DEFAULT_LISTEN);
     let open = root.flag("allow_insecure_listen").or(false);
-    if !listen.ip().is_loopback() && !open {
-        let expected = "a loopback address: callers are not authenticated; allow_insecure_listen = true lifts this";
-        root.mistake("listen", &listen.to_string(), expected);
+    let reload_interval = root
+        .duration("reload_interval", Duration::from_millis(10), DAY)
+        .or(DEFAULT_RELOAD_INTERVAL);
+    let has_tls = root.has("tls");
+    let tls_section = root.section("tls");
+    let certificates = tls_section.has("client_ca_file");
+    let tls = has_tls.then(|| tls::read(tls_section)).flatten();
+    let access = access::read(root.section("access"), certificates);
+    if !listen.ip().is_loopback() {
+        check_open_listen(root, listen, open, has_tls, &access);
     }
     let hub = read_hub(root.section("hub"));
     let (store, retention) = read_store(root.section("store"));
@@ -129,6 +151,9 @@ fn read(root: &mut Section) -> Option<Config> {
     let log = LogSettings::read(root.section("log"));
     Some(Config {
         listen,
+        tls,
+        access: access.options,
+        reload_interval,
         hub: hub?,
         store,
         cadence,
@@ -143,6 +168,34 @@ fn read(root: &mut Section) -> Option<Config> {
         metrics_listen,
         log,
     })
+}
+
+/// Checks what it takes to be reached from elsewhere.
+fn check_open_listen(
+    root: &Section,
+    listen: SocketAddr,
+    open: bool,
+    has_tls: bool,
+    access: &access::Read,
+) {
+    let listen = listen.to_string();
+    let lacks = match (has_tls, access.options.policy.open) {
+        (true, false) => None,
+        (false, false) => Some("connections are not secured, for which see [tls]"),
+        (true, true) => Some("callers are not authenticated, for which see [access]"),
+        (false, true) => Some(
+            "connections are not secured and callers not authenticated, for which see [tls] and [access]",
+        ),
+    };
+    if let Some(lacks) = lacks.filter(|_| !open) {
+        let expected =
+            format!("a loopback address: {lacks}; allow_insecure_listen = true lifts this");
+        root.mistake("listen", &listen, &expected);
+    }
+    if !access.options.tokens.is_empty() && !access.allow_static_tokens {
+        let expected = "a loopback address: static tokens are for development; access.allow_static_tokens = true lifts this";
+        root.mistake("listen", &listen, expected);
+    }
 }
 
 fn read_hub(mut section: Section) -> Option<HubConfig> {

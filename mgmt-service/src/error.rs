@@ -8,6 +8,7 @@ use iot_hub::{
 };
 
 use crate::{
+    access::{AuthError, right::Right},
     attempt::{Refused, Trouble},
     quota::Exhausted,
     store::StoreError,
@@ -74,6 +75,15 @@ pub enum Error {
     /// The watch has lasted as long as one may.
     #[error("the watch is as old as one may become; watch again with the last token")]
     WatchAged,
+    /// Nobody knows who calls.
+    #[error("{0}")]
+    Unauthenticated(AuthError),
+    /// The caller may not do this.
+    #[error("this needs the right \"{0}\", which the caller does not have")]
+    NotPermitted(Right),
+    /// Nobody has thought about who may make this call.
+    #[error("there is no such call")]
+    NoSuchCall,
     /// The service is stopping.
     #[error("the service is stopping")]
     Stopping,

@@ -1,6 +1,6 @@
 //! The hub's service API: twins, direct methods and twin queries over HTTPS.
 //!
-//! The only file that knows HTTP. Its errors say the one thing that matters to an attempt: whether
+//! Beside [`crate::http`] the only file that knows HTTP. Its errors say the one thing that matters to an attempt: whether
 //! a call certainly did not reach the device, or may have.
 
 use std::{
@@ -18,15 +18,15 @@ use iot_hub::{
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
-    Certificate, Client, RequestBuilder, Response,
+    Client, RequestBuilder, Response,
     header::{AUTHORIZATION, HeaderMap, HeaderValue, IF_MATCH, RETRY_AFTER},
-    redirect, retry,
 };
 use serde_json::{Value, json};
 use tracing::{Instrument as _, field::Empty};
 
 use crate::{
     attempt::{Trouble, Written},
+    http::{self, chain},
     metrics::{Asked, HubResult, Instruments},
     traces::child_span,
 };
@@ -39,9 +39,6 @@ const TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
 /// How long before its end a token is replaced; more than clocks may differ.
 const TOKEN_MARGIN: Duration = Duration::from_secs(600);
-
-/// How long a connection may take to be made.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a read may take: less than callers wait for a reboot to begin, which needs one first.
 const READ_LIMIT: Duration = Duration::from_secs(15);
@@ -105,18 +102,8 @@ impl Hub {
         https_port: u16,
         ca: Option<&[u8]>,
     ) -> Result<Self, SetupError> {
-        let mut builder = Client::builder()
-            .http1_only()
-            .no_proxy()
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_LIMIT)
-            .redirect(redirect::Policy::none())
-            // Whether to send anything twice is for the attempt to decide.
-            .retry(retry::never());
-        if let Some(pem) = ca {
-            let roots = Certificate::from_pem_bundle(pem).map_err(SetupError)?;
-            builder = builder.tls_certs_only(roots);
-        }
+        // Whether to send anything twice is for the attempt to decide.
+        let builder = http::client(ca).map_err(SetupError)?.http1_only();
         let address = connection.host.address();
         let port = connection.host.port().unwrap_or(https_port);
         let base = if address.contains(':') {
@@ -376,17 +363,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 fn unreachable_hub(error: &reqwest::Error) -> Trouble {
     Trouble::HubUnreachable(chain(error))
-}
-
-/// An error with its causes; reqwest's own text says little.
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Says what an error answer to a read means.

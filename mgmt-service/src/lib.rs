@@ -22,11 +22,14 @@
 //! - [`service`]: begins attempts, drives each in a task of its own, lets others follow them.
 //! - [`poller`]: which twin is read next, within the hub's quota.
 //! - [`quota`]: what the hub allows, and how callers share it.
-//! - [`hub`]: the hub's REST API; the only user of HTTP.
+//! - [`hub`]: the hub's REST API; it and `http` alone know HTTP.
+//! - [`audit`]: the audit of refusals, bounded.
 //! - [`store`]: attempts, events and the audit on disk; SQLite stays behind it.
 //! - [`api`]: the gRPC API; protobuf stays inside it.
-//! - [`config`]: the settings.
 //! - [`metrics`]: what is counted and measured; [`readiness`]: whether the service can work.
+//! - [`access`]: who calls, and what it may do.
+//! - [`listener`], [`tls`], [`certificate`]: connections, and who is at the other end.
+//! - [`config`]: the settings; [`reload`]: their changes while the service runs.
 //!
 //! # Invariants
 //!
@@ -34,21 +37,29 @@
 //!   the intent to call a device is on disk before the call leaves.
 //! - Watchers read a log; none of them costs the hub anything.
 
+pub mod access;
 pub mod api;
 pub mod attempt;
+pub mod audit;
+pub mod certificate;
 pub mod config;
 pub mod error;
+mod http;
 pub mod hub;
+pub mod listener;
 pub mod metrics;
 pub mod poller;
 pub mod quota;
 pub mod readiness;
+pub mod reload;
 mod run;
 pub mod service;
 pub mod store;
+pub mod tls;
 pub mod traces;
 
 pub use self::{
     config::Config,
+    reload::Reload,
     run::{RunError, serve, serve_observed},
 };

@@ -16,7 +16,7 @@ use daemon::{
     settings::{InForce, Mistakes, SettingsArguments},
     signals::{Hangups, StopSignals},
 };
-use mgmt_service::{Config, traces::Exporter};
+use mgmt_service::{Config, Reload, traces::Exporter};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -81,7 +81,12 @@ async fn run(arguments: Arguments, config: Config, log: LogControl) -> anyhow::R
         .await
         .with_context(|| format!("listen on {}", config.listen))?;
     let address = listener.local_addr().context("learn the own address")?;
-    tracing::info!(%address, "listening; callers are not authenticated");
+    let secured = config.tls.is_some();
+    if config.access.policy.open {
+        tracing::info!(%address, secured, "listening; callers are not authenticated, for no credentials are configured");
+    } else {
+        tracing::info!(%address, secured, "listening");
+    }
     let mut how = serde_json::json!({ "address": address });
     let metrics = match config.metrics_listen {
         Some(wanted) => {
@@ -96,26 +101,40 @@ async fn run(arguments: Arguments, config: Config, log: LogControl) -> anyhow::R
         None => None,
     };
     arguments.ready.announce(&how)?;
-    tokio::spawn(reload(hangups, arguments, log.clone()));
+    let again = arguments.clone();
+    let reload = Reload::new(move || Ok(again.read_config()?.0));
+    tokio::spawn(reload_on_hangup(
+        hangups,
+        arguments,
+        log.clone(),
+        reload.clone(),
+    ));
     let shutdown = CancellationToken::new();
     let instruments = config.instruments();
     if let Some(listener) = metrics {
         let pages = Arc::new(instruments.clone());
         tokio::spawn(admin::serve(listener, pages, Some(log), shutdown.clone()));
     }
-    let service = mgmt_service::serve_observed(listener, config, instruments, shutdown.clone());
+    let service =
+        mgmt_service::serve_observed(listener, config, instruments, reload, shutdown.clone());
     let served = signals.run(&shutdown, service).await.context("stop")?;
     served.context("run the service")
 }
 
 /// Reads the settings again at each SIGHUP, and follows what can change while the service runs.
-async fn reload(mut hangups: Hangups, arguments: Arguments, log: LogControl) {
+async fn reload_on_hangup(
+    mut hangups: Hangups,
+    arguments: Arguments,
+    log: LogControl,
+    reload: Reload,
+) {
     loop {
         hangups.next().await;
         match arguments.read_config() {
             Ok((config, _)) => {
                 tracing::info!("the settings are read again");
                 log.set_filter(config.log.filter);
+                reload.now();
             }
             Err(mistakes) => tracing::error!("kept the settings in force: {mistakes}"),
         }

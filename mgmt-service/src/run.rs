@@ -2,17 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access::{Access, AccessError},
     api::{self, ServeError, Served},
+    audit::Auditor,
     config::Config,
     hub::{Hub, SetupError},
+    listener::{self, Secured},
     metrics::Instruments,
     poller::Poller,
+    reload::{self, Reload, Reloaded},
     service::Service,
     store::{Measured, Sqlite, Store, StoreError},
+    tls::{Tls, TlsError},
 };
 
 /// The first pause between two attempts to reach the hub.
@@ -33,6 +38,12 @@ pub enum RunError {
     /// The hub's client could not be made.
     #[error(transparent)]
     Hub(#[from] SetupError),
+    /// The certificates cannot be used.
+    #[error("secure the listener")]
+    Tls(#[from] TlsError),
+    /// The rules of who may do what cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The API could not be served.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -41,21 +52,24 @@ pub enum RunError {
     Start(#[from] tokio::task::JoinError),
 }
 
-/// Serves on `listener` until `shutdown`.
+/// Serves on `listener` until `shutdown`, with these settings throughout.
 pub async fn serve(
     listener: TcpListener,
     config: Config,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     let instruments = config.instruments();
-    serve_observed(listener, config, instruments, shutdown).await
+    let same = config.clone();
+    let reload = Reload::new(move || Ok(same.clone()));
+    serve_observed(listener, config, instruments, reload, shutdown).await
 }
 
-/// As [`serve`], and tells `instruments` how it goes.
+/// As [`serve`], and tells `instruments` how it goes, and takes up changed certificates, keys and rules.
 pub async fn serve_observed(
     listener: TcpListener,
     config: Config,
     instruments: Instruments,
+    reload: Reload,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     // Whatever ends this function, and be it that its caller drops it, ends all its tasks.
@@ -72,6 +86,8 @@ pub async fn serve_observed(
     let _stop_poller = poller_shutdown.clone().drop_guard();
     let poller = Poller::start(hub.clone(), &config.cadence, poller_shutdown);
     let store: Arc<dyn Store> = Arc::new(Measured::new(Arc::new(store), instruments.clone()));
+    let auditor = Auditor::start(store.clone(), shutdown.clone());
+    let access = Access::start(config.access.clone(), shutdown.clone())?;
     let service = Service::start(
         store.clone(),
         hub.clone(),
@@ -81,6 +97,17 @@ pub async fn serve_observed(
         shutdown.clone(),
     )
     .await?;
+    let (secured, tls) = secure(&config)?.unzip();
+    let connections = listener::accept(listener, secured, shutdown.clone());
+    tokio::spawn(reload::follow(
+        reload,
+        config.clone(),
+        Reloaded {
+            tls,
+            access: access.clone(),
+        },
+        shutdown.clone(),
+    ));
     service.measure_staleness(&instruments);
     tokio::spawn(look(
         hub,
@@ -90,6 +117,8 @@ pub async fn serve_observed(
     ));
     let served = Served {
         service: service.clone(),
+        access,
+        auditor,
         bookmark_interval: config.bookmark_interval,
         web: config.web.clone(),
         limits: config.limits.clone(),
@@ -97,7 +126,7 @@ pub async fn serve_observed(
         shutdown: shutdown.clone(),
     };
     let work = async {
-        let result = api::serve(listener, served).await;
+        let result = api::serve(connections, served).await;
         service.stopped().await;
         if let Err(error) = store.close().await {
             // What is in its log is found there by the next start.
@@ -115,6 +144,19 @@ pub async fn serve_observed(
         () = limit => tracing::warn!("stopped before all that was under way was over"),
     }
     Ok(())
+}
+
+/// How connections are secured, and what changes that.
+fn secure(config: &Config) -> Result<Option<(Secured, watch::Sender<Tls>)>, TlsError> {
+    let Some(tls) = &config.tls else {
+        return Ok(None);
+    };
+    let sender = watch::Sender::new(Tls::new(&tls.options)?);
+    let secured = Secured {
+        tls: sender.subscribe(),
+        handshake_limit: tls.handshake_limit,
+    };
+    Ok(Some((secured, sender)))
 }
 
 /// Looks after the hub and the store, as far as the service's work does not: whether the service is

@@ -4,6 +4,7 @@ mod begin;
 mod cancel;
 mod log;
 mod runner;
+mod tags;
 
 use std::{
     collections::HashMap,
@@ -16,16 +17,20 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::log::{Log, Now};
 use self::runner::Runner;
+pub use self::{
+    log::{Log, Now},
+    tags::{Age, Tags},
+};
 use crate::{
+    access::Caller,
     attempt::{Input, Rules, View},
     error::Error,
     hub::{Hub, Page},
     metrics::Instruments,
     poller::Poller,
     quota::{HubQuota, PacedHub},
-    store::{Audit, ListQuery, Store, StoreError},
+    store::{Audit, ListQuery, Store, StoreError, Verdict},
 };
 
 /// How many inputs may wait for one attempt: each is one caller that asks to cancel it.
@@ -64,6 +69,7 @@ struct Inner {
     poller: Poller,
     timing: Timing,
     live: Mutex<HashMap<RequestId, Live>>,
+    tags: tags::Memory,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -82,15 +88,6 @@ struct Question {
     taken: oneshot::Sender<()>,
 }
 
-/// Who makes a call, for the audit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// Its name.
-    pub who: String,
-    /// Its address.
-    pub from: String,
-}
-
 impl Service {
     /// Takes up every attempt that the store has open.
     pub async fn start(
@@ -107,6 +104,7 @@ impl Service {
             poller,
             timing,
             live: Mutex::default(),
+            tags: tags::Memory::default(),
             tasks: TaskTracker::new(),
             shutdown,
         });
@@ -248,10 +246,10 @@ impl Service {
             who: caller.who.clone(),
             from: caller.from.clone(),
             action,
-            id: view.id,
-            device: view.device.clone(),
+            id: Some(view.id),
+            device: Some(view.device.clone()),
             why: view.reason.clone(),
-            verdict: verdict.to_owned(),
+            verdict: Verdict::allowed(verdict),
         }
     }
 }

@@ -85,16 +85,46 @@ pub struct Audit {
     pub who: String,
     /// From which address.
     pub from: String,
-    /// For what: `REBOOT`, `CANCEL` or `ABANDON`.
+    /// For what: `REBOOT`, `CANCEL`, `ABANDON`, or another call.
     pub action: &'static str,
-    /// On which attempt.
-    pub id: RequestId,
-    /// Of which device.
-    pub device: DeviceId,
+    /// On which attempt, if it is about one.
+    pub id: Option<RequestId>,
+    /// Of which device, if it is about one.
+    pub device: Option<DeviceId>,
     /// Why, in the caller's words.
     pub why: String,
-    /// What was decided; for a reboot, how it ended, once it has.
-    pub verdict: String,
+    /// What was decided.
+    pub verdict: Verdict,
+}
+
+/// What was decided, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The caller may.
+    pub allowed: bool,
+    /// Why not; or what came of it. For a reboot, how it ended, once it has.
+    pub text: String,
+    /// What proves that.
+    pub evidence: String,
+}
+
+impl Verdict {
+    /// The caller may, and this came of it.
+    pub fn allowed(text: impl Into<String>) -> Self {
+        Self {
+            allowed: true,
+            text: text.into(),
+            evidence: String::new(),
+        }
+    }
+
+    /// The caller may not, for this reason.
+    pub fn denied(text: impl Into<String>) -> Self {
+        Self {
+            allowed: false,
+            ..Self::allowed(text)
+        }
+    }
 }
 
 /// Which attempts to list.

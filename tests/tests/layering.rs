@@ -2,6 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -75,6 +77,26 @@ const OWNED: [(&str, &[&str]); 11] = [
     ("tracing-subscriber", &["daemon", "local-device"]),
 ];
 
+/// Libraries that only some files of a crate may name, by the beginnings of their paths below the
+/// crate's folder.
+const OWNED_BY_FILES: [(&str, &str, &[&str]); 7] = [
+    ("mgmt-service", "reqwest", &["src/hub", "src/http.rs"]),
+    ("mgmt-service", "tonic", &["src/api"]),
+    ("mgmt-service", "prost", &["src/api"]),
+    ("mgmt-service", "rusqlite", &["src/store/sqlite"]),
+    (
+        "mgmt-service",
+        "jsonwebtoken",
+        &["src/access", "src/config/access.rs"],
+    ),
+    ("mgmt-service", "x509_parser", &["src/certificate.rs"]),
+    (
+        "mgmt-service",
+        "rustls",
+        &["src/tls.rs", "src/config/tls.rs", "src/certificate.rs"],
+    ),
+];
+
 /// Each workspace crate with the names of all it depends on when it runs.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
@@ -133,5 +155,45 @@ fn an_outside_library_has_its_owner_alone() {
                 "{name} may not depend on {library}"
             );
         }
+    }
+}
+
+/// Every source file below a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("read a folder") {
+        let path = entry.expect("read a folder").path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[test]
+fn an_outside_library_is_known_to_its_files_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for (name, library, owners) in OWNED_BY_FILES {
+        let folder = root.join(name);
+        let mut users = 0;
+        for file in sources(&folder.join("src")) {
+            let text = fs::read_to_string(&file).expect("read a source file");
+            let used = text.lines().any(|line| {
+                let code = line.split("//").next().unwrap_or_default();
+                code.contains(&format!("{library}::"))
+            });
+            if used {
+                users += 1;
+                let path = file.strip_prefix(&folder).expect("it is below");
+                let path = path.to_string_lossy();
+                assert!(
+                    owners.iter().any(|owner| path.starts_with(owner)),
+                    "{path} of {name} may not know {library}"
+                );
+            }
+        }
+        assert!(users > 0, "nobody in {name} knows {library}");
     }
 }

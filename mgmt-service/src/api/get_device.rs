@@ -6,19 +6,20 @@ use iot_hub::{
 };
 use iothubdm_proto::v1::{self as proto, Device, GetDeviceRequest};
 
-use super::{convert, parse};
+use super::{convert, parse, permit::Permit};
 use crate::{
     error::{Error, Violation},
-    service::{Caller, Service},
+    service::Service,
 };
 
 pub(super) async fn get(
     service: &Service,
     request: &GetDeviceRequest,
-    caller: &Caller,
+    permit: &Permit,
 ) -> Result<Device, Error> {
     let device = parse::device_name(&request.name).map_err(|rule| Violation::new("name", rule))?;
-    let twin = service.twin(&device, caller).await?;
+    permit.see_device(&device).await?;
+    let twin = service.twin(&device, &permit.caller).await?;
     let open = service.open_on(&device).await?;
     let mut message = of_twin(&twin);
     if let Some(id) = open {

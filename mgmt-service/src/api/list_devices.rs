@@ -6,12 +6,14 @@ use iothubdm_proto::v1::{ListDevicesRequest, ListDevicesResponse};
 use super::{
     convert, get_device, parse,
     parse::Fields,
+    permit::Permit,
     token::{DevicesToken, fingerprint},
 };
 use crate::{
+    access::right::Right,
     attempt::Trouble,
     error::{Error, Violation},
-    service::{Caller, Service},
+    service::Service,
 };
 
 /// How many devices a page has when the caller does not say.
@@ -29,11 +31,14 @@ const SELECT: &str = "SELECT * FROM devices";
 pub(super) async fn list(
     service: &Service,
     request: &ListDevicesRequest,
-    caller: &Caller,
+    permit: &Permit,
 ) -> Result<ListDevicesResponse, Error> {
     let (size, token, text) = read(request)?;
+    permit.list();
     let continuation = token.as_ref().map(|token| token.continuation.as_str());
-    let page = service.query(&text, size, continuation, caller).await;
+    let page = service
+        .query(&text, size, continuation, &permit.caller)
+        .await;
     let page = page.map_err(|error| match error {
         // The hub's only reason to refuse a query of ours is the caller's part of it.
         Error::Hub(Trouble::HubRefused(why)) => Violation::new("filter", why).into(),
@@ -47,6 +52,9 @@ pub(super) async fn list(
         | Error::Exhausted(_)
         | Error::TooLate(_)
         | Error::TokenTooOld
+        | Error::Unauthenticated(_)
+        | Error::NotPermitted(_)
+        | Error::NoSuchCall
         | Error::Stopping
         | Error::TooMany { .. }
         | Error::WatchAged
@@ -55,6 +63,10 @@ pub(super) async fn list(
     let open = service.open();
     let devices = page.rows.iter().filter_map(|row| {
         let twin = Twin::from_value(row).ok()?;
+        let seen = permit.covers(Right::View, &twin.device, Some(&twin.tags));
+        if seen != Some(true) {
+            return None;
+        }
         let mut device = get_device::of_twin(&twin);
         if let Some(id) = open.get(&twin.device) {
             device.open_reboot = convert::reboot_name(&twin.device, *id);

@@ -5,9 +5,11 @@ use iothubdm_proto::v1::{ListRebootsRequest, ListRebootsResponse};
 use super::{
     convert, filter, parse,
     parse::Fields,
+    permit::Permit,
     token::{RebootsToken, fingerprint},
 };
 use crate::{
+    access::right::Right,
     error::Error,
     service::Service,
     store::{ListQuery, position},
@@ -19,27 +21,50 @@ const DEFAULT_PAGE: u32 = 50;
 /// The most attempts on a page.
 const MAX_PAGE: u32 = 1000;
 
+/// How many pages of the store are looked through for one page of what the caller may see. A page may
+/// be short, or empty, and still not be the last.
+const MAX_LOOKS: usize = 10;
+
 pub(super) async fn list(
     service: &Service,
     request: &ListRebootsRequest,
+    permit: &Permit,
 ) -> Result<ListRebootsResponse, Error> {
     let (mut query, size) = read(request)?;
+    permit.list();
     // One more than wanted tells whether there is another page.
     query.limit = size + 1;
-    let mut views = service.list(query).await?;
-    let more = views.len() > size;
-    views.truncate(size);
-    let next_page_token = match views.last() {
-        Some(last) if more => RebootsToken {
-            request: stamp(request),
-            last: position(last),
+    let mut reboots = Vec::new();
+    for _ in 0..MAX_LOOKS {
+        let mut views = service.list(query.clone()).await?;
+        let more = views.len() > size;
+        views.truncate(size);
+        let seen = permit
+            .among(Right::View, views.iter().map(|view| &view.device))
+            .await?;
+        let mut left = views.into_iter();
+        while reboots.len() < size
+            && let Some(view) = left.next()
+        {
+            query.after = Some(position(&view));
+            if seen.contains(&view.device) {
+                reboots.push(convert::attempt(&view));
+            }
         }
-        .print(),
-        Some(_) | None => String::new(),
-    };
+        if !more && left.len() == 0 {
+            query.after = None;
+        }
+        if query.after.is_none() || reboots.len() == size {
+            break;
+        }
+    }
+    let token = query.after.map(|last| RebootsToken {
+        request: stamp(request),
+        last,
+    });
     Ok(ListRebootsResponse {
-        reboots: views.iter().map(convert::attempt).collect(),
-        next_page_token,
+        reboots,
+        next_page_token: token.map(RebootsToken::print).unwrap_or_default(),
     })
 }
 

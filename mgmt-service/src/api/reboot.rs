@@ -10,11 +10,12 @@ use iothubdm_proto::v1::{self as proto, RebootAttempt, RebootRequest, reboot_req
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{convert, parse, parse::Fields};
+use super::{convert, parse, parse::Fields, permit::Permit};
 use crate::{
+    access::policy,
     attempt::{Asked, BlockedPolicy, OfflinePolicy, Start},
     error::{Error, Violation},
-    service::{Caller, Service},
+    service::Service,
 };
 
 /// The farthest deadline.
@@ -29,9 +30,11 @@ const MAX_BOOT_ID_CHARS: usize = 256;
 pub(super) async fn reboot(
     service: &Service,
     request: RebootRequest,
-    caller: &Caller,
+    permit: &Permit,
 ) -> Result<RebootAttempt, Error> {
     let (id, device, asked) = read(&request)?;
+    let needed = policy::to_reboot(asked.mode);
+    permit.reboot(&device, id, needed, &asked.reason).await?;
     if let Err(violation) = check_times(&asked, Timestamp::now()) {
         // A repeated request may be older than its own deadline.
         let known = service.log(&device, id).await;
@@ -40,9 +43,9 @@ pub(super) async fn reboot(
         }
     }
     let view = if request.validate_only {
-        service.validate(id, device, &asked, caller).await?
+        service.validate(id, device, &asked, &permit.caller).await?
     } else {
-        service.reboot(id, device, asked, caller).await?
+        service.reboot(id, device, asked, &permit.caller).await?
     };
     Ok(convert::attempt(&view))
 }

@@ -1,24 +1,25 @@
 //! The gRPC server: the API, health and reflection on one listener.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use futures_util::StreamExt as _;
 use iothubdm_proto::v1::{FILE_DESCRIPTOR_SET, device_management_server::DeviceManagementServer};
-use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{
-    Server,
-    server::{TcpConnectInfo, TcpIncoming},
-};
+use tonic::transport::{Server, server::Connected};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use super::{
     Api,
+    authenticate::Authenticated,
     door::{Door, Guarded, PorterLayer},
     web,
 };
 use crate::{
+    access::Access,
+    audit::Auditor,
     config::{Limits, WebOptions},
+    listener::{Connection, Peer},
     metrics::Instruments,
     service::Service,
     traces::TraceLayer,
@@ -51,6 +52,10 @@ pub enum ServeError {
 pub struct Served {
     /// The service.
     pub service: Service,
+    /// Who may do what.
+    pub access: Access,
+    /// Where refusals are noted.
+    pub auditor: Auditor,
     /// How long a watch is idle before it gets a bookmark.
     pub bookmark_interval: Duration,
     /// How browsers may call; `None` where they may not.
@@ -64,7 +69,10 @@ pub struct Served {
 }
 
 /// Serves until the shutdown, and then until the open calls are over.
-pub async fn serve(listener: TcpListener, served: Served) -> Result<(), ServeError> {
+pub async fn serve(
+    connections: mpsc::Receiver<Connection>,
+    served: Served,
+) -> Result<(), ServeError> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -85,21 +93,21 @@ pub async fn serve(listener: TcpListener, served: Served) -> Result<(), ServeErr
     let api = Api {
         service: served.service,
         instruments: served.instruments,
+        access: served.access.clone(),
+        auditor: served.auditor.clone(),
         bookmark_interval: served.bookmark_interval,
         watch_age: limits.watch_age,
     };
+    let api = DeviceManagementServer::new(api).max_decoding_message_size(limits.message);
+    let api = Authenticated::new(api, served.access, served.auditor);
     let door = Door::new(limits.clone());
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let incoming = incoming.filter_map(move |connection| {
-        let entered = connection.map(|connection| {
-            let address = connection.peer_addr().ok().map(|address| address.ip());
-            let seat = door.enter(address);
-            if seat.is_none() {
-                tracing::debug!(?address, "closed a connection: there are too many");
-            }
-            Some(Guarded::new(connection, seat?))
-        });
-        std::future::ready(entered.transpose())
+    let incoming = ReceiverStream::new(connections).filter_map(move |connection| {
+        let address = connection.peer().address.ip();
+        let seat = door.enter(Some(address));
+        if seat.is_none() {
+            tracing::debug!(%address, "closed a connection: there are too many");
+        }
+        Some(Ok::<_, Infallible>(Guarded::new(connection, seat?)))
     });
     Server::builder()
         // Browsers speak gRPC-Web over any HTTP; nobody else has a use for the old one.
@@ -112,7 +120,7 @@ pub async fn serve(listener: TcpListener, served: Served) -> Result<(), ServeErr
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))
         // The outer layer comes first: what the door refuses is told to browsers in their way.
         .layer(web::layer(served.web.as_ref()))
-        .layer(PorterLayer::<TcpConnectInfo>::new(limits.patience))
+        .layer(PorterLayer::<Peer>::new(limits.patience))
         .layer(TraceLayer)
         .add_service(health)
         .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
@@ -121,10 +129,18 @@ pub async fn serve(listener: TcpListener, served: Served) -> Result<(), ServeErr
                 .build_v1alpha()
                 .map_err(ServeError::Reflection)?,
         )
-        .add_service(DeviceManagementServer::new(api).max_decoding_message_size(limits.message))
+        .add_service(api)
         .serve_with_incoming_shutdown(incoming, served.shutdown.cancelled_owned())
         .await
         .map_err(ServeError::Transport)
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer().clone()
+    }
 }
 
 /// Tells health whether the service is ready, until it stops.

@@ -8,6 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::convert;
 use crate::{
+    access::AuthError,
     attempt::{Refused, Trouble},
     error::Error,
 };
@@ -79,6 +80,14 @@ impl From<Error> for Status {
                 Answer::new(Code::ResourceExhausted, "LIMIT_REACHED").retry(retry_after)
             }
             Error::WatchAged => Answer::new(Code::Unavailable, "WATCH_AGED").retry(Duration::ZERO),
+            Error::Unauthenticated(AuthError::NoKeys) => {
+                Answer::new(Code::Unavailable, "KEYS_UNAVAILABLE").retry(RETRY_LATER)
+            }
+            Error::Unauthenticated(_) => Answer::new(Code::Unauthenticated, "UNAUTHENTICATED"),
+            Error::NotPermitted(right) => {
+                Answer::new(Code::PermissionDenied, "NOT_PERMITTED").with("right", right.name())
+            }
+            Error::NoSuchCall => Answer::new(Code::Unimplemented, "NO_SUCH_CALL"),
             Error::Stopping => Answer::new(Code::Unavailable, "STOPPING").retry(RETRY_SOON),
             Error::Store(error) => {
                 // Callers need not know the store; whoever runs the service does.

@@ -51,6 +51,224 @@ fn the_example_has_every_setting_with_its_default() {
 }
 
 #[test]
+fn the_secured_example_has_every_setting_of_its_sections() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = secured(&folder);
+    let sources = Sources::of_text(&example, folder.path()).unwrap();
+    let (config, in_force) = Config::read(sources).unwrap();
+    assert_eq!(config.access.policy.bindings.len(), 3);
+    assert!(!config.access.policy.open && config.tls.is_some());
+    for key in in_force.keys() {
+        if key.starts_with("tls.") || key.starts_with("access.") {
+            let name = key.rsplit('.').next().unwrap();
+            // The other of the two ways to give keys is told of in words.
+            let told =
+                example.contains(&format!("\n{name} = ")) || example.contains(&format!("`{name}`"));
+            assert!(told, "{key} is missing");
+        }
+    }
+}
+
+/// The example of a secured service, with every file that it names beside it.
+fn secured(folder: &tempfile::TempDir) -> String {
+    let params = rcgen::CertificateParams::new(vec!["service.example".to_owned()]).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    for (name, text) in [
+        ("hub.secret", HUB),
+        ("server.pem", &certificate),
+        ("server.key", &key.serialize_pem()),
+        ("callers.pem", &certificate),
+        ("laptop.token", "a-token-of-some-length\n"),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    include_str!("../../secured.example.toml").to_owned()
+}
+
+/// Changes the example of a secured service, and tells the mistakes in it.
+#[track_caller]
+fn spoilt(changes: &[(&str, &str)], expected: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = secured(&folder);
+    for (old, new) in changes {
+        assert!(text.contains(old), "{old}");
+        text = text.replace(old, new);
+    }
+    let mistakes = Config::parse(&text, folder.path(), None).unwrap_err().0;
+    let told: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.contains(expected), "{expected} not in {told:#?}");
+    }
+}
+
+#[test]
+fn every_mistake_about_access_is_told_at_once() {
+    spoilt(
+        &[
+            (
+                "\"optional\"\n\n# How long a h",
+                "\"perhaps\"\n\n# How long a h",
+            ),
+            ("issuer = ", "isuer = "),
+            ("[\"RS256\"]", "[\"RS256\", \"HS256\"]"),
+            ("jwks_url = \"https", "jwks_url = \"http"),
+            (
+                "who = \"authenticated\"",
+                "who = [\"token:phone\", \"everybody\"]",
+            ),
+            ("role = \"viewer\"", "role = \"guest\""),
+            ("\"lab-*\"", "\"lab *\""),
+            ("\"force\", \"cancel-others\"", "\"force\", \"fly\""),
+            ("site = \"north\"", "site = [\"north\"]"),
+            ("role = \"admin\"", "role = \"admin\"\nrights = [\"force\"]"),
+        ],
+        &[
+            "tls.client_certificates = \"perhaps\": expected \"optional\" or \"required\"",
+            "access.jwt.issuer: expected who issues the tokens",
+            "access.jwt.algorithms = [\"RS256\", \"HS256\"]: expected some of RS256",
+            "access.jwt.jwks_url = http://login.example.com/tenant/keys: expected an https:// address",
+            "access.jwt.isuer = …: expected no such key",
+            "access.binding[0].who = token:phone: expected the name of an access.static_token",
+            "access.binding[0].who = everybody: expected \"authenticated\", or",
+            "access.binding[0].role = \"guest\": expected viewer, operator or admin",
+            "access.binding[0].devices = lab *: expected a pattern of device ids",
+            "access.binding[1].rights = fly: expected what this role may have besides: force, power-cycle",
+            "access.binding[1].tags = { \"hardware.generation\" = 2, site = [\"north\"] }: expected tags and their values",
+            "access.binding[2].rights = force: expected nothing, for an admin has every right",
+        ],
+    );
+}
+
+#[test]
+fn credentials_and_files_that_cannot_work_are_told() {
+    spoilt(
+        &[("\"server.key\"", "\"laptop.token\"")],
+        &["tls.key_file: expected a file with a PEM private key"],
+    );
+    spoilt(&[("\"server.pem\"", "\"gone.pem\"")], &["tls.cert_file = "]);
+    spoilt(
+        &[("allow_static_tokens = true", "allow_static_tokens = false")],
+        &["listen = 0.0.0.0:50051: expected a loopback address: static tokens are for development"],
+    );
+    spoilt(
+        &[("client_ca_file = ", "# "), ("client_certificates", "# ")],
+        &[
+            "access.binding[1].who = certificate:spiffe://example.com/rollout: expected tls.client_ca_file",
+        ],
+    );
+    spoilt(
+        &[("\"laptop.token\"", "\"server.pem\"")],
+        &[
+            "access.static_token[0].file: expected a file with one token of at least 16 visible",
+            "access.binding[2].who = token:laptop",
+        ],
+    );
+    spoilt(
+        &[
+            ("jwks_url = ", "jwks_file = \"laptop.token\" #"),
+            ("leeway = \"1m\"", "leeway = \"1h\""),
+        ],
+        &[
+            "access.jwt.leeway = \"1h\": expected a duration from 0s to 5m",
+            "access.jwt.jwks_file: expected a JSON Web Key Set or PEM public keys: neither",
+        ],
+    );
+}
+
+#[test]
+fn a_key_of_another_certificate_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = secured(&folder);
+    let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    std::fs::write(folder.path().join("server.key"), other).unwrap();
+    let told = Config::parse(&text, folder.path(), None).unwrap_err();
+    let told = told.to_string();
+    assert!(
+        told.contains("certificates and a key that can be used"),
+        "{told}"
+    );
+}
+
+#[test]
+fn whoever_is_reached_from_elsewhere_needs_tls_and_credentials() {
+    let lifted = "allow_insecure_listen = true lifts this";
+    let without = |sections: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut text = secured(&folder);
+        for section in sections {
+            let start = text.find(&format!("\n[{section}]")).unwrap();
+            let length = text[start + 1..]
+                .find("\n\n[")
+                .unwrap_or(text.len() - start - 1);
+            text.replace_range(start..=start + length, "\n");
+        }
+        let parsed = Config::parse(&text, folder.path(), None);
+        parsed.map_err(|mistakes| mistakes.to_string())
+    };
+    assert!(without(&[]).is_ok());
+    let told = without(&["tls"]).unwrap_err();
+    assert!(
+        told.contains("connections are not secured, for") && told.contains(lifted),
+        "{told}"
+    );
+    let certificate = "[tls]\ncert_file = \"server.pem\"\nkey_file = \"server.key\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    secured(&folder);
+    let text =
+        format!("listen = \"0.0.0.0:1\"\n[hub]\nconnection_string = \"{HUB}\"\n{certificate}");
+    let told = Config::parse(&text, folder.path(), None).unwrap_err();
+    assert!(
+        told.to_string()
+            .contains("callers are not authenticated, for"),
+        "{told}"
+    );
+    let lifted = format!("allow_insecure_listen = true\n{text}");
+    assert!(Config::parse(&lifted, folder.path(), None).is_ok());
+}
+
+#[test]
+fn bindings_and_credentials_need_each_other() {
+    refused(
+        "[[access.binding]]\nwho = \"authenticated\"\nrole = \"admin\"",
+        &[
+            "access.binding: expected credentials to tell callers by: tls.client_ca_file, access.jwt or access.static_token",
+        ],
+    );
+    let folder = tempfile::tempdir().unwrap();
+    secured(&folder);
+    let text = format!(
+        "[hub]\nconnection_string = \"{HUB}\"\n[[access.static_token]]\nname = \"a\"\nfile = \"laptop.token\"\n[[access.static_token]]\nname = \"b\"\nfile = \"laptop.token\""
+    );
+    let told = Config::parse(&text, folder.path(), None).unwrap_err();
+    let told: Vec<_> = told.0.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "access.static_token[1].file: expected another token than the others",
+            "access.binding: expected at least one: without any, nobody may do anything",
+        ]
+    );
+}
+
+#[test]
+fn what_is_in_force_of_a_secured_service_says_the_same_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let sources = Sources::of_text(&secured(&folder), folder.path()).unwrap();
+    let (config, in_force) = Config::read(sources).unwrap();
+    let printed = in_force.to_string();
+    for secret in ["a-token-of-some-length", "PRIVATE KEY", "AAECAw"] {
+        assert!(!printed.contains(secret), "{printed}");
+    }
+    assert_eq!(
+        Config::parse(&printed, Path::new("/"), None),
+        Ok(config),
+        "{printed}"
+    );
+}
+
+#[test]
 fn what_is_in_force_says_the_same_again_but_for_the_secret() {
     let text = format!(
         "listen = \"[::1]:5\"\n[hub]\nconnection_string = \"{HUB}\"\n[quota]\ntier = \"S2\"\n[log]\nformat = \"json\""
@@ -151,7 +369,7 @@ fn a_mistake_names_key_value_and_what_was_expected() {
 
 #[test]
 fn callers_from_elsewhere_need_a_word_more() {
-    let expected = "a loopback address: callers are not authenticated; allow_insecure_listen = true lifts this";
+    let expected = "a loopback address: connections are not secured and callers not authenticated, for which see [tls] and [access]; allow_insecure_listen = true lifts this";
     refused(
         "listen = \"0.0.0.0:1\"",
         &[&format!("listen = 0.0.0.0:1: expected {expected}")],

@@ -37,6 +37,7 @@ impl Service {
             now,
         );
         attempt.trace = traces::current();
+        attempt.owner.clone_from(&caller.who);
         let change = Change {
             attempt: attempt.clone(),
             events: step.events.clone(),
@@ -44,7 +45,7 @@ impl Service {
         let audit = Self::line(caller, "REBOOT", &attempt.view, "");
         let log = match inner.store.create(change, audit).await? {
             Created::New => {
-                tracing::info!(%id, %device, mode = %asked.mode, from = caller.from, "a reboot is asked for");
+                tracing::info!(%id, %device, mode = %asked.mode, who = caller.who, from = caller.from, "a reboot is asked for");
                 let log = Arc::new(Log::new(attempt.clone(), step.events));
                 Runner::spawn(inner, attempt, log.clone(), step.effects, None);
                 log

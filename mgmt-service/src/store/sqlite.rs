@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Audit, Change, Created, ListQuery, Store, StoreError};
+use super::{Audit, Change, Created, ListQuery, Store, StoreError, Verdict};
 use crate::attempt::{Attempt, Event, View};
 
 /// How many writes share one transaction at most: the first of them waits for the last.
@@ -190,7 +190,7 @@ impl Store for Sqlite {
 
     fn forget(&self, id: RequestId, verdict: String) -> BoxFuture<'_, Result<(), StoreError>> {
         self.write("remove the attempt", move |connection| {
-            rows::set_verdict(connection, id, &verdict)?;
+            rows::set_verdict(connection, id, &Verdict::allowed(verdict))?;
             rows::remove(connection, id)
         })
     }
@@ -241,13 +241,19 @@ impl Store for Sqlite {
     }
 }
 
-/// How an attempt ended, in one line of the audit.
-fn verdict(attempt: &Attempt) -> String {
+/// How an attempt ended, and what proves it, in one line of the audit.
+fn verdict(attempt: &Attempt) -> Verdict {
     let view = &attempt.view;
-    let detail = match (&view.error, &view.evidence) {
-        (Some(error), _) => format!(" {}", error.code),
-        (None, Some(evidence)) => format!(" {}", evidence.grade),
-        (None, None) => String::new(),
+    let text = match &view.error {
+        Some(error) => format!("{} {}", view.state, error.code),
+        None => view.state.to_string(),
     };
-    format!("{}{detail}", view.state)
+    let evidence = view.evidence.as_ref().map(|evidence| {
+        let text = format!("{} {}", evidence.grade, evidence.method);
+        text.trim_end().to_owned()
+    });
+    Verdict {
+        evidence: evidence.unwrap_or_default(),
+        ..Verdict::allowed(text)
+    }
 }

@@ -12,13 +12,18 @@ use crate::{
 /// Each line's action, device, reason and verdict; checks who and from where.
 fn lines(world: &World) -> Vec<[String; 4]> {
     let database = Connection::open(world.folder.path().join("mgmt-service.db")).unwrap();
-    let sql = "SELECT who, origin, action, device, why, verdict FROM audit ORDER BY seq";
+    // That somebody looks is written beside the calls, hence in no certain order.
+    let sql = "SELECT who, origin, action, device, why, verdict, evidence FROM audit
+               WHERE action IN ('REBOOT', 'CANCEL') ORDER BY seq";
     let mut statement = database.prepare(sql).unwrap();
     let rows = statement.query_map([], |row| {
         let (who, origin): (String, String) = (row.get(0)?, row.get(1)?);
         assert_eq!(who, "anonymous");
         assert!(origin.starts_with("127.0.0.1:"), "{origin}");
-        Ok([row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?])
+        let verdict: String = row.get(5)?;
+        let evidence: String = row.get(6)?;
+        let verdict = format!("{verdict} {evidence}").trim_end().to_owned();
+        Ok([row.get(2)?, row.get(3)?, row.get(4)?, verdict])
     });
     rows.unwrap().map(Result::unwrap).collect()
 }
@@ -47,7 +52,7 @@ async fn every_decision_has_a_line_with_its_verdict() {
     device.succeed(id, Grade::Caused).await;
     world.reaches(&name, AttemptState::Succeeded).await;
     let expected = [
-        ["REBOOT", "pump-1", "kernel", "SUCCEEDED CAUSED"],
+        ["REBOOT", "pump-1", "kernel", "SUCCEEDED CAUSED mqtt-birth"],
         ["REBOOT", "pump-1", "kernel", "DEVICE_BUSY"],
         ["REBOOT", "offline", "kernel", "the device is not connected"],
         ["CANCEL", "pump-1", "changed my mind", "ASKED"],

@@ -1,6 +1,8 @@
 //! The service as its callers see it, over the emulated hub and a device that each test scripts.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod ambiguous;
 #[cfg(test)]
 mod audit;
@@ -15,7 +17,11 @@ mod devices;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod hub;
+#[cfg(test)]
 mod idempotence;
+#[cfg(test)]
+mod keys;
 #[cfg(test)]
 mod metrics;
 mod native;
@@ -30,9 +36,13 @@ mod readiness;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod secured;
+#[cfg(test)]
 mod starting;
 #[cfg(test)]
 mod stopping;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod tutorial;
 #[cfg(test)]

@@ -10,12 +10,13 @@ use iot_hub::{
     reboot::RequestId,
 };
 use mgmt_service::{
+    access::{Caller, who::Identity},
     attempt::{Asked, Rules, Trouble},
     error::Error,
     hub::Hub,
     poller::{Cadence, Poller},
     quota::HubQuota,
-    service::{Caller, Service, Timing},
+    service::{Service, Timing},
     store::{ListQuery, Sqlite, SqliteOptions, Store},
 };
 use tempfile::TempDir;
@@ -96,8 +97,10 @@ impl Scene {
 
 fn caller(who: &str) -> Caller {
     Caller {
+        identity: Identity::Anonymous,
         who: who.to_owned(),
         from: "127.0.0.1:1".to_owned(),
+        expiry: None,
     }
 }
 

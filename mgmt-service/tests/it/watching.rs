@@ -10,7 +10,7 @@ use iothubdm_proto::v1::{AttemptState, reboot_event::Event};
 use jiff::Timestamp;
 use mgmt_service::{
     attempt::{Asked, Attempt, Input, Rules},
-    store::{Audit, Change, Sqlite, SqliteOptions, Store as _},
+    store::{Audit, Change, Sqlite, SqliteOptions, Store as _, Verdict},
 };
 use tonic::Code;
 use uuid::Uuid;
@@ -179,10 +179,10 @@ async fn long_story(folder: &std::path::Path) -> (String, Vec<String>) {
         who: "anonymous".into(),
         from: String::new(),
         action: "REBOOT",
-        id,
-        device: device.clone(),
+        id: Some(id),
+        device: Some(device.clone()),
         why: String::new(),
-        verdict: String::new(),
+        verdict: Verdict::allowed(""),
     };
     let mut event = step.events[0].clone();
     let change = Change {

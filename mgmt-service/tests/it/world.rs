@@ -9,7 +9,7 @@ use iothubdm_proto::v1::{
     AttemptState, GetRebootRequest, RebootAttempt, RebootEvent, RebootRequest, WatchRebootRequest,
     device_management_client::DeviceManagementClient, reboot_event::Event,
 };
-use mgmt_service::{Config, metrics::Instruments};
+use mgmt_service::{Config, Reload, metrics::Instruments};
 use tempfile::TempDir;
 use tokio::{
     net::TcpListener,
@@ -310,7 +310,9 @@ async fn serve(settings: &str, folder: &Path) -> (SocketAddr, Service) {
     let task = runtime.spawn(async move {
         let listener = TcpListener::bind(config.listen).await.unwrap();
         tell.send(listener.local_addr().unwrap()).unwrap();
-        let serving = mgmt_service::serve_observed(listener, config, told_of, stop);
+        let same = config.clone();
+        let reload = Reload::new(move || Ok(same.clone()));
+        let serving = mgmt_service::serve_observed(listener, config, told_of, reload, stop);
         serving.await.unwrap();
     });
     let service = Service {

@@ -7,8 +7,11 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     attempt::{Attempt, Event, View},
-    store::{Audit, Comparison, Condition, ListQuery, StoreError},
+    store::{Audit, Comparison, Condition, ListQuery, StoreError, Verdict},
 };
+
+/// How many refusals are kept, however young: who is refused chooses how often.
+const DENIALS: i64 = 100_000;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -95,8 +98,9 @@ pub(super) fn add_events(
 }
 
 pub(super) fn add_audit(connection: &Connection, audit: &Audit) -> Result<()> {
-    let sql = "INSERT INTO audit (time, who, origin, action, attempt, device, why, verdict)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let sql = "INSERT INTO audit (time, who, origin, action, attempt, device, why, allowed, verdict, evidence)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let id = audit.id.map(|id| id.to_string());
     connection
         .prepare_cached(sql)
         .and_then(|mut statement| {
@@ -105,10 +109,12 @@ pub(super) fn add_audit(connection: &Connection, audit: &Audit) -> Result<()> {
                 audit.who,
                 audit.from,
                 audit.action,
-                audit.id.to_string(),
-                audit.device.as_str(),
+                id.unwrap_or_default(),
+                audit.device.as_ref().map_or("", DeviceId::as_str),
                 audit.why,
-                audit.verdict,
+                audit.verdict.allowed,
+                audit.verdict.text,
+                audit.verdict.evidence,
             ])
         })
         .map(drop)
@@ -116,10 +122,14 @@ pub(super) fn add_audit(connection: &Connection, audit: &Audit) -> Result<()> {
 }
 
 /// Writes how a reboot ended into the line of its request.
-pub(super) fn set_verdict(connection: &Connection, id: RequestId, verdict: &str) -> Result<()> {
+pub(super) fn set_verdict(connection: &Connection, id: RequestId, verdict: &Verdict) -> Result<()> {
     connection
-        .prepare_cached("UPDATE audit SET verdict = ?2 WHERE attempt = ?1 AND verdict = ''")
-        .and_then(|mut statement| statement.execute(params![id.to_string(), verdict]))
+        .prepare_cached(
+            "UPDATE audit SET verdict = ?2, evidence = ?3 WHERE attempt = ?1 AND verdict = ''",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![id.to_string(), verdict.text, verdict.evidence])
+        })
         .map(drop)
         .map_err(during("write the verdict to the audit"))
 }
@@ -246,6 +256,11 @@ pub(super) fn prune(connection: &Connection, before: Timestamp) -> Result<()> {
             [before],
         )
         .and_then(|_| connection.execute("DELETE FROM audit WHERE time < ?1", [before]))
+        .and_then(|_| {
+            let sql = "DELETE FROM audit WHERE allowed = 0 AND seq <=
+                       (SELECT seq FROM audit WHERE allowed = 0 ORDER BY seq DESC LIMIT 1 OFFSET ?1)";
+            connection.execute(sql, [DENIALS])
+        })
         .map(drop)
         .map_err(during("remove what is past the retention"))
 }

@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use crate::store::StoreError;
 
 /// One step for each version; the version is the number of steps taken.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE attempts (
         id TEXT PRIMARY KEY,
         device TEXT NOT NULL,
@@ -44,7 +45,14 @@ const MIGRATIONS: &[&str] = &["
         verdict TEXT NOT NULL
     ) STRICT;
     CREATE INDEX audit_attempt ON audit (attempt);
-"];
+",
+    "
+    ALTER TABLE audit ADD COLUMN allowed INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE audit ADD COLUMN evidence TEXT NOT NULL DEFAULT '';
+    CREATE INDEX audit_device ON audit (device, seq);
+    CREATE INDEX audit_denied ON audit (seq) WHERE allowed = 0;
+",
+];
 
 /// How long to wait for another process that has the file open, a backup for example.
 const BUSY: Duration = Duration::from_secs(10);

@@ -13,7 +13,7 @@ use crate::{
     metrics::Instruments,
     store::{
         Audit, Change, Comparison, Condition, Created, ListQuery, Measured, Store, StoreError,
-        position,
+        Verdict, position,
     },
 };
 
@@ -282,9 +282,9 @@ fn audit(attempt: &Attempt) -> Audit {
         who: "anonymous".into(),
         from: "127.0.0.1:1".into(),
         action: "REBOOT",
-        id: attempt.view.id,
-        device: attempt.view.device.clone(),
+        id: Some(attempt.view.id),
+        device: Some(attempt.view.device.clone()),
         why: String::new(),
-        verdict: String::new(),
+        verdict: Verdict::allowed(""),
     }
 }

@@ -1,0 +1,292 @@
+//! What the caller of one call may do, asked by its handler.
+//!
+//! A device that the caller may not see is answered exactly as one that does not exist: NOT_FOUND, so
+//! that nobody learns which ids there are. PERMISSION_DENIED is for those who may see it.
+
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _, stream};
+use iot_hub::{identity::DeviceId, reboot::RequestId};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tonic::{Request, Status};
+
+use crate::{
+    access::{
+        Access, AuthError, Caller,
+        jwt::TokenError,
+        policy::{Decision, Grants},
+        right::Right,
+    },
+    attempt::Trouble,
+    audit::{Auditor, Subject},
+    error::Error,
+    service::{Age, Service},
+};
+
+/// The longest sleep: after it the wall clock is looked at again, for it may have been set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// What the caller of one call may do.
+#[derive(Debug, Clone)]
+pub(super) struct Permit {
+    pub(super) caller: Caller,
+    grants: Grants,
+    call: &'static str,
+    access: Access,
+    service: Service,
+    auditor: Auditor,
+}
+
+impl Permit {
+    pub(super) fn new<T>(
+        request: &Request<T>,
+        call: &'static str,
+        access: &Access,
+        service: &Service,
+        auditor: &Auditor,
+    ) -> Result<Self, Error> {
+        // It is there unless somebody forgot to ask for credentials.
+        let caller = request.extensions().get::<Caller>();
+        let caller = caller.ok_or(Error::Unauthenticated(AuthError::Nothing))?;
+        Ok(Self {
+            caller: caller.clone(),
+            grants: access.grants(&caller.identity),
+            call,
+            access: access.clone(),
+            service: service.clone(),
+            auditor: auditor.clone(),
+        })
+    }
+
+    /// Checks that the caller may see a device; the error is that of one that does not exist.
+    pub(super) async fn see_device(&self, device: &DeviceId) -> Result<(), Error> {
+        let about = Subject {
+            device: Some(device.clone()),
+            ..Subject::default()
+        };
+        let seen = self.check(&[Right::View], device, about).await;
+        self.looked(seen?, || no_device(device))
+    }
+
+    /// As [`Permit::see_device`], for an attempt.
+    pub(super) async fn see_attempt(&self, device: &DeviceId, id: RequestId) -> Result<(), Error> {
+        let about = Subject {
+            device: Some(device.clone()),
+            id: Some(id),
+            why: String::new(),
+        };
+        let seen = self.check(&[Right::View], device, about).await;
+        self.looked(seen?, || Error::NoAttempt(device.clone(), id))
+    }
+
+    fn looked(&self, seen: bool, hidden: impl FnOnce() -> Error) -> Result<(), Error> {
+        if seen {
+            self.auditor.looked(&self.caller, self.call);
+            Ok(())
+        } else {
+            Err(hidden())
+        }
+    }
+
+    /// Checks that the caller may reboot a device so.
+    pub(super) async fn reboot(
+        &self,
+        device: &DeviceId,
+        id: RequestId,
+        needed: &[Right],
+        why: &str,
+    ) -> Result<(), Error> {
+        let about = Subject {
+            device: Some(device.clone()),
+            id: Some(id),
+            why: why.to_owned(),
+        };
+        if self.check(needed, device, about).await? {
+            Ok(())
+        } else {
+            Err(no_device(device))
+        }
+    }
+
+    /// Checks that the caller may end an attempt so.
+    pub(super) async fn cancel(
+        &self,
+        device: &DeviceId,
+        id: RequestId,
+        needed: &[Right],
+        why: &str,
+    ) -> Result<(), Error> {
+        let about = Subject {
+            device: Some(device.clone()),
+            id: Some(id),
+            why: why.to_owned(),
+        };
+        if self.check(needed, device, about).await? {
+            Ok(())
+        } else {
+            Err(Error::NoAttempt(device.clone(), id))
+        }
+    }
+
+    /// Says whether the caller may; `false` if it may not even see the device.
+    async fn check(
+        &self,
+        needed: &[Right],
+        device: &DeviceId,
+        about: Subject,
+    ) -> Result<bool, Error> {
+        let mut decision = self.grants.decide(needed, device, None);
+        if decision == Decision::NeedsTags {
+            // What is done to a device is decided by what is true now; what is shown may lag a little.
+            let age = if needed == [Right::View] {
+                Age::Recent
+            } else {
+                Age::Fresh
+            };
+            let tags = match self.service.tags(device, age, &self.caller).await {
+                Ok(tags) => tags,
+                Err(Error::Trouble {
+                    trouble: Trouble::NoDevice,
+                    ..
+                }) => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            decision = self.grants.decide(needed, device, Some(&tags));
+        }
+        match decision {
+            Decision::Allowed => Ok(true),
+            Decision::Denied(right) => {
+                let error = Error::NotPermitted(right);
+                self.deny(about, &error);
+                Err(error)
+            }
+            Decision::Hidden | Decision::NeedsTags => {
+                let error = Error::NotPermitted(Right::View);
+                self.deny(about, &error);
+                Ok(false)
+            }
+        }
+    }
+
+    fn deny(&self, about: Subject, error: &Error) {
+        let why_not = error.to_string();
+        self.auditor
+            .denied(&self.caller, self.call, about, &why_not);
+    }
+
+    /// The caller looks at a list, of which it is shown what it may see.
+    pub(super) fn list(&self) {
+        self.auditor.looked(&self.caller, self.call);
+    }
+
+    /// Says whether the caller has a right over a device with these tags, without a word in the audit.
+    /// `None` if the tags decide and are not given.
+    pub(super) fn covers(
+        &self,
+        right: Right,
+        device: &DeviceId,
+        tags: Option<&Map<String, Value>>,
+    ) -> Option<bool> {
+        match self.grants.decide(&[right], device, tags) {
+            Decision::Allowed => Some(true),
+            Decision::Denied(_) | Decision::Hidden => Some(false),
+            Decision::NeedsTags => None,
+        }
+    }
+
+    /// Of these devices, those over which the caller has a right.
+    pub(super) async fn among(
+        &self,
+        right: Right,
+        devices: impl Iterator<Item = &DeviceId>,
+    ) -> Result<std::collections::BTreeSet<DeviceId>, Error> {
+        let mut covered = std::collections::BTreeSet::new();
+        let mut unknown = std::collections::BTreeSet::new();
+        for device in devices {
+            match self.covers(right, device, None) {
+                Some(true) => {
+                    covered.insert(device.clone());
+                }
+                Some(false) => {}
+                None => {
+                    unknown.insert(device.clone());
+                }
+            }
+        }
+        if !unknown.is_empty() {
+            for (device, tags) in self.service.tags_of(unknown, &self.caller).await? {
+                if self.covers(right, &device, Some(&tags)) == Some(true) {
+                    covered.insert(device);
+                }
+            }
+        }
+        Ok(covered)
+    }
+
+    /// Ends a stream about an attempt when the caller's credentials expire, and when changed rules no
+    /// longer let it see the device.
+    pub(super) fn limit<T, S>(
+        self,
+        stream: S,
+        device: DeviceId,
+        id: RequestId,
+    ) -> impl Stream<Item = Result<T, Status>> + use<T, S>
+    where
+        S: Stream<Item = Result<T, Status>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let over = Box::pin(self.withdrawn(device, id));
+        let state = Some((Box::pin(stream), over));
+        stream::unfold(state, |state| async {
+            let (mut stream, mut over) = state?;
+            tokio::select! {
+                biased;
+                error = &mut over => Some((Err(Status::from(error)), None)),
+                item = stream.next() => item.map(|item| (item, Some((stream, over)))),
+            }
+        })
+    }
+
+    /// Waits until the caller may no longer see an attempt; says why.
+    async fn withdrawn(mut self, device: DeviceId, id: RequestId) -> Error {
+        let mut changes = self.access.changes();
+        loop {
+            tokio::select! {
+                () = until(self.caller.expiry) => {
+                    let expired = AuthError::Token(TokenError::Expired);
+                    return Error::Unauthenticated(expired);
+                }
+                () = changes.next() => {}
+            }
+            if !self.access.knows(&self.caller.identity) {
+                return Error::Unauthenticated(AuthError::Unknown);
+            }
+            self.grants = self.access.grants(&self.caller.identity);
+            if let Err(error) = self.see_attempt(&device, id).await {
+                return error;
+            }
+        }
+    }
+}
+
+fn no_device(device: &DeviceId) -> Error {
+    Error::Trouble {
+        device: device.clone(),
+        trouble: Trouble::NoDevice,
+    }
+}
+
+/// Waits until a moment; for ever without one.
+async fn until(moment: Option<Timestamp>) {
+    let Some(moment) = moment else {
+        return std::future::pending().await;
+    };
+    loop {
+        let left = Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or_default();
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+    }
+}
