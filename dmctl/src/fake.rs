@@ -55,6 +55,8 @@ pub(crate) struct Asked {
     pub(crate) watches: Vec<WatchRebootRequest>,
     pub(crate) cancels: Vec<CancelRebootRequest>,
     pub(crate) lists: Vec<ListRebootsRequest>,
+    /// What each `GetDevice` showed to say who calls.
+    pub(crate) authorization: Vec<Option<String>>,
 }
 
 /// The service.
@@ -179,6 +181,9 @@ impl DeviceManagement for Fake {
         &self,
         request: Request<GetDeviceRequest>,
     ) -> Result<Response<Device>, Status> {
+        let shown = request.metadata().get("authorization");
+        let shown = shown.map(|value| value.to_str().unwrap().to_owned());
+        self.asked_mut().authorization.push(shown);
         let name = request.into_inner().name;
         let script = self.script();
         let device = script.devices.iter().find(|device| device.name == name);

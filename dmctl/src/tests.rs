@@ -1,5 +1,7 @@
 //! What a person sees and what a script gets, command by command, against a scripted service.
 
+mod secured;
+
 use std::{
     future::{pending, ready},
     io::{self, Write},
@@ -51,7 +53,12 @@ async fn dmctl(line: &str, script: Script) -> Ran {
 
 async fn dmctl_until(line: &str, script: Script, interrupt: impl Future<Output = ()>) -> Ran {
     let (fake, url) = Fake::serve(script).await;
-    let words = ["dmctl", "--server", &url]
+    run(line, &url, fake, interrupt).await
+}
+
+/// Runs a command line against a service that leads to `fake`.
+async fn run(line: &str, url: &str, fake: Fake, interrupt: impl Future<Output = ()>) -> Ran {
+    let words = ["dmctl", "--server", url]
         .into_iter()
         .chain(line.split(' '));
     let cli = Cli::try_parse_from(words).unwrap();
