@@ -136,7 +136,7 @@ async fn perform(
     }
     let asked = body.len();
     let reply = match call {
-        Call::ListDevices => registry::list(switchboard, parameters.get("top")),
+        Call::ListDevices => registry::list(switchboard, &parameters),
         Call::BulkIdentities => bulk::bulk(switchboard, &body),
         Call::ListModules(id) => registry::list_modules(switchboard, id),
         Call::GetIdentity(id) => registry::get(switchboard, id),
@@ -153,7 +153,7 @@ async fn perform(
         Call::GetJob(id) => jobs::get(switchboard, id),
         Call::PutJob(id) => jobs::put(switchboard, id, &body),
         Call::CancelJob(id) => jobs::cancel(switchboard, id),
-        Call::ListConfigurations => configurations::list(switchboard, parameters.get("top")),
+        Call::ListConfigurations => configurations::list(switchboard, &parameters),
         Call::TestConfigurationQueries => configurations::test_queries(&body),
         Call::GetConfiguration(id) => configurations::get(switchboard, id),
         Call::PutConfiguration(id) => configurations::put(switchboard, id, headers, &body),

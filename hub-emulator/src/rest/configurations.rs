@@ -5,7 +5,8 @@ use iot_hub::error::HubError;
 use iot_hub::etag::IfMatch;
 use serde_json::Value;
 
-use super::reply::{Reply, argument_invalid, condition};
+use super::parameters::Parameters;
+use super::reply::{Reply, condition};
 use crate::emulator::new_key;
 use crate::hub::{self, ConfigurationContent, ConfigurationId, ConfigurationRequest, EntityId};
 use crate::switchboard::Switchboard;
@@ -13,22 +14,15 @@ use crate::switchboard::Switchboard;
 /// The most configurations that one list shows, and that the real hub has.
 const MAX_LIST: usize = 100;
 
-pub(super) fn list(switchboard: &Switchboard, top: Option<&str>) -> Result<Reply, HubError> {
-    let top = match top {
-        None => MAX_LIST,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|top| (1..=MAX_LIST).contains(top))
-            .ok_or_else(|| argument_invalid(format!("top must be 1 to {MAX_LIST}")))?,
-    };
+pub(super) fn list(switchboard: &Switchboard, parameters: &Parameters) -> Result<Reply, HubError> {
+    let top = parameters.top(MAX_LIST)?;
     let configurations = switchboard.read(|state| state.hub.list_configurations(top));
     Ok(Reply::json(&Value::Array(configurations)))
 }
 
 pub(super) fn get(switchboard: &Switchboard, id: &ConfigurationId) -> Result<Reply, HubError> {
     let value = switchboard.read(|state| state.hub.configuration(id))?;
-    Ok(Reply::json(&value).with_etag(&value))
+    Ok(Reply::document(&value))
 }
 
 pub(super) fn put(
@@ -44,7 +38,7 @@ pub(super) fn put(
             .hub
             .put_configuration(id.clone(), request, condition.as_ref(), now.wall)
     })?;
-    Ok(Reply::json(&value).with_etag(&value))
+    Ok(Reply::document(&value))
 }
 
 pub(super) fn delete(

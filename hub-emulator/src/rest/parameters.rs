@@ -1,6 +1,9 @@
 //! The parameters after a path's `?`.
 
+use iot_hub::error::HubError;
 use percent_encoding::percent_decode_str;
+
+use super::reply::argument_invalid;
 
 /// Names and values, decoded. Of one name's values the first counts.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,6 +27,18 @@ impl Parameters {
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))?;
         Some(value)
+    }
+
+    /// How many of a list are wanted: `max` when nothing is said.
+    pub(super) fn top(&self, max: usize) -> Result<usize, HubError> {
+        match self.get("top") {
+            None => Ok(max),
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|top| (1..=max).contains(top))
+                .ok_or_else(|| argument_invalid(format!("top must be 1 to {max}"))),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use iot_hub::error::HubError;
 use iot_hub::etag::IfMatch;
 use serde_json::Value;
 
+use super::parameters::Parameters;
 use super::reply::{Reply, argument_invalid, condition};
 use crate::emulator::new_key;
 use crate::hub::{EntityId, Identity, IdentityRequest};
@@ -13,15 +14,8 @@ use crate::switchboard::Switchboard;
 /// The most identities that one list shows.
 const MAX_LIST: usize = 1_000;
 
-pub(super) fn list(switchboard: &Switchboard, top: Option<&str>) -> Result<Reply, HubError> {
-    let top = match top {
-        None => MAX_LIST,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|top| (1..=MAX_LIST).contains(top))
-            .ok_or_else(|| argument_invalid(format!("top must be 1 to {MAX_LIST}")))?,
-    };
+pub(super) fn list(switchboard: &Switchboard, parameters: &Parameters) -> Result<Reply, HubError> {
+    let top = parameters.top(MAX_LIST)?;
     let devices = switchboard.read(|state| state.hub.list_devices(top));
     Ok(Reply::json(&Value::Array(devices)))
 }
@@ -33,7 +27,7 @@ pub(super) fn list_modules(switchboard: &Switchboard, id: &EntityId) -> Result<R
 
 pub(super) fn get(switchboard: &Switchboard, id: &EntityId) -> Result<Reply, HubError> {
     let value = switchboard.read(|state| state.hub.identity_value(id))?;
-    Ok(Reply::json(&value).with_etag(&value))
+    Ok(Reply::document(&value))
 }
 
 /// Creates without `If-Match`, updates with it.
@@ -70,7 +64,7 @@ pub(super) fn put(
         }
         state.hub.identity_value(id)
     })?;
-    Ok(Reply::json(&value).with_etag(&value))
+    Ok(Reply::document(&value))
 }
 
 pub(super) fn delete(

@@ -69,11 +69,12 @@ impl Reply {
         self
     }
 
-    /// Adds the `ETag` header from the document's `etag`.
-    pub(super) fn with_etag(self, document: &Value) -> Self {
-        match document["etag"].as_str() {
-            Some(etag) => self.with_header(ETAG, &format!("\"{etag}\"")),
-            None => self,
+    /// 200 with something that has an `etag`, which goes into the header too.
+    pub(super) fn document(value: &Value) -> Self {
+        let reply = Self::json(value);
+        match value["etag"].as_str() {
+            Some(etag) => reply.with_header(ETAG, &format!("\"{etag}\"")),
+            None => reply,
         }
     }
 }

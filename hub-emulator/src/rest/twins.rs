@@ -11,7 +11,7 @@ use crate::switchboard::Switchboard;
 
 pub(super) fn get(switchboard: &Switchboard, id: &EntityId) -> Result<Reply, HubError> {
     let value = switchboard.read(|state| state.hub.twin(id).map(Twin::to_value))?;
-    Ok(Reply::json(&value).with_etag(&value))
+    Ok(Reply::document(&value))
 }
 
 /// Merges tags and desired properties.
@@ -50,7 +50,7 @@ fn apply(
         state.carry_out(effects);
         state.hub.twin(id).map(Twin::to_value)
     })?;
-    Ok(Reply::json(&value).with_etag(&value))
+    Ok(Reply::document(&value))
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, HubError> {
