@@ -103,7 +103,9 @@ async fn serve_one<F, Fut>(
     F: Fn(TlsStream<TcpStream>, Arc<Switchboard>) -> Fut,
     Fut: Future<Output = ()>,
 {
-    match handshake(socket, &tls, switchboard.config.limits.handshake).await {
+    // Boxed, because the connection's task would keep the room for it as long as the device stays.
+    let handshake = Box::pin(handshake(socket, &tls, switchboard.config.limits.handshake));
+    match handshake.await {
         Ok(stream) => {
             switchboard.change(|state, now| state.meters.tls_handshakes.count_one(now.instant));
             serve(stream, switchboard).await;

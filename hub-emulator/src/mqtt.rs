@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use futures_util::{SinkExt as _, StreamExt as _};
 use mqtt_wire::{ConnAck, ConnectReturnCode, Error, Packet, ServerCodec};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -27,6 +28,10 @@ mod publish;
 /// The largest packet: a message of 256 KiB with its topic, which counts towards them, and some
 /// bytes around it.
 pub(crate) const MAX_PACKET: usize = 256 * 1024 + 1024;
+
+/// What is set aside for each direction of a connection. A device that is idle needs no more, and
+/// there may be ten thousand; whoever sends more makes it grow.
+const BUFFER: usize = 512;
 
 /// What MQTT's bytes travel in.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -53,7 +58,8 @@ pub(crate) async fn serve_connection(
     certificate: Option<DeviceCertificate>,
     switchboard: Arc<Switchboard>,
 ) {
-    let mut packets = Framed::new(stream, ServerCodec::new(MAX_PACKET));
+    let mut packets = Framed::with_capacity(stream, ServerCodec::new(MAX_PACKET), BUFFER);
+    *packets.write_buffer_mut() = BytesMut::with_capacity(BUFFER);
     let limit = switchboard.config.limits.connect;
     let connect = match timeout(limit, packets.next()).await {
         Ok(Some(Ok(Packet::Connect(connect)))) => connect,

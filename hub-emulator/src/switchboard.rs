@@ -65,7 +65,8 @@ pub(crate) struct State {
 
 #[derive(Debug)]
 struct LinkSender {
-    messages: mpsc::Sender<ToDevice>,
+    /// Boxed, because the channel sets aside room for many as soon as it is made.
+    messages: mpsc::Sender<Box<ToDevice>>,
     close: Option<oneshot::Sender<CloseReason>>,
 }
 
@@ -99,7 +100,7 @@ struct Withheld {
 /// The receiving ends that a connection's task holds.
 #[derive(Debug)]
 pub(crate) struct LinkReceiver {
-    pub(crate) messages: mpsc::Receiver<ToDevice>,
+    pub(crate) messages: mpsc::Receiver<Box<ToDevice>>,
     pub(crate) close: oneshot::Receiver<CloseReason>,
 }
 
@@ -460,7 +461,8 @@ impl State {
         let Some(sender) = self.links.get(&link) else {
             return;
         };
-        if let Err(mpsc::error::TrySendError::Full(_)) = sender.messages.try_send(message) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = sender.messages.try_send(Box::new(message))
+        {
             self.close(link, CloseReason::TooSlow);
         }
     }

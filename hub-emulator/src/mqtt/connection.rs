@@ -117,7 +117,7 @@ impl Connection {
                 reason = &mut self.receiver.close => {
                     return Err(End::Closed(reason.unwrap_or(CloseReason::ShuttingDown)));
                 }
-                Some(message) = self.receiver.messages.recv() => self.send(packet(message)).await?,
+                Some(message) = self.receiver.messages.recv() => self.send(packet(*message)).await?,
                 () = sleep_until(self.token_ends) => {
                     return Err(End::Closed(CloseReason::TokenExpired));
                 }

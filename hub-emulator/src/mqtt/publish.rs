@@ -14,6 +14,9 @@ use crate::rest::new_tracking;
 use crate::switchboard::{Now, State};
 use crate::throttle::Kind;
 
+/// The largest message to the cloud, its properties included.
+const MAX_MESSAGE: usize = 256 * 1024;
+
 impl Connection {
     /// Takes a message from the device.
     pub(super) async fn publish(&mut self, publish: Publish) -> Result<(), End> {
@@ -98,6 +101,9 @@ impl Connection {
             mark(&mut properties, "mqtt-retain", "true");
         }
         let bytes = payload.len() + properties.to_string().len();
+        if bytes > MAX_MESSAGE {
+            return Err(End::Protocol("a message of more than 256 KiB"));
+        }
         let spent = self.switchboard.change(|state, now| {
             state.spend(bytes, now.wall)?;
             // Not from a connection that was taken over a moment ago.

@@ -164,6 +164,81 @@ async fn a_thousand_clients_leave_nothing_behind() {
     Device::connect(emulator, "d1").await;
 }
 
+/// The same ten thousand times, and ten thousand that stay; what that takes of memory is what
+/// `cargo xtask bench --only emulator-idle` shows. By hand, because it takes minutes:
+/// `cargo test -p hub-emulator --test it -- --ignored ten_thousand`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
+async fn ten_thousand_clients_come_and_go_and_ten_thousand_stay() {
+    const CLIENTS: usize = 10_000;
+    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
+    let emulator = &emulator;
+    let credentials = &Credentials::new(&emulator.device("d1"));
+    let memory = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.unwrap().split_whitespace().next().unwrap();
+        number.parse::<u64>().unwrap()
+    };
+    let come_and_go = async |count: usize| {
+        stream::iter(0..count)
+            .for_each_concurrent(8, |_| async move {
+                drop(Device::connect_with(emulator, credentials).await);
+            })
+            .await;
+        deserted(emulator).await;
+    };
+    // What is made once, is made by then.
+    come_and_go(CLIENTS / 10).await;
+    let before = memory();
+    come_and_go(CLIENTS).await;
+    let grown = memory().saturating_sub(before);
+    assert!(grown < 8 * 1024, "{grown} KiB more than before");
+
+    let held: Vec<Device> = stream::iter(0..CLIENTS)
+        .map(|number| async move { Device::connect(emulator, &format!("d{number}")).await })
+        .buffer_unordered(8)
+        .collect()
+        .await;
+    assert_eq!(emulator.holdings().devices, CLIENTS);
+    drop(held);
+    deserted(emulator).await;
+}
+
+#[tokio::test]
+async fn a_packet_that_says_it_is_large_ends_its_connection_before_it_is_one() {
+    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
+    let mut witness = Device::connect(&emulator, "witness").await;
+    witness.subscribe(TWIN_ANSWERS).await;
+    // 256 MiB less one byte, the most that MQTT can say: as the first packet, and as a later one.
+    let mut first = dial(&emulator).await;
+    first
+        .write_all(&[0x10, 0xff, 0xff, 0xff, 0x7f])
+        .await
+        .unwrap();
+    ends(first).await;
+    let mut device = Device::connect(&emulator, "d1").await;
+    let large = vec![0; 256 * 1024 + 1];
+    device.publish("devices/d1/messages/events/", large).await;
+    device.closed().await;
+    witness.twin().await;
+    assert_eq!(emulator.telemetry().len(), 0);
+}
+
+/// Connections whose other end vanishes without a word: no FIN, no RST, no packet.
+#[tokio::test]
+async fn a_device_that_vanishes_is_let_go_when_its_keep_alive_is_over() {
+    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
+    let mut credentials = Credentials::new(&emulator.device("d1"));
+    credentials.keep_alive = 1;
+    let device = Device::connect_with(&emulator, &credentials).await.unwrap();
+    // It is kept open, and nobody reads or writes.
+    let gone = tokio::time::timeout(DEADLINE, emulator.disconnected("d1"));
+    gone.await.expect("the hub lets go of it");
+    deserted(&emulator).await;
+    drop(device);
+}
+
 #[tokio::test]
 async fn a_caller_that_hangs_up_is_not_waited_for() {
     let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
