@@ -1,9 +1,10 @@
 //! What is counted while attempts live and end.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use iot_hub::reboot::{Grade, State};
 use iothubdm_proto::v1::AttemptState;
+use serde_json::Value;
 use tonic::Code;
 
 use crate::{
@@ -124,4 +125,65 @@ async fn how_old_the_readings_are_is_known_while_an_attempt_is_open() {
     })
     .await;
     assert_eq!(world.metric("mgmt_service_hub_reached"), 0.0);
+}
+
+/// The metrics that a text of queries names, without what Prometheus adds to a histogram's name.
+fn named(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("mgmt_service_") || word.starts_with("process_"))
+        .map(|word| word.strip_suffix("_bucket").unwrap_or(word))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_the_dashboard_and_the_alerts_ask_for_is_there() {
+    let mut world = World::start().await;
+    let mut device = Device::native(&world.emulator, "pump-1").await;
+    let reboot = world.ask_meanwhile(request("pump-1"));
+    let call = device.called().await;
+    let id = device.accept(&call, State::Accepted).await;
+    let attempt = reboot.await.unwrap().unwrap();
+    let watch = world.watch(&attempt.name, "").await.unwrap();
+    device.succeed(id, Grade::Caused).await;
+    watch.read_to_end().await;
+    let metrics = world.metrics();
+    let samples: BTreeSet<_> = metrics
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .map(|name| name.strip_suffix("_bucket").unwrap_or(name))
+        .collect();
+
+    let dashboard = include_str!("../../../deploy/grafana/mgmt-service.json");
+    let dashboard: Value = serde_json::from_str(dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap());
+    let queries: Vec<_> = targets
+        .map(|target| target["expr"].as_str().unwrap())
+        .collect();
+    let alerts = include_str!("../../../deploy/prometheus/alerts.yaml");
+    let asked: BTreeSet<_> = queries
+        .iter()
+        .flat_map(|query| named(query))
+        .chain(named(alerts))
+        .collect();
+    assert!(asked.len() > 15, "{asked:?}");
+    let missing: Vec<_> = asked.difference(&samples).collect();
+    assert!(missing.is_empty(), "{missing:?} not in {metrics}");
+    let help = include_str!("../../README.md");
+    for name in samples
+        .iter()
+        .filter(|name| name.starts_with("mgmt_service_"))
+    {
+        let family = name
+            .strip_suffix("_count")
+            .or(name.strip_suffix("_sum"))
+            .unwrap_or(name);
+        assert!(
+            help.contains(&format!("`{family}`")),
+            "{family} is not in the README"
+        );
+    }
 }
