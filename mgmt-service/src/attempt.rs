@@ -35,6 +35,7 @@
 
 mod cancel;
 mod dispatch;
+mod expected;
 mod follow;
 mod queue;
 mod reading;

@@ -21,6 +21,7 @@
 //! - [`attempt`]: the life of an attempt, a state machine without clock or I/O.
 //! - [`service`]: begins attempts, drives each in a task of its own, lets others follow them.
 //! - [`poller`]: which twin is read next, within the hub's quota.
+//! - [`durations`]: how long reboots take, as far as that was learned.
 //! - [`quota`]: what the hub allows, and how callers share it.
 //! - [`hub`]: the hub's REST API; it and `http` alone know HTTP.
 //! - [`audit`]: the audit of refusals, bounded.
@@ -43,6 +44,7 @@ pub mod attempt;
 pub mod audit;
 pub mod certificate;
 pub mod config;
+pub mod durations;
 pub mod error;
 mod http;
 pub mod hub;

@@ -17,7 +17,10 @@ pub use self::{
     measured::Measured,
     sqlite::{Sqlite, SqliteOptions},
 };
-use crate::attempt::{Attempt, Event, View};
+use crate::{
+    attempt::{Attempt, Event, View},
+    durations::Learned,
+};
 
 /// Keeps attempts, their events and the audit.
 pub trait Store: std::fmt::Debug + Send + Sync {
@@ -42,6 +45,14 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// Reads the kept events of an attempt.
     fn events(&self, id: RequestId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>>;
+
+    /// Reads what was learned of the reboots of the fleet, of a class and of a device, as far as there
+    /// is anything, the widest group first. [`Store::save`] learns from an attempt that has succeeded.
+    fn durations(
+        &self,
+        class: String,
+        device: DeviceId,
+    ) -> BoxFuture<'_, Result<Vec<Learned>, StoreError>>;
 
     /// Reads attempts, newest first.
     fn list(&self, query: ListQuery) -> BoxFuture<'_, Result<Vec<View>, StoreError>>;

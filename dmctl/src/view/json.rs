@@ -84,6 +84,7 @@ struct AttemptObject {
     end_time: Option<Timestamp>,
     recovered_time: Option<Timestamp>,
     eta: Option<Timestamp>,
+    late: bool,
     required_grade: Option<&'static str>,
     evidence: Option<EvidenceObject>,
     blockers: Vec<BlockerObject>,
@@ -256,6 +257,7 @@ impl From<&RebootAttempt> for AttemptObject {
             end_time: words::moment(attempt.end_time.as_ref()),
             recovered_time: words::moment(attempt.recovered_time.as_ref()),
             eta: words::moment(attempt.eta.as_ref()),
+            late: attempt.late,
             required_grade: words::grade(attempt.required_evidence()),
             evidence: attempt.evidence.as_ref().map(|evidence| EvidenceObject {
                 grade: words::grade(evidence.grade()),

@@ -114,6 +114,9 @@ pub(crate) fn moving(attempt: &RebootAttempt, now: Timestamp, label: Option<&str
             false => format!("; {} later than expected", words::span(-left)),
         };
     }
+    if attempt.late {
+        text += &format!("; {}", "late".yellow());
+    }
     text
 }
 

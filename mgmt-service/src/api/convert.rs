@@ -64,6 +64,7 @@ pub(super) fn attempt(view: &View) -> RebootAttempt {
             })
             .collect(),
         eta: view.eta.map(timestamp),
+        late: view.late,
         recovered_time: view.recovered_time.map(timestamp),
         cancel_requested: view.cancel_requested,
         dialect: view.dialect.map_or(Dialect::Unspecified, dialect).into(),

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{
     Effect, OfflinePolicy, Trouble,
+    expected::Expected,
     queue::Entry,
     reading::Baseline,
     time::{gateway_deadline, later},
@@ -50,6 +51,9 @@ pub(super) struct Progress {
     pub(super) cancel_next: Option<Timestamp>,
     /// How the device refused.
     pub(super) refused: Option<Refused>,
+    /// When the device should be back.
+    #[serde(default)]
+    pub(super) expected: Expected,
 }
 
 /// What the service is doing about an attempt.
@@ -104,6 +108,7 @@ impl Progress {
             cancel_in_flight: false,
             cancel_next: None,
             refused: None,
+            expected: Expected::default(),
         }
     }
 
@@ -209,7 +214,7 @@ impl Turn<'_> {
     fn accepted(&mut self, acceptance: &Acceptance) {
         self.attempt.view.dialect = Some(Dialect::Native);
         if let Some(seconds) = acceptance.expected_duration_sec {
-            self.attempt.view.eta = Some(later(self.now, Duration::from_secs(seconds.into())));
+            self.foretold(Duration::from_secs(seconds.into()));
         }
         let reported_before = self.attempt.progress.known;
         self.attempt.progress.known = true;

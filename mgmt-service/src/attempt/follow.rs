@@ -14,6 +14,7 @@ impl Turn<'_> {
     /// The twin was read.
     pub(super) fn read(&mut self, reading: &Reading) {
         self.note_entry(reading);
+        self.estimate(reading);
         let id = self.attempt.view.id;
         if let Some(report) = reading.attempt(id) {
             self.adopt(report);

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Asked, Trouble};
+use crate::durations::Estimate;
 
 /// When each of [`CLAIM_PATHS`] was last written, by the hub's clock.
 pub(super) type Claims = [Option<Timestamp>; CLAIM_PATHS.len()];
@@ -31,6 +32,10 @@ pub struct Reading {
     pub report: Option<Report>,
     /// When the tutorials' properties were last written.
     pub claims: Claims,
+    /// What devices it is like, as far as its reboots go.
+    pub class: String,
+    /// How long the reboots of such devices take, when that was looked up.
+    pub estimate: Option<Estimate>,
 }
 
 /// What the twin said before the device was called.
@@ -53,6 +58,8 @@ impl Reading {
             dialect: Dialect::detect(&twin.tags, reported),
             report: Report::from_reported(reported),
             claims: CLAIM_PATHS.map(|path| twin.reported.last_updated(path)),
+            class: class(twin),
+            estimate: None,
         }
     }
 
@@ -115,5 +122,24 @@ fn check_grade(required: Grade, best: Grade) -> Result<(), Trouble> {
         Err(Trouble::CannotProve { required, best })
     } else {
         Ok(())
+    }
+}
+
+/// The longest name of a class that is used whole.
+const CLASS_CHARS: usize = 128;
+
+/// What devices a device is like: those of the same tag `iothubDM.class`, else those whose driver
+/// proves as much.
+fn class(twin: &Twin) -> String {
+    let tag = twin.tags.get("iothubDM").and_then(|tags| tags.get("class"));
+    if let Some(tag) = tag.and_then(Value::as_str) {
+        return format!("tag:{}", tag.chars().take(CLASS_CHARS).collect::<String>());
+    }
+    let reported = twin.reported.properties();
+    let capabilities = Report::from_reported(reported).and_then(|report| report.capabilities);
+    match (capabilities, Dialect::detect(&twin.tags, reported)) {
+        (Some(capabilities), _) => format!("grade:{}", capabilities.best_grade),
+        (None, Some(dialect)) => format!("dialect:{dialect:?}"),
+        (None, None) => String::new(),
     }
 }

@@ -3,6 +3,7 @@
 mod cancelling;
 mod dispatching;
 mod ending;
+mod expecting;
 mod following;
 mod model;
 mod queueing;

@@ -69,5 +69,6 @@ pub(super) fn wake_at(attempt: &Attempt) -> Option<Timestamp> {
         | Phase::Following
         | Phase::Ended => end,
     };
-    Some(due.min(end))
+    let late = attempt.progress.expected.wake_at(attempt.view.late);
+    Some(late.map_or(due, |late| due.min(late)).min(end))
 }

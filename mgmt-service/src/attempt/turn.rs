@@ -111,6 +111,7 @@ impl<'a> Turn<'a> {
         if state.is_terminal() || state.is_past_no_return() {
             view.cancel_requested = false;
         }
+        self.expect_return(state, time);
         self.tell(time, message);
     }
 
@@ -187,6 +188,7 @@ impl<'a> Turn<'a> {
             self.run_out();
             return;
         }
+        self.check_late();
         let last_read_due = self.now >= last_read_at(&self.attempt.view);
         let removal_due = self.now >= gateway_deadline(&self.attempt.view);
         let progress = &mut self.attempt.progress;

@@ -46,6 +46,9 @@ pub struct View {
     pub timeline: Vec<(State, Timestamp)>,
     /// When the device is expected back.
     pub eta: Option<Timestamp>,
+    /// It is away for longer than most such reboots take.
+    #[serde(default)]
+    pub late: bool,
     /// When a lost attempt's device was seen again.
     pub recovered_time: Option<Timestamp>,
     /// A cancel was asked for and the device has not answered yet.
@@ -103,6 +106,7 @@ impl View {
             blockers: BTreeMap::new(),
             timeline: vec![(State::Pending, now)],
             eta: None,
+            late: false,
             recovered_time: None,
             cancel_requested: false,
             dialect: None,

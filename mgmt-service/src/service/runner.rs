@@ -7,8 +7,9 @@ use std::{
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use iot_hub::{
+    identity::DeviceId,
     method::MethodCall,
-    reboot::{RequestId, State, method},
+    reboot::{RequestId, method},
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -18,6 +19,7 @@ use tracing::Instrument as _;
 use super::{INPUTS, Inner, Live, Log, Question};
 use crate::{
     attempt::{Attempt, CancelAnswer, Effect, Input, Reading, Step, Trouble, Written},
+    durations::Estimate,
     hub::CallOutcome,
     poller::{Expectation, Follower, Forecast, TwinRead},
     quota::Claim,
@@ -27,11 +29,6 @@ use crate::{
 
 /// The longest sleep: after it the wall clock is looked at again, for it may have been set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
-
-/// How exactly a gateway foretells the end of a reboot, as the standard deviation of its logarithm,
-/// and how far it is trusted to know.
-const ETA_SPREAD: f64 = 0.03;
-const ETA_KNOWN: f64 = 0.95;
 
 /// The pause before a failed write is tried again.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -164,7 +161,11 @@ impl Runner {
         match read.result {
             Ok(twin) => {
                 self.log.set_last_read(read.begun);
-                let reading = Reading::of(&twin, read.begun);
+                let mut reading = Reading::of(&twin, read.begun);
+                if self.attempt.wants_estimate() {
+                    let (device, class) = (twin.device.clone(), reading.class.clone());
+                    reading.estimate = estimate(&self.inner, device, class).await;
+                }
                 self.take(Input::Read(Box::new(reading))).await
             }
             Err(trouble) => {
@@ -303,16 +304,30 @@ impl Runner {
         if !self.log.is_watched() {
             return Expectation::Unhurried;
         }
-        let since = self.since;
-        let view = &self.attempt.view;
-        let eta = view.eta.filter(|_| view.state != State::Verifying);
-        let forecast = eta.map_or(Forecast::UNKNOWN, |eta| {
-            let left = eta.duration_since(Timestamp::now());
-            let left = Duration::try_from(left).unwrap_or_default();
-            let median = left.saturating_add(since.elapsed());
-            Forecast::around(median, ETA_SPREAD, ETA_KNOWN)
-        });
-        Expectation::Change { since, forecast }
+        match self.attempt.return_forecast() {
+            Some((gone, forecast)) => {
+                let ago = Timestamp::now().duration_since(gone);
+                let ago = Duration::try_from(ago).unwrap_or_default();
+                let since = Instant::now().checked_sub(ago).unwrap_or(self.since);
+                Expectation::Change { since, forecast }
+            }
+            None => Expectation::Change {
+                since: self.since,
+                forecast: Forecast::UNKNOWN,
+            },
+        }
+    }
+}
+
+/// How long a reboot of this device takes. Without knowing that, the attempt goes on as well.
+async fn estimate(inner: &Inner, device: DeviceId, class: String) -> Option<Estimate> {
+    match inner.store.durations(class, device).await {
+        Ok(learned) => Some(Estimate::of(learned)),
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            tracing::warn!("failed to {error:#}");
+            None
+        }
     }
 }
 

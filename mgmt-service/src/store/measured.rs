@@ -4,13 +4,14 @@
 use std::{sync::Arc, time::Instant};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use iot_hub::reboot::RequestId;
+use iot_hub::{identity::DeviceId, reboot::RequestId};
 use jiff::Timestamp;
 use tracing::Instrument as _;
 
 use super::{Audit, Change, Created, ListQuery, Store, StoreError};
 use crate::{
     attempt::{Attempt, Event, View},
+    durations::Learned,
     metrics::Instruments,
     traces::child_span,
 };
@@ -124,6 +125,14 @@ impl Store for Measured {
 
     fn events(&self, id: RequestId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>> {
         self.read("events", self.store.events(id))
+    }
+
+    fn durations(
+        &self,
+        class: String,
+        device: DeviceId,
+    ) -> BoxFuture<'_, Result<Vec<Learned>, StoreError>> {
+        self.read("durations", self.store.durations(class, device))
     }
 
     fn list(&self, query: ListQuery) -> BoxFuture<'_, Result<Vec<View>, StoreError>> {

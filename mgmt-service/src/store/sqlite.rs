@@ -4,6 +4,7 @@
 //! transaction: under load many attempts share one flush to disk. A second thread reads, beside the
 //! writer, what is committed.
 
+mod learned;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -12,13 +13,16 @@ mod tests;
 use std::{path::PathBuf, thread};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use iot_hub::reboot::RequestId;
+use iot_hub::{identity::DeviceId, reboot::RequestId};
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Audit, Change, Created, ListQuery, Store, StoreError, Verdict};
-use crate::attempt::{Attempt, Event, View};
+use crate::{
+    attempt::{Attempt, Event, View},
+    durations::Learned,
+};
 
 /// How many writes share one transaction at most: the first of them waits for the last.
 const GROUP: usize = 64;
@@ -175,6 +179,8 @@ impl Store for Sqlite {
     fn save(&self, change: Change) -> BoxFuture<'_, Result<(), StoreError>> {
         let keep = self.events_per_attempt;
         self.write("store the attempt", move |connection| {
+            let view = &change.attempt.view;
+            let was_open = rows::open_on(connection, &view.device)? == Some(view.id);
             rows::update(connection, &change.attempt)?;
             rows::add_events(connection, change.attempt.view.id, &change.events, keep)?;
             if change.attempt.view.state.is_terminal() {
@@ -183,6 +189,9 @@ impl Store for Sqlite {
                     change.attempt.view.id,
                     &verdict(&change.attempt),
                 )?;
+            }
+            if was_open && let Some((class, took)) = change.attempt.learned() {
+                learned::add(connection, class, &change.attempt.view.device, took)?;
             }
             Ok(())
         })
@@ -211,6 +220,14 @@ impl Store for Sqlite {
 
     fn events(&self, id: RequestId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>> {
         self.read(move |connection| rows::events(connection, id))
+    }
+
+    fn durations(
+        &self,
+        class: String,
+        device: DeviceId,
+    ) -> BoxFuture<'_, Result<Vec<Learned>, StoreError>> {
+        self.read(move |connection| learned::get(connection, &class, &device))
     }
 
     fn list(&self, query: ListQuery) -> BoxFuture<'_, Result<Vec<View>, StoreError>> {

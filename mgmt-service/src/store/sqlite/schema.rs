@@ -52,6 +52,16 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX audit_device ON audit (device, seq);
     CREATE INDEX audit_denied ON audit (seq) WHERE allowed = 0;
 ",
+    "
+    CREATE TABLE durations (
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        mean REAL NOT NULL,
+        variance REAL NOT NULL,
+        count REAL NOT NULL,
+        PRIMARY KEY (kind, name)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// How long to wait for another process that has the file open, a backup for example.

@@ -288,3 +288,42 @@ fn audit(attempt: &Attempt) -> Audit {
         verdict: Verdict::allowed(""),
     }
 }
+
+#[tokio::test]
+async fn a_success_is_learned_from_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let class = || "grade:CAUSED".to_owned();
+    let device: iot_hub::identity::DeviceId = "pump-1".parse().unwrap();
+    assert_eq!(store.durations(class(), device.clone()).await.unwrap(), []);
+    let (attempt, change) = new(1, "pump-1");
+    store.create(change, audit(&attempt)).await.unwrap();
+    let (mut ended, change) = cancel(attempt);
+    store.save(change).await.unwrap();
+    assert_eq!(store.durations(class(), device.clone()).await.unwrap(), []);
+
+    let (attempt, change) = new(2, "pump-1");
+    store.create(change, audit(&attempt)).await.unwrap();
+    let gone = Timestamp::from_second(1_000).unwrap();
+    ended.view = crate::attempt::View {
+        state: State::Succeeded,
+        timeline: vec![(State::Rebooting, gone)],
+        end_time: Some(Timestamp::from_second(1_090).unwrap()),
+        ..attempt.view
+    };
+    for _ in 0..2 {
+        let change = Change {
+            attempt: ended.clone(),
+            events: Vec::new(),
+        };
+        store.save(change).await.unwrap();
+    }
+    // Its class is not known; the fleet and the device are.
+    drop(store);
+    let learned = open(&folder).durations(class(), device).await.unwrap();
+    assert_eq!(learned.len(), 2, "{learned:?}");
+    for group in learned {
+        assert!((group.mean - 90.0_f64.ln()).abs() < 1e-9, "{group:?}");
+        assert!((group.count - 1.0).abs() < 1e-9, "{group:?}");
+    }
+}
