@@ -9,6 +9,7 @@
 //! | what is done | what has to be seen |
 //! | --- | --- |
 //! | a reboot is asked for through the gRPC service | SUCCEEDED, CAUSED or HEALTHY, another boot id |
+//! | somebody presses the power button, which reboots it | the twin says so before it goes down, and after its boot |
 //! | the same request where `reboot.target` is masked | FAILED, NO_SHUTDOWN, the same boot id |
 //!
 //! - [`image`]: the machine's disk, made from Debian's packages and kept below the target folder.
@@ -96,8 +97,43 @@ fn it_reboots(
         !after.is_empty() && after != before,
         "the boot id is {after:?} and was {before:?}"
     );
+
+    transcript.chapter("The same machine, when somebody presses its power button");
+    somebody_else_reboots(&outside, &mut machine, &after, transcript)?;
     machine.stop()?;
     transcript.console(&machine);
+    Ok(())
+}
+
+fn somebody_else_reboots(
+    outside: &Outside,
+    machine: &mut Machine,
+    before: &str,
+    transcript: &mut Transcript,
+) -> anyhow::Result<()> {
+    let verdict = outside.reported()?["requestId"].take();
+    machine.press_the_button()?;
+    for (state, what) in [
+        ("REBOOTING", "the twin says that the machine goes down"),
+        ("SUCCEEDED", "the twin says that it is back"),
+    ] {
+        let newest = machine.wait(what, BOOT_LIMIT, || {
+            let newest = outside.reported().ok()?["history"]["h0"].take();
+            (newest["state"] == state).then_some(newest)
+        })?;
+        transcript.line(&format!("{what}: {newest}"));
+        ensure!(newest["origin"] == "LOCAL", "its origin is {newest}");
+        ensure!(newest["id"].is_null(), "it is taken for a request's");
+    }
+    let reported = outside.reported()?;
+    transcript.line(&format!("counters: {}", reported["counters"]));
+    ensure!(reported["counters"]["unexpected"] == 1, "it is not counted");
+    ensure!(
+        reported["requestId"] == verdict,
+        "it is taken for a request"
+    );
+    let after = boot_of(outside, machine, before, transcript)?;
+    ensure!(after != before, "the boot id is the old one");
     Ok(())
 }
 

@@ -118,6 +118,11 @@ impl Machine {
         }
     }
 
+    /// Presses the power button, which the image takes for an order to reboot.
+    pub(crate) fn press_the_button(&mut self) -> anyhow::Result<()> {
+        self.tell("system_powerdown")
+    }
+
     /// Pulls the plug.
     pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
         self.tell("quit")?;

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -79,6 +80,8 @@ impl Outside {
                 "0",
                 "--device",
                 "edge-1",
+                "--admin-port",
+                "0",
                 "--ca-file",
                 "ca.pem",
                 "--ready-file",
@@ -140,6 +143,23 @@ impl Outside {
         Ok(Device {
             boot_id: line["bootId"].as_str().unwrap_or_default().to_owned(),
         })
+    }
+
+    /// Reads what the device's twin says of its reboots, from the hub itself.
+    pub(crate) fn reported(&self) -> anyhow::Result<Value> {
+        let port = self.hub["adminPort"]
+            .as_u64()
+            .context("find the admin port")?;
+        let mut hub = TcpStream::connect(format!("127.0.0.1:{port}")).context("reach the hub")?;
+        write!(
+            hub,
+            "GET /api/devices/edge-1/twin HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        hub.read_to_string(&mut answer).context("read the twin")?;
+        let (_, body) = answer.split_once("\r\n\r\n").context("read the twin")?;
+        let mut twin: Value = serde_json::from_str(body).context("read the twin")?;
+        Ok(twin["properties"]["reported"]["iothubDM"]["reboot"].take())
     }
 
     /// Asks the service for a reboot, and follows it to its end.
