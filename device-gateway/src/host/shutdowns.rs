@@ -11,8 +11,12 @@ use tokio::{sync::mpsc, time};
 use super::logind::{Announcement, Logind, LogindError};
 use crate::driver::{Delay, Notice};
 
-/// How long to wait before listening again after the bus or logind went away.
-const AGAIN: Duration = Duration::from_secs(10);
+/// How long to wait before listening again after the bus or logind went away, at first: at boot logind
+/// may still be on its way. From then on twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest of these pauses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How many announcements may wait. They are taken at once, or the gateway is stuck.
 const WAITING: usize = 4;
@@ -31,10 +35,14 @@ pub(crate) fn listen(logind: Logind) -> mpsc::Receiver<Notice> {
 }
 
 async fn keep_listening(logind: &Logind, sender: &mpsc::Sender<Notice>) -> Infallible {
+    let mut pause = FIRST_PAUSE;
     let mut told = false;
     loop {
         match hear(logind, sender).await {
-            Ok(()) => told = false,
+            Ok(()) => {
+                pause = FIRST_PAUSE;
+                told = false;
+            }
             // A machine without logind has none a minute later either.
             Err(error) if !told => {
                 told = true;
@@ -42,7 +50,8 @@ async fn keep_listening(logind: &Logind, sender: &mpsc::Sender<Notice>) -> Infal
             }
             Err(error) => tracing::debug!(%error, "shutdowns by others are not heard of"),
         }
-        time::sleep(AGAIN).await;
+        time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
