@@ -47,6 +47,9 @@ const BOOT_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// How long an attempt may take.
 const VERDICT_LIMIT: Duration = Duration::from_secs(20 * 60);
 
+/// What the gateway's log says when it hears of shutdowns, once in each boot.
+const LISTENING: &str = "listening for shutdowns";
+
 /// What polkit has to say in the machine, as the seed prints it.
 const RIGHTS: [(&str, bool); 3] = [
     ("rights: device-gateway CanReboot s \"yes\"", true),
@@ -112,6 +115,7 @@ fn somebody_else_reboots(
     transcript: &mut Transcript,
 ) -> anyhow::Result<()> {
     let verdict = outside.reported()?["requestId"].take();
+    machine.wait_for_words(LISTENING, 2, BOOT_LIMIT)?;
     machine.press_the_button()?;
     for (state, what) in [
         ("REBOOTING", "the twin says that the machine goes down"),

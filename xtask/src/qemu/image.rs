@@ -72,20 +72,21 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// Makes the image, or takes the one that an earlier run made by the same recipe.
+    /// Makes the image. Debian's part of it, which takes long, is kept from an earlier run by the
+    /// same recipe.
     pub(crate) fn make(folder: &Path) -> anyhow::Result<Self> {
         let tree = folder.join("tree");
         let made_by = folder.join("recipe");
-        let recipe = recipe()?;
+        let recipe = recipe();
         if fs::read_to_string(&made_by).is_ok_and(|made_by| made_by == recipe) {
-            tools::say("the image of an earlier run is good");
+            tools::say("Debian is there from an earlier run");
         } else {
             let _ = fs::remove_file(&made_by);
             bootstrap(&tree)?;
-            furnish(&tree)?;
-            write_disk(&tree, &folder.join("disk.ext4"))?;
             fs::write(&made_by, recipe).context("note the recipe")?;
         }
+        furnish(&tree)?;
+        write_disk(&tree, &folder.join("disk.ext4"))?;
         Ok(Self {
             disk: folder.join("disk.ext4"),
             kernel: newest(&tree.join("boot"), "vmlinuz-")?,
@@ -94,19 +95,18 @@ impl Image {
     }
 }
 
-/// All that decides what the image is.
-fn recipe() -> anyhow::Result<String> {
+/// All that decides what Debian's part is, and where the rest goes: what is written there in one run
+/// would stay for the next, were it not written again.
+fn recipe() -> String {
     let mut recipe = format!("{MIRROR} {} {PACKAGES}\n{RAMDISK}\n", release());
-    for (path, text) in FILES {
-        recipe += &format!("{path}\n{text}");
+    let files = FILES.iter().map(|(path, _)| path);
+    let own = OWN.iter().map(|(_, path)| path);
+    let enabled = ENABLED.iter().map(|(_, name)| name);
+    for name in files.chain(own).chain(enabled) {
+        recipe += name;
+        recipe += "\n";
     }
-    for (from, to) in OWN {
-        recipe += &format!("{to}\n{}", fs::read_to_string(own(from)).context(from)?);
-    }
-    for (unit, name) in ENABLED {
-        recipe += &format!("{unit} {name}\n");
-    }
-    Ok(recipe)
+    recipe
 }
 
 fn bootstrap(tree: &Path) -> anyhow::Result<()> {
@@ -164,6 +164,8 @@ fn furnish(tree: &Path) -> anyhow::Result<()> {
         let link = tree
             .join("etc/systemd/system/multi-user.target.wants")
             .join(name);
+        // It is there when the tree is an earlier run's.
+        let _ = fs::remove_file(&link);
         make_room(&link)
             .and_then(|()| symlink(unit, &link))
             .with_context(|| format!("enable {name}"))?;

@@ -118,6 +118,20 @@ impl Machine {
         }
     }
 
+    /// Waits until the console has shown those words so often.
+    pub(crate) fn wait_for_words(
+        &mut self,
+        words: &str,
+        times: usize,
+        limit: Duration,
+    ) -> anyhow::Result<()> {
+        let console = self.console.clone();
+        self.wait(&format!("the console shows `{words}`"), limit, || {
+            let shown = read(&console).matches(words).count();
+            (shown >= times).then_some(())
+        })
+    }
+
     /// Presses the power button, which the image takes for an order to reboot.
     pub(crate) fn press_the_button(&mut self) -> anyhow::Result<()> {
         self.tell("system_powerdown")
@@ -132,8 +146,7 @@ impl Machine {
 
     /// All that the machine's console has shown.
     pub(crate) fn console(&self) -> String {
-        let bytes = fs::read(&self.console).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        read(&self.console)
     }
 
     fn tell(&mut self, command: &str) -> anyhow::Result<()> {
@@ -141,6 +154,11 @@ impl Machine {
             .and_then(|()| self.monitor.flush())
             .with_context(|| format!("tell the machine: {command}"))
     }
+}
+
+fn read(console: &Path) -> String {
+    let bytes = fs::read(console).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 impl Drop for Machine {
