@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,11 +12,14 @@ use iothubdm_proto::v1::{
     device_management_client::DeviceManagementClient, reboot_event::Event,
 };
 use iothubdm_tests::{PATIENCE, World, request};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{sync::Semaphore, task::JoinSet};
 use tonic::{Streaming, transport::Channel};
 
 /// Over how many connections the watchers come.
 const CONNECTIONS: usize = 8;
+
+/// How many watchers begin at once.
+const AT_ONCE: usize = 100;
 
 /// What an idle watcher may cost the service. The program under test is not optimised; its tasks and
 /// futures are several times the size of those of a release.
@@ -66,19 +70,18 @@ async fn idle_watchers_cost_little_and_each_of_them_sees_the_end() {
 
     let before = memory(&world);
     let reads = world.emulator.counters().service_twin_reads.total;
-    let (began, mut begun) = mpsc::unbounded_channel();
+    let turns = Arc::new(Semaphore::new(AT_ONCE));
     let mut watching = JoinSet::new();
     for number in 0..watchers() {
         let client = connections[number % CONNECTIONS].clone();
-        let (name, began) = (attempt.name.clone(), began.clone());
+        let name = attempt.name.clone();
+        let turn = tokio::time::timeout(PATIENCE, turns.clone().acquire_owned()).await;
+        let mut turn = turn.expect("a watcher begins in time").ok();
         watching.spawn(async move {
             let mut stream = watch(client, &name).await;
             let mut ended = None;
-            let mut first = true;
             while let Some(event) = stream.message().await.expect("the watch ends well") {
-                if std::mem::take(&mut first) {
-                    began.send(()).expect("somebody counts");
-                }
+                turn.take();
                 if let Some(Event::Progress(progress)) = event.event
                     && progress.terminal
                 {
@@ -88,14 +91,9 @@ async fn idle_watchers_cost_little_and_each_of_them_sees_the_end() {
             ended
         });
     }
-    let all = async {
-        for _ in 0..watchers() {
-            begun.recv().await.expect("a watcher begins");
-        }
-    };
-    tokio::time::timeout(4 * PATIENCE, all)
-        .await
-        .expect("every watcher begins in time");
+    let all = turns.acquire_many(u32::try_from(AT_ONCE).expect("a small number"));
+    let all = tokio::time::timeout(PATIENCE, all).await;
+    drop(all.expect("every watcher begins in time"));
     let each = memory(&world).saturating_sub(before) / watchers();
     let asked = Instant::now();
     let cancelled = world.cancel(&attempt.name).await.expect("cancel");
