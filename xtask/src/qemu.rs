@@ -61,6 +61,7 @@ const RIGHTS: [(&str, bool); 3] = [
 pub(crate) fn prove() -> anyhow::Result<()> {
     tools::install(&NEEDED)?;
     let package = deb::build()?;
+    outside::build()?;
     let folder = target_folder().join("qemu");
     let image = Image::make(&folder)?;
     let mut transcript = Transcript::begin(&image, &package)?;

@@ -50,19 +50,23 @@ pub(crate) struct Attempt {
     pub(crate) events: Vec<Value>,
 }
 
+/// Builds the programs.
+pub(crate) fn build() -> anyhow::Result<()> {
+    cargo(&[
+        "build",
+        "--package",
+        "hub-emulator",
+        "--package",
+        "mgmt-service",
+        "--package",
+        "dmctl",
+        "--bins",
+    ])
+}
+
 impl Outside {
     /// Starts the programs in a folder of their own.
     pub(crate) fn start(folder: &Path, go_down_limit: &'static str) -> anyhow::Result<Self> {
-        cargo(&[
-            "build",
-            "--package",
-            "hub-emulator",
-            "--package",
-            "mgmt-service",
-            "--package",
-            "dmctl",
-            "--bins",
-        ])?;
         if folder.exists() {
             fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
         }
