@@ -2,24 +2,24 @@
 //! secrets and folders are those that it really uses. `cargo xtask deploy` has their form checked.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use iothubdm_proto::v1::device_management_server::SERVICE_NAME;
 use iothubdm_tests::binary;
+use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
 use serde_yaml_ng::Deserializer;
 use toml::Table;
 
 const HUB: &str = "HostName=h.example;SharedAccessKeyName=service;SharedAccessKey=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-/// The names that the health service knows. A hub that is away changes the former, and is no reason to
-/// start again.
-const READINESS: [&str; 2] = ["", SERVICE_NAME];
-const LIVENESS: &str = "liveness";
+/// Where the service says whether it can work, and whether it lives. A hub that is away changes the
+/// former, and is no reason to start again.
+const READINESS: &str = "/readyz";
+const LIVENESS: &str = "/healthz";
 
 fn read(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -63,6 +63,24 @@ fn check_settings(settings: &str, arguments: &[&str], moved: &[(&str, &Path)]) {
         .expect("run the service");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {told}");
+}
+
+/// Writes a certificate, its key and their authority, as cert-manager names them.
+fn write_certificates(folder: &Path) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("make a key");
+    let authority = CertifiedIssuer::self_signed(params, key).expect("make an authority");
+    let params = CertificateParams::new(["mgmt-service".to_owned()]).expect("name a service");
+    let key = KeyPair::generate().expect("make a key");
+    let certificate = params.signed_by(&key, &authority).expect("sign");
+    for (file, text) in [
+        ("ca.crt", authority.pem()),
+        ("tls.crt", certificate.pem()),
+        ("tls.key", key.serialize_pem()),
+    ] {
+        fs::write(folder.join(file), text).expect("write a certificate");
+    }
 }
 
 /// The files that settings name as secrets, in the section and the key that they are under.
@@ -147,26 +165,32 @@ fn the_pod_runs_the_service_with_its_settings() {
     assert_eq!(mounts["store"]["readOnly"], Value::Null);
     assert_eq!(set["volumeClaimTemplates"][0]["metadata"]["name"], "store");
 
-    // Every secret that the settings name is a key of the Secret, and the other way round.
-    let folder = path("secrets");
+    // Every secret that the settings name is a key of its Secret, and the other way round.
+    let secrets = format!("{}/", path("secrets"));
+    let certificates = format!("{}/", path("certificates"));
+    let below = |folder: &str| -> Vec<_> {
+        let files = secret_files(&table).into_iter();
+        files.filter_map(|file| file.strip_prefix(folder)).collect()
+    };
+    let keys = secret["stringData"].as_object().expect("keys").keys();
+    assert_eq!(below(&secrets), keys.collect::<Vec<_>>());
+    // As cert-manager names them.
     assert_eq!(
-        pod["volumes"][1]["secret"]["secretName"],
-        secret["metadata"]["name"]
+        BTreeSet::from_iter(below(&certificates)),
+        BTreeSet::from(["ca.crt", "tls.crt", "tls.key"])
     );
+    let volumes = pod["volumes"].as_array().expect("volumes");
+    let secret_of = |name: &str| {
+        let volume = volumes.iter().find(|volume| volume["name"] == name);
+        &volume.expect("a volume")["secret"]["secretName"]
+    };
+    assert_eq!(secret_of("secrets"), &secret["metadata"]["name"]);
+    assert_eq!(secret_of("certificates"), "mgmt-service-tls");
     let here = tempfile::tempdir().expect("make a folder");
-    let mut named = Vec::new();
-    for file in secret_files(&table) {
-        let name = file.strip_prefix(folder).expect("below the mount");
-        let name = name.trim_start_matches('/');
-        fs::write(here.path().join(name), HUB).expect("write a secret");
-        named.push(name);
-    }
-    let keys: Vec<_> = secret["stringData"]
-        .as_object()
-        .expect("keys")
-        .keys()
-        .collect();
-    assert_eq!(named, keys);
+    fs::write(here.path().join("hub"), HUB).expect("write a secret");
+    write_certificates(here.path());
+    let here = here.path().join("");
+    let moved = [(secrets.as_str(), here.as_path()), (&certificates, &here)];
 
     let arguments: Vec<_> = container["args"]
         .as_array()
@@ -174,7 +198,7 @@ fn the_pod_runs_the_service_with_its_settings() {
         .iter()
         .map(text_of)
         .collect();
-    check_settings(settings, &arguments, &[(folder, here.path())]);
+    check_settings(settings, &arguments, &moved);
 }
 
 #[test]
@@ -208,14 +232,13 @@ fn the_ports_and_probes_are_those_of_the_service() {
     assert_eq!(allowed[0]["ports"][0]["port"], "grpc");
     assert_eq!(allowed[1]["ports"][0]["port"], "metrics");
 
-    let ready = &container["readinessProbe"]["grpc"];
-    assert_eq!(ready["port"], grpc);
-    assert!(READINESS.contains(&text_of(&ready["service"])), "{ready}");
-    let alive = &container["livenessProbe"]["grpc"];
-    assert_eq!(
-        (&alive["port"], &alive["service"]),
-        (&grpc, &LIVENESS.into())
-    );
+    for (probe, path) in [("readinessProbe", READINESS), ("livenessProbe", LIVENESS)] {
+        let get = &container[probe]["httpGet"];
+        assert_eq!(
+            (&get["port"], &get["path"]),
+            (&"metrics".into(), &path.into())
+        );
+    }
 
     // All of them mean the same pods.
     let labels = &manifests["StatefulSet"]["spec"]["template"]["metadata"]["labels"];
