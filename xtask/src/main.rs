@@ -13,7 +13,7 @@
 //! - [`deb`]: the Debian package of the gateway; [`qemu`]: the proof of it on a virtual machine.
 //! - [`plan`]: in which order they run and what is said of them.
 //! - [`api`]: the checks of the API's definition; [`deploy`]: those of the files for deployment.
-//! - [`bench`]: figures of the release builds.
+//! - [`mod@bench`]: figures of the release builds.
 //! - [`fuzz`]: random bytes for every parser.
 //! - [`tools`]: what they need that the Rust toolchain does not bring, and how it gets here.
 
