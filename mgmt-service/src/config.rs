@@ -142,7 +142,7 @@ fn read(root: &mut Section) -> Option<Config> {
         "the address of a collector, as \"http://127.0.0.1:4317\"",
         |value| {
             let text = value.as_str()?;
-            let uri: tonic::codegen::http::Uri = text.parse().ok()?;
+            let uri: ::http::Uri = text.parse().ok()?;
             let plain = uri.scheme_str() == Some("http") && uri.authority().is_some();
             plain.then(|| text.to_owned())
         },

@@ -93,7 +93,12 @@ const OWNED_BY_FILES: [(&str, &str, &[&str]); 7] = [
     (
         "mgmt-service",
         "rustls",
-        &["src/tls.rs", "src/config/tls.rs", "src/certificate.rs"],
+        &[
+            "src/tls.rs",
+            "src/config/tls.rs",
+            "src/certificate.rs",
+            "src/listener.rs",
+        ],
     ),
 ];
 

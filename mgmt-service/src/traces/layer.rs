@@ -2,9 +2,9 @@
 
 use std::task::{self, Poll};
 
+use ::http::{HeaderMap, Request};
 use iot_hub::reboot::TraceParent;
 use tokio::task::futures::TaskLocalFuture;
-use tonic::codegen::http::{HeaderMap, Request};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, instrument::Instrumented};
 
