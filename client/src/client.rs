@@ -7,9 +7,10 @@ use std::{
 };
 
 use iothubdm_proto::v1::{
-    CancelRebootRequest, Device, GetDeviceRequest, GetRebootRequest, ListDevicesRequest,
-    ListDevicesResponse, ListRebootsRequest, ListRebootsResponse, RebootAttempt, RebootEvent,
-    RebootRequest, WatchRebootRequest, device_management_client::DeviceManagementClient,
+    CancelRebootRequest, Device, GetDeviceRequest, GetRebootRequest, ListAuditEventsRequest,
+    ListAuditEventsResponse, ListDevicesRequest, ListDevicesResponse, ListRebootsRequest,
+    ListRebootsResponse, RebootAttempt, RebootEvent, RebootRequest, WatchRebootRequest,
+    device_management_client::DeviceManagementClient,
 };
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 use uuid::Uuid;
@@ -116,6 +117,17 @@ impl Client {
         let request = GetDeviceRequest { name: name.into() };
         self.call(request, async |mut inner, request| {
             inner.get_device(request).await
+        })
+        .await
+    }
+
+    /// Lists a page of the audit.
+    pub async fn list_audit_events(
+        &self,
+        request: ListAuditEventsRequest,
+    ) -> Result<ListAuditEventsResponse, Error> {
+        self.call(request, async |mut inner, request| {
+            inner.list_audit_events(request).await
         })
         .await
     }

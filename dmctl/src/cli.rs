@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Cancel(Cancel),
     /// Show one device, or list all.
     Devices(Devices),
+    /// List who was allowed or refused what, newest first.
+    Audit(Audit),
     /// Start everything on this machine and watch one device reboot and another one lie.
     Demo(Demo),
 }
@@ -215,6 +217,21 @@ pub(crate) struct Devices {
     pub(crate) all_pages: bool,
 }
 
+/// `dmctl audit`.
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// Only what is about this device.
+    pub(crate) device: Option<DeviceName>,
+
+    /// Such as: decision = DENIED AND caller = "subject:alice".
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) filter: String,
+
+    /// All of it, not only the newest page.
+    #[arg(long)]
+    pub(crate) all_pages: bool,
+}
+
 /// `dmctl demo`.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
@@ -319,6 +336,7 @@ mod tests {
                 | Command::List(_)
                 | Command::Cancel(_)
                 | Command::Devices(_)
+                | Command::Audit(_)
                 | Command::Demo(_) => unreachable!("the line says reboot"),
             }
         };

@@ -1,5 +1,6 @@
 //! The commands: one file for each, with what it asks and what it shows.
 
+pub(crate) mod audit;
 pub(crate) mod cancel;
 pub(crate) mod devices;
 pub(crate) mod get;

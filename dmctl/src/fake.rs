@@ -11,10 +11,11 @@ use std::{
 
 use iothubdm_client::is_terminal;
 use iothubdm_proto::v1::{
-    AttemptError, AttemptState, CancelRebootRequest, Device, Evidence, EvidenceGrade,
-    GetDeviceRequest, GetRebootRequest, ListDevicesRequest, ListDevicesResponse,
-    ListRebootsRequest, ListRebootsResponse, RebootAttempt, RebootEvent, RebootMode,
-    RebootProgress, RebootRequest, TimelineEntry, WatchRebootRequest,
+    AttemptError, AttemptState, AuditEvent, CancelRebootRequest, Device, Evidence, EvidenceGrade,
+    GetDeviceRequest, GetRebootRequest, ListAuditEventsRequest, ListAuditEventsResponse,
+    ListDevicesRequest, ListDevicesResponse, ListRebootsRequest, ListRebootsResponse,
+    RebootAttempt, RebootEvent, RebootMode, RebootProgress, RebootRequest, TimelineEntry,
+    WatchRebootRequest,
     device_management_server::{DeviceManagement, DeviceManagementServer},
     reboot_event::Event,
 };
@@ -46,6 +47,8 @@ pub(crate) struct Script {
     pub(crate) pages: VecDeque<ListRebootsResponse>,
     /// Devices.
     pub(crate) devices: Vec<Device>,
+    /// The audit.
+    pub(crate) audit: Vec<AuditEvent>,
 }
 
 /// What the service was asked.
@@ -191,6 +194,16 @@ impl DeviceManagement for Fake {
             .cloned()
             .map(Response::new)
             .ok_or_else(|| Status::not_found("no such device"))
+    }
+
+    async fn list_audit_events(
+        &self,
+        _: Request<ListAuditEventsRequest>,
+    ) -> Result<Response<ListAuditEventsResponse>, Status> {
+        Ok(Response::new(ListAuditEventsResponse {
+            audit_events: self.script().audit.clone(),
+            next_page_token: String::new(),
+        }))
     }
 
     async fn list_devices(

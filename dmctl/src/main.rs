@@ -96,6 +96,7 @@ async fn perform(
         Command::Devices(command) => {
             command::devices::run(&connect.await?, command, terminal).await
         }
+        Command::Audit(command) => command::audit::run(&connect.await?, command, terminal).await,
         Command::Demo(command) => demo::run(command, terminal, interrupt).await,
     }
 }
@@ -129,6 +130,7 @@ fn subject(command: &Command) -> (Option<String>, Option<String>) {
         Command::Cancel(command) => attempt(&command.name),
         Command::List(command) => (command.device.as_ref().map(|d| d.id().to_owned()), None),
         Command::Devices(command) => (command.id.as_ref().map(|d| d.id().to_owned()), None),
+        Command::Audit(command) => (command.device.as_ref().map(|d| d.id().to_owned()), None),
         Command::Demo(_) => (None, None),
     }
 }

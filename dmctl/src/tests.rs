@@ -655,3 +655,36 @@ pump-1
         (4, "error: no such device (NOT_FOUND)\n")
     );
 }
+
+#[tokio::test]
+async fn the_audit_tells_who_was_refused_what() {
+    let event = iothubdm_proto::v1::AuditEvent {
+        caller: "subject:alice".into(),
+        origin: "127.0.0.1:5".into(),
+        action: "REBOOT".into(),
+        device: "devices/pump-1".into(),
+        reason: "stuck".into(),
+        decision: iothubdm_proto::v1::AuditDecision::Denied.into(),
+        verdict: "no".into(),
+        ..Default::default()
+    };
+    let script = || Script {
+        audit: vec![event.clone()],
+        ..Script::default()
+    };
+    let ran = dmctl("audit", script()).await;
+    let line = ran.out.lines().nth(1).unwrap();
+    for part in [
+        "DENIED",
+        "REBOOT",
+        "subject:alice 127.0.0.1:5",
+        "pump-1",
+        "stuck",
+    ] {
+        assert!(line.contains(part), "{line}");
+    }
+    let ran = dmctl("--json audit pump-1", script()).await;
+    let line: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(line["decision"], "DENIED");
+    assert_eq!(line["device"], "pump-1");
+}

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use iothubdm_proto::v1::{AttemptError, AttemptState, Dialect, EvidenceGrade, RebootMode};
+use iothubdm_proto::v1::{
+    AttemptError, AttemptState, AuditDecision, Dialect, EvidenceGrade, RebootMode,
+};
 use jiff::{SignedDuration, Timestamp};
 
 /// A state's name as the documentation spells it.
@@ -177,6 +179,15 @@ fn unsigned_span(duration: Duration) -> String {
         100..7200 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         7200..172_800 => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
         _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// What was decided.
+pub(crate) fn decision(decision: AuditDecision) -> &'static str {
+    match decision {
+        AuditDecision::Unspecified => "UNKNOWN",
+        AuditDecision::Allowed => "ALLOWED",
+        AuditDecision::Denied => "DENIED",
     }
 }
 

@@ -4,6 +4,7 @@
 //! (messages out), `status` (errors) and `token` (the opaque texts). Who calls is found out in
 //! `authenticate`, what it may do is asked of `permit`. `web` lets browsers call.
 
+mod audit_filter;
 mod authenticate;
 mod cancel_reboot;
 mod convert;
@@ -12,6 +13,7 @@ mod filter;
 pub mod fuzzing;
 mod get_device;
 mod get_reboot;
+mod list_audit_events;
 mod list_devices;
 mod list_reboots;
 mod parse;
@@ -27,9 +29,10 @@ use std::{pin::Pin, time::Duration};
 
 use futures_util::{Stream, StreamExt as _};
 use iothubdm_proto::v1::{
-    CancelRebootRequest, Device, GetDeviceRequest, GetRebootRequest, ListDevicesRequest,
-    ListDevicesResponse, ListRebootsRequest, ListRebootsResponse, RebootAttempt, RebootEvent,
-    RebootRequest, WatchRebootRequest, device_management_server::DeviceManagement,
+    CancelRebootRequest, Device, GetDeviceRequest, GetRebootRequest, ListAuditEventsRequest,
+    ListAuditEventsResponse, ListDevicesRequest, ListDevicesResponse, ListRebootsRequest,
+    ListRebootsResponse, RebootAttempt, RebootEvent, RebootRequest, WatchRebootRequest,
+    device_management_server::DeviceManagement,
 };
 use tonic::{Request, Response, Status};
 
@@ -124,6 +127,16 @@ impl DeviceManagement for Api {
     ) -> Result<Response<ListDevicesResponse>, Status> {
         let permit = self.permit(&request, "ListDevices")?;
         let page = list_devices::list(&self.service, &request.into_inner(), &permit).await?;
+        Ok(Response::new(page))
+    }
+
+    async fn list_audit_events(
+        &self,
+        request: Request<ListAuditEventsRequest>,
+    ) -> Result<Response<ListAuditEventsResponse>, Status> {
+        let permit = self.permit(&request, "ListAuditEvents")?;
+        let request = request.into_inner();
+        let page = list_audit_events::list(&self.service, &request, &permit).await?;
         Ok(Response::new(page))
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     metrics::Instruments,
     poller::Poller,
     quota::{HubQuota, PacedHub},
-    store::{Audit, ListQuery, Store, StoreError, Verdict},
+    store::{Audit, AuditQuery, Audited, ListQuery, Store, StoreError, Verdict},
 };
 
 /// How many inputs may wait for one attempt: each is one caller that asks to cancel it.
@@ -168,6 +168,11 @@ impl Service {
     /// Lists attempts, newest first.
     pub async fn list(&self, query: ListQuery) -> Result<Vec<View>, Error> {
         Ok(self.inner.store.list(query).await?)
+    }
+
+    /// Lists the audit, newest first.
+    pub async fn audited(&self, query: AuditQuery) -> Result<Vec<Audited>, Error> {
+        Ok(self.inner.store.audited(query).await?)
     }
 
     /// Every open attempt by its device.

@@ -57,6 +57,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Reads attempts, newest first.
     fn list(&self, query: ListQuery) -> BoxFuture<'_, Result<Vec<View>, StoreError>>;
 
+    /// Reads the audit, newest first.
+    fn audited(&self, query: AuditQuery) -> BoxFuture<'_, Result<Vec<Audited>, StoreError>>;
+
     /// Brings everything that was stored to its place; nothing is stored after that.
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 
@@ -136,6 +139,55 @@ impl Verdict {
             ..Self::allowed(text)
         }
     }
+}
+
+/// A line of the audit as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audited {
+    /// Rises from line to line.
+    pub seq: i64,
+    /// When.
+    pub time: Timestamp,
+    /// Who asked.
+    pub who: String,
+    /// From which address.
+    pub from: String,
+    /// For what.
+    pub action: String,
+    /// On which attempt.
+    pub id: Option<RequestId>,
+    /// Of which device.
+    pub device: Option<DeviceId>,
+    /// Why, in the caller's words.
+    pub why: String,
+    /// What was decided.
+    pub verdict: Verdict,
+}
+
+/// Which lines of the audit to list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuditQuery {
+    /// About this device only.
+    pub device: Option<DeviceId>,
+    /// What else has to hold.
+    pub conditions: Vec<AuditCondition>,
+    /// Older than this one.
+    pub before: Option<i64>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// Something that has to hold for a line of the audit to be listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditCondition {
+    /// It is about this.
+    Action(String),
+    /// This caller asked.
+    Caller(String),
+    /// It was allowed, or denied.
+    Allowed(bool),
+    /// It was decided then.
+    Time(Comparison, Timestamp),
 }
 
 /// Which attempts to list.

@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 
-use iothubdm_proto::v1::{Device, RebootAttempt, RebootEvent, reboot_event::Event};
+use iothubdm_proto::v1::{AuditEvent, Device, RebootAttempt, RebootEvent, reboot_event::Event};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -135,6 +135,47 @@ pub(crate) struct DeviceLine {
     last_reboot_time: Option<Timestamp>,
     open_reboot: Option<String>,
     boot_id: Option<String>,
+}
+
+/// One line of the audit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AuditLine {
+    time: Option<Timestamp>,
+    decision: &'static str,
+    action: String,
+    caller: String,
+    origin: String,
+    device: Option<String>,
+    reboot: Option<String>,
+    reason: String,
+    verdict: String,
+    evidence: String,
+}
+
+impl AuditLine {
+    /// Writes the line.
+    pub(crate) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        write(self, out)
+    }
+}
+
+impl From<&AuditEvent> for AuditLine {
+    fn from(event: &AuditEvent) -> Self {
+        let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        Self {
+            time: words::moment(event.time.as_ref()),
+            decision: words::decision(event.decision()),
+            action: event.action.clone(),
+            caller: event.caller.clone(),
+            origin: event.origin.clone(),
+            device: given(name::device_of(&event.device)),
+            reboot: given(&event.reboot),
+            reason: event.reason.clone(),
+            verdict: event.verdict.clone(),
+            evidence: event.evidence.clone(),
+        }
+    }
 }
 
 impl Line {

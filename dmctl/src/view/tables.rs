@@ -1,6 +1,6 @@
 //! Lists of attempts and devices, and one device in detail, in lines for a person.
 
-use iothubdm_proto::v1::{Device, RebootAttempt};
+use iothubdm_proto::v1::{AuditEvent, Device, RebootAttempt};
 use owo_colors::OwoColorize as _;
 
 use crate::{name, words};
@@ -23,6 +23,34 @@ pub(crate) fn attempts(attempts: &[RebootAttempt]) -> Vec<String> {
                 .error
                 .as_ref()
                 .map_or_else(String::new, |e| e.code.clone()),
+        ]);
+    }
+    table(&rows)
+}
+
+/// A table of the audit.
+pub(crate) fn audit(events: &[AuditEvent]) -> Vec<String> {
+    let mut rows = vec![
+        [
+            "TIME", "DECISION", "ACTION", "CALLER", "DEVICE", "VERDICT", "REASON",
+        ]
+        .map(String::from),
+    ];
+    let or_dash = |text: &str| match text {
+        "" => "-".to_owned(),
+        text => text.to_owned(),
+    };
+    for event in events {
+        let time = words::moment(event.time.as_ref());
+        let verdict = format!("{} {}", event.verdict, event.evidence);
+        rows.push([
+            time.map_or_else(String::new, words::calendar),
+            words::decision(event.decision()).to_owned(),
+            event.action.clone(),
+            format!("{} {}", or_dash(&event.caller), event.origin),
+            or_dash(name::device_of(&event.device)),
+            or_dash(verdict.trim()),
+            event.reason.clone(),
         ]);
     }
     table(&rows)

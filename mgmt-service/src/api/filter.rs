@@ -7,7 +7,7 @@ use crate::store::{Comparison, Condition};
 
 /// Reads a filter; an error says what was expected, and where.
 pub(super) fn parse(text: &str) -> Result<Vec<Condition>, String> {
-    let mut words = Words { text, position: 0 };
+    let mut words = Words::new(text);
     let mut conditions = Vec::new();
     if words.peek()?.is_none() {
         return Ok(conditions);
@@ -65,19 +65,19 @@ fn comparison(words: &mut Words<'_>) -> Result<Condition, String> {
 }
 
 /// A filter, word by word.
-struct Words<'a> {
+pub(super) struct Words<'a> {
     text: &'a str,
     position: usize,
 }
 
 #[derive(Clone, Copy)]
-struct Word<'a> {
-    text: &'a str,
+pub(super) struct Word<'a> {
+    pub(super) text: &'a str,
     position: usize,
 }
 
 impl Word<'_> {
-    fn expected(&self, what: &str) -> String {
+    pub(super) fn expected(&self, what: &str) -> String {
         format!(
             "expected {what} at character {}, found {}",
             self.position + 1,
@@ -87,12 +87,16 @@ impl Word<'_> {
 }
 
 impl<'a> Words<'a> {
-    fn required(&mut self, what: &str) -> Result<Word<'a>, String> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, position: 0 }
+    }
+
+    pub(super) fn required(&mut self, what: &str) -> Result<Word<'a>, String> {
         self.next()?
             .ok_or_else(|| format!("expected {what} at the end"))
     }
 
-    fn next(&mut self) -> Result<Option<Word<'a>>, String> {
+    pub(super) fn next(&mut self) -> Result<Option<Word<'a>>, String> {
         let word = self.peek()?;
         if let Some(word) = &word {
             self.position = word.position + word.text.len();
@@ -100,7 +104,7 @@ impl<'a> Words<'a> {
         Ok(word)
     }
 
-    fn peek(&self) -> Result<Option<Word<'a>>, String> {
+    pub(super) fn peek(&self) -> Result<Option<Word<'a>>, String> {
         let rest = &self.text[self.position..];
         let position = self.text.len() - rest.trim_start().len();
         let rest = &self.text[position..];

@@ -180,6 +180,11 @@ impl Permit {
         self.auditor.looked(&self.caller, self.call);
     }
 
+    /// Says whether the caller has a right over every device.
+    pub(super) fn everywhere(&self, right: Right) -> bool {
+        self.grants.everywhere(right)
+    }
+
     /// Says whether the caller has a right over a device with these tags, without a word in the audit.
     /// `None` if the tags decide and are not given.
     pub(super) fn covers(

@@ -12,6 +12,7 @@ use crate::store::Position;
 const RESUME: u8 = 1;
 const REBOOTS: u8 = 2;
 const DEVICES: u8 = 3;
+const AUDIT: u8 = 4;
 
 /// Where a watch stood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +114,36 @@ impl DevicesToken {
     }
 }
 
+/// Where a list of the audit ended, and which list it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct AuditToken {
+    /// Stands for the rest of the request.
+    pub(super) request: u64,
+    /// The last event listed.
+    pub(super) before: i64,
+}
+
+impl AuditToken {
+    pub(super) fn print(self) -> String {
+        let mut bytes = vec![AUDIT];
+        bytes.extend(self.request.to_be_bytes());
+        bytes.extend(self.before.to_be_bytes());
+        BASE64.encode(bytes)
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let bytes = BASE64.decode(text).ok()?;
+        let (&AUDIT, rest) = bytes.split_first()? else {
+            return None;
+        };
+        let (request, before) = rest.split_at_checked(8)?;
+        Some(Self {
+            request: u64::from_be_bytes(request.try_into().ok()?),
+            before: i64::from_be_bytes(before.try_into().ok()?),
+        })
+    }
+}
+
 /// A number that stands for the fields of a request that have to be the same on every page.
 pub(super) fn fingerprint(fields: &[&str]) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -139,6 +170,9 @@ mod tests {
             prop_assert_eq!(ResumeToken::parse(&resume.print()), Some(resume));
             let reboots = RebootsToken { request, last: Position { create_time: revision, id } };
             prop_assert_eq!(RebootsToken::parse(&reboots.print()), Some(reboots));
+            let audit = AuditToken { request, before: revision };
+            prop_assert_eq!(AuditToken::parse(&audit.print()), Some(audit));
+            prop_assert_eq!(AuditToken::parse(&resume.print()), None);
             let devices = DevicesToken { request, continuation };
             let printed = devices.print();
             prop_assert_eq!(DevicesToken::parse(&printed), Some(devices));
@@ -152,6 +186,7 @@ mod tests {
             let _ = ResumeToken::parse(&text);
             let _ = RebootsToken::parse(&text);
             let _ = DevicesToken::parse(&text);
+            let _ = AuditToken::parse(&text);
         }
     }
 }

@@ -8,7 +8,7 @@ use iot_hub::{identity::DeviceId, reboot::RequestId};
 use jiff::Timestamp;
 use tracing::Instrument as _;
 
-use super::{Audit, Change, Created, ListQuery, Store, StoreError};
+use super::{Audit, AuditQuery, Audited, Change, Created, ListQuery, Store, StoreError};
 use crate::{
     attempt::{Attempt, Event, View},
     durations::Learned,
@@ -137,6 +137,10 @@ impl Store for Measured {
 
     fn list(&self, query: ListQuery) -> BoxFuture<'_, Result<Vec<View>, StoreError>> {
         self.read("list", self.store.list(query))
+    }
+
+    fn audited(&self, query: AuditQuery) -> BoxFuture<'_, Result<Vec<Audited>, StoreError>> {
+        self.read("audited", self.store.audited(query))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -4,6 +4,7 @@
 //! transaction: under load many attempts share one flush to disk. A second thread reads, beside the
 //! writer, what is committed.
 
+mod audit;
 mod learned;
 mod rows;
 mod schema;
@@ -18,7 +19,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Audit, Change, Created, ListQuery, Store, StoreError, Verdict};
+use super::{Audit, AuditQuery, Audited, Change, Created, ListQuery, Store, StoreError, Verdict};
 use crate::{
     attempt::{Attempt, Event, View},
     durations::Learned,
@@ -232,6 +233,10 @@ impl Store for Sqlite {
 
     fn list(&self, query: ListQuery) -> BoxFuture<'_, Result<Vec<View>, StoreError>> {
         self.read(move |connection| rows::list(connection, &query))
+    }
+
+    fn audited(&self, query: AuditQuery) -> BoxFuture<'_, Result<Vec<Audited>, StoreError>> {
+        self.read(move |connection| audit::list(connection, &query))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

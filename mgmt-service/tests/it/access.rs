@@ -5,7 +5,8 @@ use std::time::Duration;
 use iot_hub::reboot::State;
 use iothubdm_proto::v1::{
     CancelRebootRequest, FILE_DESCRIPTOR_SET, GetDeviceRequest, GetRebootRequest,
-    ListDevicesRequest, ListRebootsRequest, RebootMode, RebootRequest, WatchRebootRequest,
+    ListAuditEventsRequest, ListDevicesRequest, ListRebootsRequest, RebootMode, RebootRequest,
+    WatchRebootRequest,
 };
 use jiff::Timestamp;
 use prost::Message as _;
@@ -139,6 +140,13 @@ async fn make(call: &str, client: &mut Client, device: &str, attempt: &str) -> O
             };
             client.reboot(request).await.err()
         }
+        "ListAuditEvents" => {
+            let request = ListAuditEventsRequest {
+                parent,
+                ..ListAuditEventsRequest::default()
+            };
+            client.list_audit_events(request).await.err()
+        }
         other => panic!("nobody has thought about who may call {other}"),
     }
 }
@@ -174,7 +182,8 @@ async fn every_call_by_role_inside_and_outside_the_scope() {
                 let told = status.as_ref().map(Status::code);
                 let of_attempt =
                     matches!(call.as_str(), "GetReboot" | "WatchReboot" | "CancelReboot");
-                let expected = if acts && !may_act {
+                let audit = call == "ListAuditEvents" && role != "admins";
+                let expected = if audit || (acts && !may_act) {
                     Some(Code::PermissionDenied)
                 } else if lists || (inside && !of_attempt) {
                     None
@@ -448,4 +457,72 @@ async fn keys_and_static_tokens_change_without_a_restart() {
     world.change("role = \"admin\"\n    [[", "role = \"king\"\n    [[");
     tokio::time::sleep(Duration::from_millis(200)).await;
     becomes(&mut new, "pump-1", None).await;
+}
+
+#[tokio::test]
+async fn the_audit_tells_whoever_may_read_it_who_was_refused() {
+    let world = Secured::start().await;
+    let _inside = Device::native(&world.emulator, "pump-1").await;
+    let operator = world.issuer.token("alice", &["operators"], json!({}));
+    let mut alice = world.bearer(&operator).await;
+    for device in ["pump-1", "meter-1"] {
+        let forced = RebootRequest {
+            mode: RebootMode::Forced.into(),
+            reason: format!("{device} is stuck"),
+            ..request(device)
+        };
+        alice.reboot(forced).await.unwrap_err();
+    }
+    let mut nobody = world.client(None, None).await.unwrap();
+    get(&mut nobody, "pump-1").await.unwrap_err();
+    let denied = ListAuditEventsRequest {
+        parent: "devices/-".into(),
+        filter: "decision = DENIED".into(),
+        page_size: 1,
+        page_token: String::new(),
+    };
+    let read = async |mut client: Client, wanted: usize| {
+        within(async {
+            loop {
+                let (mut seen, mut request) = (Vec::new(), denied.clone());
+                loop {
+                    let page = client.list_audit_events(request.clone()).await;
+                    let page = page.unwrap().into_inner();
+                    seen.extend(page.audit_events);
+                    if page.next_page_token.is_empty() {
+                        break;
+                    }
+                    request.page_token = page.next_page_token;
+                }
+                // They are written beside the calls.
+                if seen.len() == wanted {
+                    return seen;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+    };
+    // An admin of pumps reads about pumps; one of everything reads everything.
+    let admin = world.issuer.token("dora", &["admins"], json!({}));
+    let of_pumps = read(world.bearer(&admin).await, 1).await;
+    assert_eq!(of_pumps[0].caller, "subject:alice");
+    assert_eq!(of_pumps[0].device, "devices/pump-1");
+    assert_eq!(of_pumps[0].reason, "pump-1 is stuck");
+    assert_eq!(of_pumps[0].action, "REBOOT");
+    assert!(of_pumps[0].origin.starts_with("127.0.0.1:"));
+    assert!(of_pumps[0].verdict.contains("\"force\""), "{of_pumps:?}");
+    let all = read(world.bearer(STATIC).await, 3).await;
+    let callers: Vec<_> = all.iter().map(|event| event.caller.as_str()).collect();
+    assert_eq!(callers, ["", "subject:alice", "subject:alice"]);
+    let refused = ListAuditEventsRequest {
+        parent: "x".into(),
+        filter: "x".into(),
+        page_size: -1,
+        page_token: "x".into(),
+    };
+    let mut laptop = world.bearer(STATIC).await;
+    let status = laptop.list_audit_events(refused).await.unwrap_err();
+    let (_, details) = details(&status);
+    assert_eq!(details.bad_request().unwrap().field_violations.len(), 4);
 }
