@@ -121,6 +121,9 @@ mod tests {
             GOOD.replace("b7ad6b7169203331", "0000000000000000"),
             GOOD.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
             GOOD.replace("b7ad", "+7ad"),
+            GOOD.replace("0af7", "00af7"),
+            GOOD.replace("b7ad", "0b7ad"),
+            format!("{}001", &GOOD[..GOOD.len() - 2]),
             GOOD.replacen("00", "01", 1) + &"-x".repeat(100),
         ] {
             assert_eq!(bad.parse::<TraceParent>(), Err(TraceParentError), "{bad}");
