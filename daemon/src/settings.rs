@@ -81,7 +81,7 @@ pub struct AssignmentError;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct SettingsArguments {
     /// The settings, a TOML file. Variables of the environment win over it, as
-    /// MGMT_SERVICE__HUB__HTTPS_PORT over https_port in [hub].
+    /// MGMT_SERVICE__HUB__HTTPS_PORT over https_port in the table `hub`.
     #[arg(id = "config", long, value_name = "FILE")]
     pub file: Option<PathBuf>,
 

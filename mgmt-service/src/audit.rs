@@ -4,7 +4,7 @@
 //! passes here: it is written beside the calls, and bounded, so that nobody can fill the disk by being
 //! refused.
 //!
-//! - A refusal is a line: at most [`DENIALS_OF_ONE`] a minute for one caller and [`DENIALS_OF_ALL`]
+//! - A refusal is a line: at most `DENIALS_OF_ONE` a minute for one caller and `DENIALS_OF_ALL`
 //!   for all; those beyond are counted in one line a minute.
 //! - That a caller looks is a line for each of its calls once an hour.
 

@@ -1,6 +1,6 @@
 //! The hub's service API: twins, direct methods and twin queries over HTTPS.
 //!
-//! Beside [`crate::http`] the only file that knows HTTP. Its errors say the one thing that matters to an attempt: whether
+//! Beside `crate::http` the only file that knows HTTP. Its errors say the one thing that matters to an attempt: whether
 //! a call certainly did not reach the device, or may have.
 
 use std::{

@@ -1,7 +1,7 @@
 //! How much of the hub's quotas is used, and by whom.
 //!
-//! Each kind of call has a [`Bucket`]: twin reads in the poller, methods and queries behind a gate.
-//! Callers that want more than there is wait in a [`Line`], where they take turns, and are told when
+//! Each kind of call has a `Bucket`: twin reads in the poller, methods and queries behind a gate.
+//! Callers that want more than there is wait in a `Line`, where they take turns, and are told when
 //! to come again once it is full.
 
 mod bucket;
