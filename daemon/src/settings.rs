@@ -132,12 +132,8 @@ impl Sources {
 
     /// Reads the text of a file that is in `folder`.
     pub fn of_text(text: &str, folder: &Path) -> Result<Self, Mistakes> {
-        let table = text.parse::<Table>().map_err(|error| {
-            // Without the line itself, which may hold a secret.
-            let place = place(text, error.span().map_or(0, |span| span.start));
-            let what = format!("TOML: {place}: {}", error.message());
-            Mistakes(vec![Mistake::general(what)])
-        })?;
+        let table = table(text)
+            .map_err(|what| Mistakes(vec![Mistake::general(format!("TOML: {what}"))]))?;
         Ok(Self {
             table,
             folder: folder.to_owned(),
@@ -290,6 +286,14 @@ impl FromStr for Assignment {
             value: value.trim().to_owned(),
         })
     }
+}
+
+/// Reads TOML. What is wrong is told without the line itself, which may hold a secret.
+pub fn table(text: &str) -> Result<Table, String> {
+    text.parse().map_err(|error: toml::de::Error| {
+        let place = place(text, error.span().map_or(0, |span| span.start));
+        format!("{place}: {}", error.message())
+    })
 }
 
 /// The line and the column of a byte in a text, counted from one.

@@ -105,12 +105,10 @@ impl Config {
 
     /// Reads the text of a file; other files that it names are read too.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let table = text
-            .parse()
-            .map_err(|error: toml::de::Error| ConfigError::Syntax {
-                path: path.to_owned(),
-                message: error.to_string(),
-            })?;
+        let table = daemon::settings::table(text).map_err(|message| ConfigError::Syntax {
+            path: path.to_owned(),
+            message,
+        })?;
         let mistakes = Rc::default();
         let folder = path.parent().unwrap_or(Path::new(""));
         let config = read(Reader::new(table, Rc::clone(&mistakes)), folder);
