@@ -28,4 +28,4 @@ pub use process::{Daemon, binary, eventually};
 pub use sdk::{run_script, run_script_over_restarts};
 pub use tutorial::{Script, TutorialDevice};
 pub use watch::Watched;
-pub use world::{DeviceSetup, PATIENCE, World, WorldBuilder, device_id, request};
+pub use world::{DeviceSetup, LOCAL_PASSWORD, PATIENCE, World, WorldBuilder, device_id, request};

@@ -19,19 +19,37 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use self::setup::{own_loopback, service_toml};
-pub use self::{caller::request, setup::DeviceSetup};
+pub use self::{
+    caller::request,
+    setup::{DeviceSetup, LOCAL_PASSWORD},
+};
 use crate::process::{Daemon, eventually};
 
 /// How long a test waits for what has to happen. Generous, for a busy machine; nothing asserts it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Arranges a [`World`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WorldBuilder {
     devices: Vec<DeviceSetup>,
     bare_devices: Vec<String>,
     service_settings: String,
+    files: Vec<(&'static str, &'static str)>,
     hub: EmulatorConfig,
+    log: &'static str,
+}
+
+impl Default for WorldBuilder {
+    fn default() -> Self {
+        Self {
+            devices: Vec::new(),
+            bare_devices: Vec::new(),
+            service_settings: String::new(),
+            files: Vec::new(),
+            hub: EmulatorConfig::default(),
+            log: "info",
+        }
+    }
 }
 
 impl WorldBuilder {
@@ -39,6 +57,20 @@ impl WorldBuilder {
     #[must_use]
     pub fn hub(mut self, config: EmulatorConfig) -> Self {
         self.hub = config;
+        self
+    }
+
+    /// Puts a file beside the settings, for them to name.
+    #[must_use]
+    pub fn file(mut self, name: &'static str, text: &'static str) -> Self {
+        self.files.push((name, text));
+        self
+    }
+
+    /// Lets the service and the gateway log at this level.
+    #[must_use]
+    pub fn log(mut self, level: &'static str) -> Self {
+        self.log = level;
         self
     }
 
@@ -79,6 +111,9 @@ impl WorldBuilder {
             .await
             .expect("start the emulator");
         fs::write(folder.path().join("ca.pem"), emulator.ca_pem()).expect("write the CA");
+        for (name, text) in &self.files {
+            fs::write(folder.path().join(name), text).expect("write a file");
+        }
         for id in &self.bare_devices {
             let _ = emulator.device(id);
         }
@@ -98,6 +133,7 @@ impl WorldBuilder {
             setups: self.devices,
             devices: Vec::new(),
             client: None,
+            log: self.log,
         };
         world.start_service().await;
         if !world.setups.is_empty() {
@@ -123,6 +159,7 @@ pub struct World {
     setups: Vec<DeviceSetup>,
     devices: Vec<(String, Daemon)>,
     client: Option<DeviceManagementClient<Channel>>,
+    log: &'static str,
 }
 
 impl World {

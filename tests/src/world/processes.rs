@@ -7,7 +7,7 @@ use tonic::transport::Channel;
 
 use super::{
     PATIENCE, World,
-    setup::{address_of, gateway_toml},
+    setup::{LOCAL_PASSWORD, address_of, gateway_toml},
 };
 use crate::process::Daemon;
 
@@ -39,6 +39,8 @@ impl World {
             self.service_address.to_string().into(),
             "--ready-file".into(),
             ready.clone(),
+            "--log".into(),
+            self.log.into(),
         ];
         let mut daemon =
             Daemon::start("mgmt-service", self.folder(), arguments).expect("start the service");
@@ -71,6 +73,8 @@ impl World {
             config,
             "--ready-file".into(),
             ready.clone(),
+            "--log".into(),
+            self.log.into(),
         ];
         let mut daemon =
             Daemon::start("device-gateway", self.folder(), arguments).expect("start the gateway");
@@ -141,7 +145,7 @@ impl World {
             "--id".into(),
             setup.id.clone().into(),
             "--password".into(),
-            PathBuf::from("secret"),
+            PathBuf::from(LOCAL_PASSWORD),
             "--broker".into(),
             self.gateway_address.to_string().into(),
             "--behavior".into(),

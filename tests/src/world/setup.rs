@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use crate::devices::Behavior;
 
+/// What local devices show the gateway.
+pub const LOCAL_PASSWORD: &str = "password-of-local-devices";
+
 /// A local device with its gateway settings.
 #[derive(Debug, Clone)]
 pub struct DeviceSetup {
@@ -118,7 +121,7 @@ pub(super) fn gateway_toml(
         for (key, value) in &setup.settings {
             let _ = writeln!(toml, "{key} = \"{value}\"");
         }
-        toml.push_str("[device.mqtt]\npassword = \"secret\"\n");
+        let _ = write!(toml, "[device.mqtt]\npassword = \"{LOCAL_PASSWORD}\"\n");
     }
     toml
 }
