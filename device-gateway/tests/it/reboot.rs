@@ -149,7 +149,9 @@ async fn a_verdict_that_was_reached_without_a_hub_arrives_later() {
 #[tokio::test]
 async fn a_queued_request_is_carried_out_once_the_device_connects() {
     let mut world = World::prepare("", EmulatorConfig::default()).await;
-    let queued = json!({ "iothubDM": { "reboot": { "v": 1, "requestId": ID } } });
+    let deadline = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let queued =
+        json!({ "iothubDM": { "reboot": { "v": 1, "requestId": ID, "deadline": deadline } } });
     world.service.desire(DEVICE, queued).await;
     world.start_gateway();
     let reported = world.state("SUCCEEDED").await;
