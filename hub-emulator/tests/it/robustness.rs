@@ -164,12 +164,13 @@ async fn a_thousand_clients_leave_nothing_behind() {
     Device::connect(emulator, "d1").await;
 }
 
-/// The same ten thousand times, and ten thousand that stay; what that takes of memory is what
-/// `cargo xtask bench --only emulator-idle` shows. By hand, because it takes minutes:
+/// The same ten thousand times, and five thousand that stay: both ends of each are in this process,
+/// which may not have many more files open. Ten thousand stay in `cargo xtask bench --only
+/// emulator-idle`, which shows what they take of memory. By hand, because it takes minutes:
 /// `cargo test -p hub-emulator --test it -- --ignored ten_thousand`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes"]
-async fn ten_thousand_clients_come_and_go_and_ten_thousand_stay() {
+async fn ten_thousand_clients_come_and_go_and_five_thousand_stay() {
     const CLIENTS: usize = 10_000;
     let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
     let emulator = &emulator;
@@ -195,12 +196,12 @@ async fn ten_thousand_clients_come_and_go_and_ten_thousand_stay() {
     let grown = memory().saturating_sub(before);
     assert!(grown < 8 * 1024, "{grown} KiB more than before");
 
-    let held: Vec<Device> = stream::iter(0..CLIENTS)
+    let held: Vec<Device> = stream::iter(0..CLIENTS / 2)
         .map(|number| async move { Device::connect(emulator, &format!("d{number}")).await })
         .buffer_unordered(8)
         .collect()
         .await;
-    assert_eq!(emulator.holdings().devices, CLIENTS);
+    assert_eq!(emulator.holdings().devices, CLIENTS / 2);
     drop(held);
     deserted(emulator).await;
 }
