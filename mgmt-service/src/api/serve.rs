@@ -26,7 +26,10 @@ use crate::{
 };
 
 /// How much of its requests one connection may send ahead of what is read of them.
-const CONNECTION_WINDOW: u32 = 256 * 1024;
+///
+/// HTTP/2's library takes half of it as what small frames may cost, 256 bytes each, and ends a
+/// connection that goes beyond: this is enough for the two thousand calls that may begin at once.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// How many calls a connection may reset before they were looked at. A caller that gives up resets
 /// some; one that resets more is out for harm, and its connection ends.

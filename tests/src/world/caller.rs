@@ -42,7 +42,9 @@ impl World {
 
     /// Watches an attempt to its end.
     pub async fn watch_to_end(&self, name: &str) -> Watched {
-        let stream = self.watch(name, "").await.expect("watch an attempt");
+        let stream = self.watch(name, "").await.unwrap_or_else(|status| {
+            panic!("watch {name}: {status:?}; logs:\n{}", self.logs());
+        });
         tokio::time::timeout(PATIENCE, Watched::to_end(stream))
             .await
             .unwrap_or_else(|_| {
