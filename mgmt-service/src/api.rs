@@ -1,7 +1,7 @@
 //! The gRPC API: messages to domain types and back. Nothing outside this module knows protobuf.
 //!
 //! Each call has a file of its own; what they share is in `parse` (messages in), `convert`
-//! (messages out), `status` (errors) and `token` (the opaque texts). Who calls is found out in
+//! (messages out), `status` (errors), `token` (the opaque texts), `page` (lists) and `words` (filters). Who calls is found out in
 //! `authenticate`, what it may do is asked of `permit`. `web` lets browsers call.
 
 mod audit_filter;
@@ -16,6 +16,7 @@ mod get_reboot;
 mod list_audit_events;
 mod list_devices;
 mod list_reboots;
+mod page;
 mod parse;
 mod permit;
 mod reboot;
@@ -24,6 +25,7 @@ mod status;
 mod token;
 mod watch_reboot;
 mod web;
+mod words;
 
 use std::{pin::Pin, time::Duration};
 
@@ -76,7 +78,9 @@ impl DeviceManagement for Api {
             bookmarks: self.bookmark_interval,
             age: self.watch_age,
         };
-        let stream = watch_reboot::watch(&self.service, &request, pace).await?;
+        let log = self.service.log(&device, id).await?;
+        let shutdown = self.service.shutdown().clone();
+        let stream = watch_reboot::watch(log, &request.resume_token, pace, shutdown)?;
         let watching = self.instruments.watching();
         let stream = stream.inspect(move |_| {
             // It is counted for as long as the stream is there.

@@ -1,27 +1,13 @@
 //! The filter of the audit: comparisons joined by AND.
 
-use jiff::Timestamp;
-
-use super::filter::Words;
-use crate::store::{AuditCondition, Comparison};
+use super::words::{Words, conjunction, moment};
+use crate::store::AuditCondition;
 
 const FIELDS: &str = "action, caller, decision or time";
 
 /// Reads a filter; an error says what was expected, and where.
 pub(super) fn parse(text: &str) -> Result<Vec<AuditCondition>, String> {
-    let mut words = Words::new(text);
-    let mut conditions = Vec::new();
-    if words.peek()?.is_none() {
-        return Ok(conditions);
-    }
-    loop {
-        conditions.push(comparison(&mut words)?);
-        match words.next()? {
-            None => return Ok(conditions),
-            Some(word) if word.text == "AND" => {}
-            Some(word) => return Err(word.expected("AND")),
-        }
-    }
+    conjunction(text, comparison)
 }
 
 fn comparison(words: &mut Words<'_>) -> Result<AuditCondition, String> {
@@ -29,15 +15,7 @@ fn comparison(words: &mut Words<'_>) -> Result<AuditCondition, String> {
     let operator = words.required("an operator")?;
     let value = words.required("a value")?;
     if field.text == "time" {
-        let comparison = match operator.text {
-            "<" => Comparison::Before,
-            "<=" => Comparison::AtOrBefore,
-            ">" => Comparison::After,
-            ">=" => Comparison::AtOrAfter,
-            _ => return Err(operator.expected("<, <=, > or >=")),
-        };
-        let time: Option<Timestamp> = unquoted(value.text).and_then(|text| text.parse().ok());
-        let time = time.ok_or_else(|| value.expected("an RFC 3339 time in quotes"))?;
+        let (comparison, time) = moment(&operator, &value)?;
         return Ok(AuditCondition::Time(comparison, time));
     }
     if !["action", "caller", "decision"].contains(&field.text) {
@@ -51,22 +29,20 @@ fn comparison(words: &mut Words<'_>) -> Result<AuditCondition, String> {
         ("decision", "DENIED") => Ok(AuditCondition::Allowed(false)),
         ("decision", _) => Err(value.expected("ALLOWED or DENIED")),
         ("action", action) => Ok(AuditCondition::Action(action.to_owned())),
-        (_, caller) => match unquoted(caller) {
+        _ => match value.unquoted() {
             Some(caller) => Ok(AuditCondition::Caller(caller.to_owned())),
             None => Err(value.expected("a caller in quotes")),
         },
     }
 }
 
-fn unquoted(text: &str) -> Option<&str> {
-    text.strip_prefix('"')?.strip_suffix('"')
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::Comparison;
 
     #[test]
     fn comparisons_are_joined_by_and() {

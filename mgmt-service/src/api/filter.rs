@@ -1,25 +1,13 @@
 //! The filter of a list of attempts: comparisons joined by AND.
 
 use iot_hub::reboot::State;
-use jiff::Timestamp;
 
-use crate::store::{Comparison, Condition};
+use super::words::{Words, conjunction, moment};
+use crate::store::Condition;
 
 /// Reads a filter; an error says what was expected, and where.
 pub(super) fn parse(text: &str) -> Result<Vec<Condition>, String> {
-    let mut words = Words::new(text);
-    let mut conditions = Vec::new();
-    if words.peek()?.is_none() {
-        return Ok(conditions);
-    }
-    loop {
-        conditions.push(comparison(&mut words)?);
-        match words.next()? {
-            None => return Ok(conditions),
-            Some(word) if word.text == "AND" => {}
-            Some(word) => return Err(word.expected("AND")),
-        }
-    }
+    conjunction(text, comparison)
 }
 
 fn comparison(words: &mut Words<'_>) -> Result<Condition, String> {
@@ -45,99 +33,20 @@ fn comparison(words: &mut Words<'_>) -> Result<Condition, String> {
             _ => Err(operator.expected("=")),
         },
         "create_time" => {
-            let comparison = match operator.text {
-                "<" => Comparison::Before,
-                "<=" => Comparison::AtOrBefore,
-                ">" => Comparison::After,
-                ">=" => Comparison::AtOrAfter,
-                _ => return Err(operator.expected("<, <=, > or >=")),
-            };
-            let time: Option<Timestamp> = value
-                .text
-                .strip_prefix('"')
-                .and_then(|text| text.strip_suffix('"'))
-                .and_then(|text| text.parse().ok());
-            let time = time.ok_or_else(|| value.expected("an RFC 3339 time in quotes"))?;
+            let (comparison, time) = moment(&operator, &value)?;
             Ok(Condition::Created(comparison, time))
         }
         _ => Err(field.expected("state, create_time or open")),
     }
 }
 
-/// A filter, word by word.
-pub(super) struct Words<'a> {
-    text: &'a str,
-    position: usize,
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct Word<'a> {
-    pub(super) text: &'a str,
-    position: usize,
-}
-
-impl Word<'_> {
-    pub(super) fn expected(&self, what: &str) -> String {
-        format!(
-            "expected {what} at character {}, found {}",
-            self.position + 1,
-            self.text
-        )
-    }
-}
-
-impl<'a> Words<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        Self { text, position: 0 }
-    }
-
-    pub(super) fn required(&mut self, what: &str) -> Result<Word<'a>, String> {
-        self.next()?
-            .ok_or_else(|| format!("expected {what} at the end"))
-    }
-
-    pub(super) fn next(&mut self) -> Result<Option<Word<'a>>, String> {
-        let word = self.peek()?;
-        if let Some(word) = &word {
-            self.position = word.position + word.text.len();
-        }
-        Ok(word)
-    }
-
-    pub(super) fn peek(&self) -> Result<Option<Word<'a>>, String> {
-        let rest = &self.text[self.position..];
-        let position = self.text.len() - rest.trim_start().len();
-        let rest = &self.text[position..];
-        let Some(first) = rest.chars().next() else {
-            return Ok(None);
-        };
-        let length = match first {
-            '"' => match rest[1..].find('"') {
-                Some(end) => end + 2,
-                None => {
-                    return Err(format!(
-                        "the quote at character {} is not closed",
-                        position + 1
-                    ));
-                }
-            },
-            '=' | '!' | '<' | '>' => rest
-                .find(|c| !matches!(c, '=' | '!' | '<' | '>'))
-                .unwrap_or(rest.len()),
-            _ => rest
-                .find(|c: char| c.is_whitespace() || matches!(c, '"' | '=' | '!' | '<' | '>'))
-                .unwrap_or(rest.len()),
-        };
-        let text = &rest[..length];
-        Ok(Some(Word { text, position }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::Comparison;
 
     #[test]
     fn comparisons_are_joined_by_and() {

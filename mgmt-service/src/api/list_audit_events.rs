@@ -5,10 +5,10 @@ use iothubdm_proto::v1::{
 };
 
 use super::{
-    audit_filter, convert, parse,
+    audit_filter, convert, page, parse,
     parse::Fields,
     permit::Permit,
-    token::{AuditToken, fingerprint},
+    token::{AuditPlace, next_page_token, read_page_token},
 };
 use crate::{
     access::right::Right,
@@ -17,100 +17,57 @@ use crate::{
     store::{AuditQuery, Audited},
 };
 
-/// How many events a page has when the caller does not say, and at most.
-const DEFAULT_PAGE: u32 = 50;
-const MAX_PAGE: u32 = 1000;
-
-/// How many pages of the store are looked through for one page of what the caller may see.
-const MAX_LOOKS: usize = 10;
-
 pub(super) async fn list(
     service: &Service,
     request: &ListAuditEventsRequest,
     permit: &Permit,
 ) -> Result<ListAuditEventsResponse, Error> {
-    let (mut query, size) = read(request)?;
+    let (query, size) = read(request)?;
     permit.list();
-    // What is about no device is for those who may read about every device.
-    let everywhere = permit.everywhere(Right::Audit);
-    query.limit = size + 1;
-    let mut events = Vec::new();
-    for _ in 0..MAX_LOOKS {
-        let mut found = service.audited(query.clone()).await?;
-        let more = found.len() > size;
-        found.truncate(size);
-        let devices = found.iter().filter_map(|event| event.device.as_ref());
-        let covered = permit.among(Right::Audit, devices).await?;
-        let mut left = found.into_iter();
-        while events.len() < size
-            && let Some(event) = left.next()
-        {
-            query.before = Some(event.seq);
-            let seen = match &event.device {
-                Some(device) => covered.contains(device),
-                None => everywhere,
-            };
-            if seen {
-                events.push(message(event));
-            }
-        }
-        if !more && left.len() == 0 {
-            query.before = None;
-        }
-        if query.before.is_none() || events.len() == size {
-            break;
-        }
-    }
-    let token = query.before.map(|before| AuditToken {
-        request: stamp(request),
-        before,
-    });
+    let (events, last) = page::visible(
+        permit,
+        Right::Audit,
+        size,
+        query.before,
+        |before, limit| {
+            service.audited(AuditQuery {
+                before,
+                limit,
+                ..query.clone()
+            })
+        },
+        |event| event.seq,
+        |event| event.device.as_ref(),
+    )
+    .await?;
     Ok(ListAuditEventsResponse {
-        audit_events: events,
-        next_page_token: token.map(AuditToken::print).unwrap_or_default(),
+        audit_events: events.into_iter().map(message).collect(),
+        next_page_token: next_page_token(last.map(AuditPlace), &fixed(request)),
     })
 }
 
 fn read(request: &ListAuditEventsRequest) -> Result<(AuditQuery, usize), Error> {
     let mut fields = Fields::default();
-    let parent = match request.parent.as_str() {
-        "devices/-" => Ok(None),
-        parent => parse::device_name(parent)
-            .map(Some)
-            .map_err(|rule| format!("{rule}, or devices/- for all")),
-    };
-    let device = fields.take("parent", parent);
-    let size = parse::page_size(request.page_size, DEFAULT_PAGE, MAX_PAGE);
+    let device = fields.take("parent", page::parent(&request.parent));
+    let size = parse::page_size(request.page_size, page::DEFAULT_SIZE, page::MAX_SIZE);
     let size = fields.take("page_size", size);
     let conditions = fields.take("filter", audit_filter::parse(&request.filter));
-    let before = fields.take("page_token", page_token(request));
+    let before = read_page_token(&request.page_token, &fixed(request), "parent and filter");
+    let before = fields.take("page_token", before);
     fields.check()?;
     let query = AuditQuery {
         device: device.flatten(),
         conditions: conditions.unwrap_or_default(),
-        before: before.flatten(),
+        before: before.flatten().map(|AuditPlace(seq)| seq),
         limit: 0,
     };
     let size = size.and_then(|size| usize::try_from(size).ok());
     Ok((query, size.unwrap_or_default()))
 }
 
-fn page_token(request: &ListAuditEventsRequest) -> Result<Option<i64>, &'static str> {
-    if request.page_token.is_empty() {
-        return Ok(None);
-    }
-    let token = AuditToken::parse(&request.page_token)
-        .ok_or("must be the next_page_token of an earlier answer")?;
-    if token.request == stamp(request) {
-        Ok(Some(token.before))
-    } else {
-        Err("must be used with the parent and filter it was given for")
-    }
-}
-
-/// Stands for what has to be the same on every page.
-fn stamp(request: &ListAuditEventsRequest) -> u64 {
-    fingerprint(&[&request.parent, &request.filter])
+/// What has to be the same on every page.
+fn fixed(request: &ListAuditEventsRequest) -> [&str; 2] {
+    [&request.parent, &request.filter]
 }
 
 fn message(event: Audited) -> AuditEvent {

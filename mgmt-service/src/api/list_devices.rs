@@ -7,7 +7,7 @@ use super::{
     convert, get_device, parse,
     parse::Fields,
     permit::Permit,
-    token::{DevicesToken, fingerprint},
+    token::{Continuation, next_page_token, read_page_token},
 };
 use crate::{
     access::right::Right,
@@ -33,11 +33,10 @@ pub(super) async fn list(
     request: &ListDevicesRequest,
     permit: &Permit,
 ) -> Result<ListDevicesResponse, Error> {
-    let (size, token, text) = read(request)?;
+    let (size, continuation, text) = read(request)?;
     permit.list();
-    let continuation = token.as_ref().map(|token| token.continuation.as_str());
     let page = service
-        .query(&text, size, continuation, &permit.caller)
+        .query(&text, size, continuation.as_deref(), &permit.caller)
         .await;
     let page = page.map_err(|error| match error {
         // The hub's only reason to refuse a query of ours is the caller's part of it.
@@ -73,45 +72,30 @@ pub(super) async fn list(
         }
         Some(device)
     });
-    let next_page_token = page.continuation.map(|continuation| {
-        let request = fingerprint(&[&request.filter]);
-        DevicesToken {
-            request,
-            continuation,
-        }
-        .print()
-    });
     Ok(ListDevicesResponse {
         devices: devices.collect(),
-        next_page_token: next_page_token.unwrap_or_default(),
+        next_page_token: next_page_token(page.continuation.map(Continuation), &fixed(request)),
     })
 }
 
-fn read(request: &ListDevicesRequest) -> Result<(u32, Option<DevicesToken>, String), Error> {
+fn read(request: &ListDevicesRequest) -> Result<(u32, Option<String>, String), Error> {
     let mut fields = Fields::default();
     let size = parse::page_size(request.page_size, DEFAULT_PAGE, MAX_PAGE);
     let size = fields.take("page_size", size);
     let text = fields.take("filter", query(&request.filter));
-    let token = fields.take("page_token", page_token(request));
+    let token = read_page_token(&request.page_token, &fixed(request), "filter");
+    let token = fields.take("page_token", token);
     fields.check()?;
     Ok((
         size.unwrap_or(DEFAULT_PAGE),
-        token.flatten(),
+        token.flatten().map(|Continuation(text)| text),
         text.unwrap_or_default(),
     ))
 }
 
-fn page_token(request: &ListDevicesRequest) -> Result<Option<DevicesToken>, &'static str> {
-    if request.page_token.is_empty() {
-        return Ok(None);
-    }
-    let token = DevicesToken::parse(&request.page_token)
-        .ok_or("must be the next_page_token of an earlier answer")?;
-    if token.request == fingerprint(&[&request.filter]) {
-        Ok(Some(token))
-    } else {
-        Err("must be used with the filter it was given for")
-    }
+/// What has to be the same on every page.
+fn fixed(request: &ListDevicesRequest) -> [&str; 1] {
+    [&request.filter]
 }
 
 /// The query that a filter stands for. A mistake in it is found here, with its place in the filter:

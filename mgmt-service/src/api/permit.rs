@@ -3,7 +3,7 @@
 //! A device that the caller may not see is answered exactly as one that does not exist: NOT_FOUND, so
 //! that nobody learns which ids there are. PERMISSION_DENIED is for those who may see it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::{Stream, StreamExt as _, stream};
 use iot_hub::{identity::DeviceId, reboot::RequestId};
@@ -77,7 +77,7 @@ impl Permit {
             why: String::new(),
         };
         let seen = self.check(&[Right::View], device, about).await;
-        self.looked(seen?, || Error::NoAttempt(device.clone(), id))
+        self.looked(seen?, || no_attempt(device, id))
     }
 
     fn looked(&self, seen: bool, hidden: impl FnOnce() -> Error) -> Result<(), Error> {
@@ -97,16 +97,8 @@ impl Permit {
         needed: &[Right],
         why: &str,
     ) -> Result<(), Error> {
-        let about = Subject {
-            device: Some(device.clone()),
-            id: Some(id),
-            why: why.to_owned(),
-        };
-        if self.check(needed, device, about).await? {
-            Ok(())
-        } else {
-            Err(no_device(device))
-        }
+        self.act(device, id, needed, why, || no_device(device))
+            .await
     }
 
     /// Checks that the caller may end an attempt so.
@@ -117,6 +109,18 @@ impl Permit {
         needed: &[Right],
         why: &str,
     ) -> Result<(), Error> {
+        self.act(device, id, needed, why, || no_attempt(device, id))
+            .await
+    }
+
+    async fn act(
+        &self,
+        device: &DeviceId,
+        id: RequestId,
+        needed: &[Right],
+        why: &str,
+        hidden: impl FnOnce() -> Error,
+    ) -> Result<(), Error> {
         let about = Subject {
             device: Some(device.clone()),
             id: Some(id),
@@ -125,7 +129,7 @@ impl Permit {
         if self.check(needed, device, about).await? {
             Ok(())
         } else {
-            Err(Error::NoAttempt(device.clone(), id))
+            Err(hidden())
         }
     }
 
@@ -205,9 +209,9 @@ impl Permit {
         &self,
         right: Right,
         devices: impl Iterator<Item = &DeviceId>,
-    ) -> Result<std::collections::BTreeSet<DeviceId>, Error> {
-        let mut covered = std::collections::BTreeSet::new();
-        let mut unknown = std::collections::BTreeSet::new();
+    ) -> Result<BTreeSet<DeviceId>, Error> {
+        let mut covered = BTreeSet::new();
+        let mut unknown = BTreeSet::new();
         for device in devices {
             match self.covers(right, device, None) {
                 Some(true) => {
@@ -280,6 +284,10 @@ fn no_device(device: &DeviceId) -> Error {
         device: device.clone(),
         trouble: Trouble::NoDevice,
     }
+}
+
+fn no_attempt(device: &DeviceId, id: RequestId) -> Error {
+    Error::NoAttempt(device.clone(), id)
 }
 
 /// Waits until a moment; for ever without one.

@@ -4,19 +4,17 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
 use iot_hub::identity::DeviceId;
-use iothubdm_proto::v1::{
-    Bookmark, RebootEvent, WatchRebootRequest, reboot_event::Event as Carried,
-};
+use iothubdm_proto::v1::{Bookmark, RebootEvent, reboot_event::Event as Carried};
 use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{convert, parse, token::ResumeToken};
+use super::{convert, token::ResumeToken};
 use crate::{
     attempt::{Event, View},
     error::{Error, Violation},
-    service::{Log, Now, Service},
+    service::{Log, Now},
 };
 
 /// How often a watch says something, and how long it lasts.
@@ -35,15 +33,15 @@ impl Pace {
     }
 }
 
-pub(super) async fn watch(
-    service: &Service,
-    request: &WatchRebootRequest,
+/// Follows an attempt from where a token says.
+pub(super) fn watch(
+    log: Arc<Log>,
+    resume_token: &str,
     pace: Pace,
+    shutdown: CancellationToken,
 ) -> Result<impl Stream<Item = Result<RebootEvent, Status>> + use<>, Error> {
-    let (device, id) = parse::reboot_in_name(&request.name)?;
-    let log = service.log(&device, id).await?;
     let watcher = Watcher {
-        position: position(&request.resume_token, &log)?,
+        position: position(resume_token, &log)?,
         changes: log.changes(),
         log,
         ready: VecDeque::new(),
@@ -52,7 +50,7 @@ pub(super) async fn watch(
         aged: false,
         bookmark_interval: pace.bookmarks,
         ends_at: pace.ends_at(),
-        shutdown: service.shutdown().clone(),
+        shutdown,
     };
     Ok(stream::unfold(watcher, |mut watcher| async {
         let message = watcher.next().await?;
