@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, ToSql, params_from_iter};
 
-use crate::store::{AuditCondition, AuditQuery, Audited, Comparison, StoreError, Verdict};
+use super::rows::compared;
+use crate::store::{AuditCondition, AuditQuery, Audited, StoreError, Verdict};
 
 /// Reads lines of the audit, newest first.
 pub(super) fn list(
@@ -20,15 +21,16 @@ pub(super) fn list(
         values.push(Box::new(device.as_str().to_owned()));
     }
     for condition in &query.conditions {
-        let (text, value): (_, Box<dyn ToSql>) = match condition {
-            AuditCondition::Action(action) => (" AND action = ?", Box::new(action.clone())),
-            AuditCondition::Caller(who) => (" AND who = ?", Box::new(who.clone())),
-            AuditCondition::Allowed(allowed) => (" AND allowed = ?", Box::new(*allowed)),
+        let (text, value): (String, Box<dyn ToSql>) = match condition {
+            AuditCondition::Action(action) => (" AND action = ?".into(), Box::new(action.clone())),
+            AuditCondition::Caller(who) => (" AND who = ?".into(), Box::new(who.clone())),
+            AuditCondition::Allowed(allowed) => (" AND allowed = ?".into(), Box::new(*allowed)),
             AuditCondition::Time(comparison, time) => {
-                (decided(*comparison), Box::new(time.as_microsecond()))
+                let text = compared("time", *comparison);
+                (text, Box::new(time.as_microsecond()))
             }
         };
-        sql += text;
+        sql += &text;
         values.push(value);
     }
     if let Some(before) = query.before {
@@ -44,15 +46,6 @@ pub(super) fn list(
     rows.map_err(failed)?
         .collect::<Result<_, _>>()
         .map_err(failed)
-}
-
-fn decided(comparison: Comparison) -> &'static str {
-    match comparison {
-        Comparison::Before => " AND time < ?",
-        Comparison::AtOrBefore => " AND time <= ?",
-        Comparison::After => " AND time > ?",
-        Comparison::AtOrAfter => " AND time >= ?",
-    }
 }
 
 fn audited(row: &Row<'_>) -> rusqlite::Result<Audited> {

@@ -214,15 +214,16 @@ pub(super) fn list(connection: &Connection, query: &ListQuery) -> Result<Vec<Vie
         values.push(Box::new(device.as_str().to_owned()));
     }
     for condition in &query.conditions {
-        let (text, value): (_, Box<dyn ToSql>) = match condition {
-            Condition::StateIs(state) => (" AND state = ?", Box::new(state.name())),
-            Condition::StateIsNot(state) => (" AND state <> ?", Box::new(state.name())),
-            Condition::Open(open) => (" AND open = ?", Box::new(*open)),
+        let (text, value): (String, Box<dyn ToSql>) = match condition {
+            Condition::StateIs(state) => (" AND state = ?".into(), Box::new(state.name())),
+            Condition::StateIsNot(state) => (" AND state <> ?".into(), Box::new(state.name())),
+            Condition::Open(open) => (" AND open = ?".into(), Box::new(*open)),
             Condition::Created(comparison, time) => {
-                (created(*comparison), Box::new(time.as_microsecond()))
+                let text = compared("create_time", *comparison);
+                (text, Box::new(time.as_microsecond()))
             }
         };
-        sql += text;
+        sql += &text;
         values.push(value);
     }
     if let Some(after) = &query.after {
@@ -239,13 +240,15 @@ pub(super) fn list(connection: &Connection, query: &ListQuery) -> Result<Vec<Vie
         .collect()
 }
 
-fn created(comparison: Comparison) -> &'static str {
-    match comparison {
-        Comparison::Before => " AND create_time < ?",
-        Comparison::AtOrBefore => " AND create_time <= ?",
-        Comparison::After => " AND create_time > ?",
-        Comparison::AtOrAfter => " AND create_time >= ?",
-    }
+/// A condition that a time in this column fulfils, of a value to come.
+pub(super) fn compared(column: &str, comparison: Comparison) -> String {
+    let operator = match comparison {
+        Comparison::Before => "<",
+        Comparison::AtOrBefore => "<=",
+        Comparison::After => ">",
+        Comparison::AtOrAfter => ">=",
+    };
+    format!(" AND {column} {operator} ?")
 }
 
 pub(super) fn prune(connection: &Connection, before: Timestamp) -> Result<()> {
