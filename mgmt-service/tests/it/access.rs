@@ -5,13 +5,13 @@ use std::time::Duration;
 use iot_hub::reboot::State;
 use iothubdm_proto::v1::{
     CancelRebootRequest, FILE_DESCRIPTOR_SET, GetDeviceRequest, GetRebootRequest,
-    ListAuditEventsRequest, ListDevicesRequest, ListRebootsRequest, RebootMode, RebootRequest,
-    WatchRebootRequest,
+    ListAuditEventsRequest, ListDevicesRequest, ListRebootsRequest, RebootEvent, RebootMode,
+    RebootRequest, WatchRebootRequest,
 };
 use jiff::Timestamp;
 use prost::Message as _;
 use serde_json::json;
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 use uuid::Uuid;
 
 use crate::{
@@ -19,6 +19,32 @@ use crate::{
     secured::{Authority, Client, Issuer, STATIC, Secured},
     world::{details, request, within},
 };
+
+/// A watch of an attempt that waits for an absent device.
+async fn watched(client: &mut Client) -> Streaming<RebootEvent> {
+    let queued = RebootRequest {
+        offline_policy: 2,
+        ..request("pump-1")
+    };
+    let name = client.reboot(queued).await.unwrap().into_inner().name;
+    let watch = WatchRebootRequest {
+        name,
+        resume_token: String::new(),
+    };
+    client.watch_reboot(watch).await.unwrap().into_inner()
+}
+
+/// Reads a watch to the error that ends it.
+async fn end(stream: &mut Streaming<RebootEvent>) -> Status {
+    within(async {
+        loop {
+            if let Err(status) = stream.message().await {
+                return status;
+            }
+        }
+    })
+    .await
+}
 
 async fn get(client: &mut Client, device: &str) -> Result<String, Status> {
     let name = format!("devices/{device}");
@@ -339,26 +365,10 @@ async fn a_revoked_binding_holds_for_the_next_call_and_for_open_watches() {
     world.emulator.register(&"pump-1".parse().unwrap());
     let token = world.issuer.token("alice", &["operators"], json!({}));
     let mut alice = world.bearer(&token).await;
-    let queued = RebootRequest {
-        offline_policy: 2,
-        ..request("pump-1")
-    };
-    let name = alice.reboot(queued).await.unwrap().into_inner().name;
-    let watch = WatchRebootRequest {
-        name,
-        resume_token: String::new(),
-    };
-    let mut stream = alice.watch_reboot(watch).await.unwrap().into_inner();
+    let mut stream = watched(&mut alice).await;
     assert!(stream.message().await.unwrap().is_some());
     world.change("\"group:operators\", ", "");
-    let ended = within(async {
-        loop {
-            if let Err(status) = stream.message().await {
-                return status;
-            }
-        }
-    });
-    assert_eq!(ended.await.code(), Code::NotFound);
+    assert_eq!(end(&mut stream).await.code(), Code::NotFound);
     let status = get(&mut alice, "pump-1").await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
 }
@@ -373,24 +383,8 @@ async fn a_watch_ends_with_the_token_that_opened_it() {
         .issuer
         .token("alice", &["operators"], json!({ "exp": expiry }));
     let mut alice = world.bearer(&token).await;
-    let queued = RebootRequest {
-        offline_policy: 2,
-        ..request("pump-1")
-    };
-    let name = alice.reboot(queued).await.unwrap().into_inner().name;
-    let watch = WatchRebootRequest {
-        name,
-        resume_token: String::new(),
-    };
-    let mut stream = alice.watch_reboot(watch).await.unwrap().into_inner();
-    let ended = within(async {
-        loop {
-            if let Err(status) = stream.message().await {
-                return status;
-            }
-        }
-    });
-    let status = ended.await;
+    let mut stream = watched(&mut alice).await;
+    let status = end(&mut stream).await;
     assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
     assert!(Timestamp::now().as_second() >= expiry);
 }

@@ -73,16 +73,8 @@ async fn it_says_where_it_serves_and_ends_well_when_told() {
     notified.set_nonblocking(true).unwrap();
     command.env("NOTIFY_SOCKET", folder.path().join("notify"));
     let child = command.arg(&ready).spawn().unwrap();
-    let address = within(async {
-        loop {
-            if let Ok(text) = fs::read(&ready) {
-                let ready: Value = serde_json::from_slice(&text).unwrap();
-                return ready["address"].as_str().unwrap().parse().unwrap();
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
+    let how = serving(&ready).await;
+    let address = how["address"].as_str().unwrap().parse().unwrap();
     let list = ListRebootsRequest {
         parent: "devices/-".into(),
         ..ListRebootsRequest::default()
@@ -162,12 +154,7 @@ async fn the_log_changes_at_a_hangup() {
     let mut command = program(&config);
     command.args(["--listen", "127.0.0.1:0", "--ready-file"]);
     let mut child = command.arg(&ready).spawn().unwrap();
-    within(async {
-        while !ready.exists() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
+    serving(&ready).await;
     let pid = child.id().to_string();
     let log = child.stderr.take().unwrap();
     let seen = tokio::task::spawn_blocking(move || {
@@ -184,6 +171,19 @@ async fn the_log_changes_at_a_hangup() {
         assert!(child.wait().unwrap().success());
     });
     within(seen).await.unwrap();
+}
+
+/// Waits for the ready file, and reads it.
+async fn serving(ready: &Path) -> Value {
+    within(async {
+        loop {
+            if let Ok(text) = fs::read(ready) {
+                return serde_json::from_slice(&text).unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
 }
 
 fn send(signal: &str, pid: &str) {
@@ -206,15 +206,7 @@ async fn metrics_and_the_log_are_served_where_told() {
         "metrics.listen=127.0.0.1:0",
     ]);
     let mut child = command.arg("--ready-file").arg(&ready).spawn().unwrap();
-    let how = within(async {
-        loop {
-            if let Ok(text) = fs::read(&ready) {
-                return serde_json::from_slice::<Value>(&text).unwrap();
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
+    let how = serving(&ready).await;
     let base = format!("http://{}", how["metrics"].as_str().unwrap());
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let get = async |path: &str| {
