@@ -5,6 +5,7 @@ pub(crate) mod cancel;
 pub(crate) mod devices;
 pub(crate) mod get;
 pub(crate) mod list;
+mod pages;
 pub(crate) mod reboot;
 pub(crate) mod watch;
 

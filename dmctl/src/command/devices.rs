@@ -3,6 +3,7 @@
 use iothubdm_client::Client;
 use iothubdm_proto::v1::ListDevicesRequest;
 
+use super::pages;
 use crate::{
     cli::Devices,
     exit::Exit,
@@ -39,33 +40,21 @@ async fn one(
 }
 
 async fn all(client: &Client, command: &Devices, terminal: &mut Terminal) -> Result<Exit, Problem> {
-    let mut page_token = String::new();
-    let mut devices = Vec::new();
-    loop {
+    let read = async |page_token| {
         let request = ListDevicesRequest {
             page_size: 0,
             page_token,
             filter: command.filter.clone(),
         };
         let page = client.list_devices(request).await?;
-        if terminal.json {
-            for device in &page.devices {
-                DeviceLine::from(device).write(&mut *terminal.out)?;
-            }
-        } else {
-            devices.extend(page.devices);
-        }
-        page_token = page.next_page_token;
-        if page_token.is_empty() || !command.all_pages {
-            break;
-        }
-    }
-
-    if !terminal.json {
-        terminal.lines(&tables::devices(&devices))?;
-    }
-    if !page_token.is_empty() {
-        terminal.remark("there are more; --all-pages shows them")?;
-    }
-    Ok(Exit::Success)
+        Ok((page.devices, page.next_page_token))
+    };
+    pages::show(
+        terminal,
+        command.all_pages,
+        read,
+        |device, out| DeviceLine::from(device).write(out),
+        tables::devices,
+    )
+    .await
 }

@@ -3,6 +3,7 @@
 use iothubdm_client::Client;
 use iothubdm_proto::v1::ListRebootsRequest;
 
+use super::pages;
 use crate::{
     cli::List,
     exit::Exit,
@@ -17,38 +18,22 @@ pub(crate) async fn run(
     command: &List,
     terminal: &mut Terminal,
 ) -> Result<Exit, Problem> {
-    let parent = match &command.device {
-        Some(device) => device.to_string(),
-        None => "devices/-".to_owned(),
-    };
-    let mut page_token = String::new();
-    let mut attempts = Vec::new();
-    loop {
+    let read = async |page_token| {
         let request = ListRebootsRequest {
-            parent: parent.clone(),
+            parent: pages::parent(command.device.as_ref()),
             filter: command.filter.clone(),
             page_size: 0,
             page_token,
         };
         let page = client.list_reboots(request).await?;
-        if terminal.json {
-            for attempt in &page.reboots {
-                Line::attempt(attempt).write(&mut *terminal.out)?;
-            }
-        } else {
-            attempts.extend(page.reboots);
-        }
-        page_token = page.next_page_token;
-        if page_token.is_empty() || !command.all_pages {
-            break;
-        }
-    }
-
-    if !terminal.json {
-        terminal.lines(&tables::attempts(&attempts))?;
-    }
-    if !page_token.is_empty() {
-        terminal.remark("there are more; --all-pages shows them")?;
-    }
-    Ok(Exit::Success)
+        Ok((page.reboots, page.next_page_token))
+    };
+    pages::show(
+        terminal,
+        command.all_pages,
+        read,
+        |attempt, out| Line::attempt(attempt).write(out),
+        tables::attempts,
+    )
+    .await
 }
