@@ -265,62 +265,29 @@ impl Call {
     /// What of it, once it went well, counts among the day's messages: the sizes of its body and of
     /// the answer's are given.
     pub(super) fn metered(&self, body: usize, answer: usize) -> Option<usize> {
-        match self {
-            Self::GetTwin(_) | Self::Query | Self::InvokeMethod(_) => Some(answer),
-            Self::PatchTwin(_) | Self::ReplaceTwin(_) => Some(body),
-            Self::ListDevices
-            | Self::BulkIdentities
-            | Self::ListModules(_)
-            | Self::GetIdentity(_)
-            | Self::PutIdentity(_)
-            | Self::DeleteIdentity(_)
-            | Self::ListJobs
-            | Self::GetJob(_)
-            | Self::PutJob(_)
-            | Self::CancelJob(_)
-            | Self::ListConfigurations
-            | Self::TestConfigurationQueries
-            | Self::GetConfiguration(_)
-            | Self::PutConfiguration(_)
-            | Self::DeleteConfiguration(_)
-            | Self::ApplyContent(_)
-            | Self::DeviceStatistics
-            | Self::ServiceStatistics
-            | Self::PurgeMessages(_)
-            | Self::TakeFeedback
-            | Self::SettleFeedback { .. } => None,
+        match self.operation() {
+            Operation::ServiceTwinRead | Operation::Query | Operation::MethodCall => Some(answer),
+            Operation::ServiceTwinUpdate => Some(body),
+            Operation::Job
+            | Operation::Configuration
+            | Operation::Registry
+            | Operation::DeviceTwinRead
+            | Operation::DeviceTwinUpdate => None,
         }
     }
 
     /// How its errors are dressed.
     pub(crate) fn error_style(&self) -> ErrorStyle {
-        match self {
-            Self::InvokeMethod(_) => ErrorStyle::Nested,
-            Self::ListDevices
-            | Self::BulkIdentities
-            | Self::ListModules(_)
-            | Self::GetIdentity(_)
-            | Self::PutIdentity(_)
-            | Self::DeleteIdentity(_)
-            | Self::GetTwin(_)
-            | Self::PatchTwin(_)
-            | Self::ReplaceTwin(_)
-            | Self::Query
-            | Self::ListJobs
-            | Self::GetJob(_)
-            | Self::PutJob(_)
-            | Self::CancelJob(_)
-            | Self::ListConfigurations
-            | Self::TestConfigurationQueries
-            | Self::GetConfiguration(_)
-            | Self::PutConfiguration(_)
-            | Self::DeleteConfiguration(_)
-            | Self::ApplyContent(_)
-            | Self::DeviceStatistics
-            | Self::ServiceStatistics
-            | Self::PurgeMessages(_)
-            | Self::TakeFeedback
-            | Self::SettleFeedback { .. } => ErrorStyle::Name,
+        match self.operation() {
+            Operation::MethodCall => ErrorStyle::Nested,
+            Operation::ServiceTwinRead
+            | Operation::ServiceTwinUpdate
+            | Operation::Query
+            | Operation::Job
+            | Operation::Configuration
+            | Operation::Registry
+            | Operation::DeviceTwinRead
+            | Operation::DeviceTwinUpdate => ErrorStyle::Name,
         }
     }
 }
