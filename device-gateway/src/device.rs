@@ -8,7 +8,7 @@
 //! ```
 
 mod desired;
-mod drive;
+pub(crate) mod drive;
 mod mail;
 
 use std::{
@@ -372,7 +372,7 @@ fn refuse(reply: Reply, code: RefusalCode, message: String) {
     reply.send(refusal.code.method_status(), &refusal.to_payload());
 }
 
-async fn at(moment: Option<Instant>) {
+pub(crate) async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => time::sleep_until(moment).await,
         None => std::future::pending().await,
@@ -380,7 +380,7 @@ async fn at(moment: Option<Instant>) {
 }
 
 /// Waits for the driver's next hint; for ever, when it gives none any more.
-async fn hinted(hints: &mut Option<watch::Receiver<u64>>) {
+pub(crate) async fn hinted(hints: &mut Option<watch::Receiver<u64>>) {
     if let Some(receiver) = hints {
         if receiver.changed().await.is_ok() {
             return;

@@ -11,6 +11,8 @@
 //! ```
 
 pub mod command;
+#[cfg(test)]
+pub(crate) mod conformance;
 pub mod host;
 pub mod mqtt;
 

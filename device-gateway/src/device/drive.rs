@@ -15,7 +15,7 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Carries out one step.
-pub(super) fn drive(
+pub(crate) fn drive(
     driver: Arc<dyn Driver>,
     ticket: Ticket,
     step: DriverStep,

@@ -1,0 +1,112 @@
+//! What holds for every driver: whatever its device does with the command, an attempt through the
+//! real engine ends with the right verdict, and the device gets the command once.
+//!
+//! A driver's test makes a fake of its protocol around a [`FakeDevice`] and hands it to [`check`]:
+//!
+//! ```text
+//!   check ─► engine ─► driver ══ its protocol ══► fake of the protocol ─► FakeDevice: the behavior
+//!              └────────────── verdict
+//! ```
+//!
+//! Time runs several times as fast for the engine and for the device; a driver's own limits are in
+//! real time.
+
+mod clock;
+mod device;
+mod run;
+
+use std::sync::Arc;
+
+use clock::FastClock;
+pub(crate) use device::{Behavior, FakeDevice, Look};
+use futures_util::future;
+use iot_hub::reboot::{Grade, State};
+use run::Verdict;
+
+use super::Driver;
+
+/// What a driver's protocol can show of a device.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shows {
+    /// What a normal reboot is proved with, without regard to health.
+    pub(crate) proof: Grade,
+    /// It tells a second new boot from the first.
+    pub(crate) each_boot: bool,
+    /// It tells whether the device does its work.
+    pub(crate) health: bool,
+}
+
+/// Has a device of each behavior rebooted once, all at the same time, and compares the verdicts.
+///
+/// `start` makes the driver and the fake that it reaches; the latter is kept until the attempt ends.
+pub(crate) async fn check<G>(
+    shows: Shows,
+    start: impl AsyncFn(Arc<FakeDevice>) -> (Arc<dyn Driver>, G),
+) {
+    let start = &start;
+    let attempts = Behavior::ALL.map(|behavior| async move {
+        let clock = FastClock::start();
+        let device = Arc::new(FakeDevice::new(behavior, clock));
+        let (driver, kept) = start(device.clone()).await;
+        let verdict = run::attempt(driver, behavior, clock).await;
+        drop(kept);
+        (behavior, device.commands(), verdict)
+    });
+    let wrong: Vec<_> = future::join_all(attempts)
+        .await
+        .into_iter()
+        .filter(|(behavior, commands, verdict)| {
+            *commands != 1 || *verdict != shows.expected(*behavior)
+        })
+        .map(|(behavior, commands, verdict)| {
+            let expected = shows.expected(behavior);
+            format!("{behavior:?}: {verdict:?} after {commands} commands, expected {expected:?}")
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+impl Shows {
+    fn expected(self, behavior: Behavior) -> Verdict {
+        let grade = if self.proof == Grade::Caused && self.health {
+            Grade::Healthy
+        } else {
+            self.proof
+        };
+        let success = Verdict {
+            state: State::Succeeded,
+            error: None,
+            proved: Some(grade),
+            unexpected: 0,
+        };
+        let ends = |state, code: &str, proved| Verdict {
+            state,
+            error: Some(code.to_owned()),
+            proved,
+            unexpected: 0,
+        };
+        let unchanged = ends(State::Failed, "NO_SHUTDOWN", None);
+        // A device that shows nothing but its presence cannot be told from one that only went away.
+        let only_returns = self.proof == Grade::Returned;
+        match behavior {
+            Behavior::WellBehaved | Behavior::NoAck => success,
+            Behavior::AckAndNothing => unchanged,
+            Behavior::Twice => Verdict {
+                unexpected: u64::from(self.each_boot),
+                ..success
+            },
+            Behavior::StaleOnline if only_returns => success,
+            Behavior::StaleOnline => unchanged,
+            Behavior::Unhealthy if self.health => {
+                ends(State::Failed, "UNHEALTHY", Some(self.proof))
+            }
+            Behavior::Unhealthy => success,
+            Behavior::NeverReturns => ends(State::Lost, "NO_RETURN", None),
+            Behavior::Instant if only_returns => unchanged,
+            Behavior::Instant => success,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! One attempt through the real engine: what it asks of the driver is carried out, and a hub that
+//! acknowledges everything at once stands on its other side.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use iot_hub::reboot::{Grade, RequestId, State, method};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{Behavior, clock::FastClock};
+use crate::{
+    device::{at, drive::drive, hinted},
+    driver::Driver,
+    engine::{Call, Engine, Input, Now, Settings, Step},
+    journal::{Journal, Remembered},
+};
+
+/// The request of every attempt.
+const ID: RequestId = RequestId(Uuid::from_u128(7));
+
+/// How an attempt ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) state: State,
+    pub(super) error: Option<String>,
+    /// What is proved. That the device said so is no proof.
+    pub(super) proved: Option<Grade>,
+    /// Boots that nobody asked for.
+    pub(super) unexpected: u64,
+}
+
+/// Limits that are short only where the behavior's verdict waits for them.
+fn settings(behavior: Behavior) -> Settings {
+    let seconds = Duration::from_secs;
+    let short_for = |waits: bool| if waits { seconds(20) } else { seconds(1_000) };
+    Settings {
+        // Longer than uptimes may be off, so that a reboot shows in them.
+        answer_grace: seconds(3),
+        settle: seconds(3),
+        go_down_limit: short_for(matches!(
+            behavior,
+            Behavior::AckAndNothing | Behavior::StaleOnline | Behavior::Instant
+        )),
+        return_limit: short_for(behavior == Behavior::NeverReturns),
+        verify_limit: short_for(behavior == Behavior::Unhealthy),
+        prepare_limit: seconds(1_000),
+        survey_limit: seconds(1_000),
+        ..Settings::default()
+    }
+}
+
+/// Has the device rebooted once, and returns the verdict.
+pub(super) async fn attempt(
+    driver: Arc<dyn Driver>,
+    behavior: Behavior,
+    clock: FastClock,
+) -> Verdict {
+    let began = Timestamp::now();
+    let now = || {
+        let mono = clock.now();
+        let wall = SignedDuration::try_from(mono).expect("a short time");
+        Now::new(began + wall, mono)
+    };
+    let mut hints = driver.hints();
+    let mut inputs = VecDeque::from([Input::Call(Call {
+        rid: "r1".into(),
+        method: method::REBOOT.into(),
+        payload: json!({ "v": 1, "requestId": ID }),
+        fresh: ID,
+    })]);
+    let mut driving = FuturesUnordered::new();
+    let (mut engine, mut step) = Engine::start(
+        settings(behavior),
+        Journal::default(),
+        Remembered::default(),
+        now(),
+    );
+    loop {
+        let Step {
+            answers,
+            report,
+            drive: asked,
+            ..
+        } = step;
+        for answer in answers {
+            assert_eq!(answer.status, 202, "{behavior:?}: {}", answer.payload);
+            inputs.push_back(Input::AnswerAcked(answer.rid));
+        }
+        inputs.extend(report.map(|reporting| Input::ReportAcked(reporting.report.seq)));
+        driving.extend(
+            asked
+                .into_iter()
+                .map(|(ticket, step)| drive(driver.clone(), ticket, step)),
+        );
+        let report = engine.report();
+        if let (None, Some(attempt)) = (engine.open(), report.attempt) {
+            return Verdict {
+                state: attempt.state,
+                error: attempt.error.map(|error| error.code.to_string()),
+                proved: attempt
+                    .evidence
+                    .map(|evidence| evidence.grade)
+                    .filter(|grade| *grade > Grade::Claimed),
+                unexpected: report.counters.unexpected,
+            };
+        }
+        let input = match inputs.pop_front() {
+            Some(input) => input,
+            None => {
+                let wake = clock.shows(engine.wake_at());
+                tokio::select! {
+                    Some((ticket, outcome)) = driving.next() => Input::Driven(ticket, outcome),
+                    () = hinted(&mut hints) => Input::Hint,
+                    () = at(wake) => Input::Tick,
+                }
+            }
+        };
+        step = engine.step(now(), input);
+    }
+}
