@@ -105,6 +105,10 @@ pub(crate) struct Reboot {
     #[arg(long, value_enum, default_value = "graceful")]
     pub(crate) mode: Mode,
 
+    /// How far the device may go when that was not enough, as far as its own policy allows.
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) escalate_to: Option<Mode>,
+
     /// Why, for the audit and for the device's log.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) reason: String,

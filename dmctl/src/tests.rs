@@ -362,7 +362,7 @@ async fn every_option_reaches_the_request() {
     let line = format!(
         "reboot devices/pump-1 --request-id {ID} --mode forced --reason stuck --delay 10s \
          --deadline 20m --require boot-changed --queue --fail-if-blocked --if-boot-id 5f0c \
-         --if-up-for 1h --validate-only"
+         --escalate-to power-cycle --if-up-for 1h --validate-only"
     );
     let script = Script {
         attempts: [Ok(attempt(&GOOD[..1]))].into(),
@@ -379,6 +379,7 @@ async fn every_option_reaches_the_request() {
             device: "devices/pump-1".into(),
             request_id: ID.into(),
             mode: RebootMode::Forced.into(),
+            escalate_to: RebootMode::PowerCycle.into(),
             reason: "stuck".into(),
             start: Some(Start::Delay(seconds(10))),
             deadline: None,

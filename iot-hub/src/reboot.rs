@@ -28,7 +28,7 @@ pub use call::{CallError, MAX_DELAY, MAX_REASON_CHARS, Preconditions, RebootCall
 pub use dialect::{CLAIM_PATHS, Dialect};
 pub use report::{
     AttemptReport, Blocker, Capabilities, Counters, Evidence, Failure, FailureCode, GatewayInfo,
-    HISTORY_LENGTH, HistoryEntry, Origin, Report, SCHEMA,
+    HISTORY_LENGTH, HistoryEntry, Origin, Report, SCHEMA, Step,
 };
 pub use state::{Grade, Mode, State, UnknownName};
 pub use trace::{TraceParent, TraceParentError};

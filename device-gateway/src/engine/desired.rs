@@ -184,6 +184,7 @@ impl Intake {
             error: None,
             blockers: [].into(),
             evidence: None,
+            steps: [].into(),
         }
     }
 }

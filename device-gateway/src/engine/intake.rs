@@ -202,6 +202,7 @@ impl Engine {
             error: None,
             blockers: [].into(),
             evidence: None,
+            steps: [].into(),
         };
         let acceptance = self.acceptance(&report, false);
         let answer = |rid: &String| -> Answer { accepted(rid.clone(), intake.named, &acceptance) };

@@ -102,6 +102,10 @@ fn message(command: &Reboot, id: Uuid, now: Timestamp) -> Result<RebootRequest, 
         device: command.device.to_string(),
         request_id: id.to_string(),
         mode: RebootMode::from(command.mode).into(),
+        escalate_to: command
+            .escalate_to
+            .map_or(RebootMode::Unspecified, RebootMode::from)
+            .into(),
         reason: command.reason.clone(),
         start: command
             .delay

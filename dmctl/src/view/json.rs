@@ -6,7 +6,10 @@
 
 use std::io::{self, Write};
 
-use iothubdm_proto::v1::{AuditEvent, Device, RebootAttempt, RebootEvent, reboot_event::Event};
+use iothubdm_proto::v1::{
+    AttemptError, AuditEvent, Device, Evidence, RebootAttempt, RebootEvent, RebootMode, RebootStep,
+    reboot_event::Event,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -77,6 +80,10 @@ struct ErrorObject {
 struct AttemptObject {
     request_id: String,
     mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    escalate_to: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<StepObject>,
     reason: String,
     create_time: Option<Timestamp>,
     not_before: Option<Timestamp>,
@@ -100,6 +107,16 @@ struct EvidenceObject {
     method: String,
     before: String,
     after: String,
+}
+
+/// One command of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StepObject {
+    mode: &'static str,
+    time: Option<Timestamp>,
+    evidence: Option<EvidenceObject>,
+    error: Option<ErrorObject>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -242,12 +259,7 @@ impl Line {
             name: attempt.map(|attempt| attempt.name.clone()),
             state: attempt.map(|attempt| words::state(attempt.state())),
             grade: evidence.and_then(|evidence| words::grade(evidence.grade())),
-            error: error.map(|error| ErrorObject {
-                code: error.code.clone(),
-                message: error.message.clone(),
-                retryable: error.retryable,
-                notes: Vec::new(),
-            }),
+            error: error.map(ErrorObject::from),
             time: attempt.and_then(|attempt| words::moment(attempt.state_time.as_ref())),
             message: None,
             revision: attempt.map(|attempt| attempt.revision),
@@ -286,11 +298,47 @@ impl From<&Problem> for ErrorObject {
     }
 }
 
+impl From<&AttemptError> for ErrorObject {
+    fn from(error: &AttemptError) -> Self {
+        Self {
+            code: error.code.clone(),
+            message: error.message.clone(),
+            retryable: error.retryable,
+            notes: Vec::new(),
+        }
+    }
+}
+
+impl From<&Evidence> for EvidenceObject {
+    fn from(evidence: &Evidence) -> Self {
+        Self {
+            grade: words::grade(evidence.grade()),
+            method: evidence.method.clone(),
+            before: evidence.before.clone(),
+            after: evidence.after.clone(),
+        }
+    }
+}
+
+impl From<&RebootStep> for StepObject {
+    fn from(step: &RebootStep) -> Self {
+        Self {
+            mode: words::mode(step.mode()),
+            time: words::moment(step.time.as_ref()),
+            evidence: step.evidence.as_ref().map(EvidenceObject::from),
+            error: step.error.as_ref().map(ErrorObject::from),
+        }
+    }
+}
+
 impl From<&RebootAttempt> for AttemptObject {
     fn from(attempt: &RebootAttempt) -> Self {
         Self {
             request_id: attempt.request_id.clone(),
             mode: words::mode(attempt.mode()),
+            escalate_to: (attempt.escalate_to() != RebootMode::Unspecified)
+                .then(|| words::mode(attempt.escalate_to())),
+            steps: attempt.steps.iter().map(StepObject::from).collect(),
             reason: attempt.reason.clone(),
             create_time: words::moment(attempt.create_time.as_ref()),
             not_before: words::moment(attempt.not_before.as_ref()),
@@ -300,12 +348,7 @@ impl From<&RebootAttempt> for AttemptObject {
             eta: words::moment(attempt.eta.as_ref()),
             late: attempt.late,
             required_grade: words::grade(attempt.required_evidence()),
-            evidence: attempt.evidence.as_ref().map(|evidence| EvidenceObject {
-                grade: words::grade(evidence.grade()),
-                method: evidence.method.clone(),
-                before: evidence.before.clone(),
-                after: evidence.after.clone(),
-            }),
+            evidence: attempt.evidence.as_ref().map(EvidenceObject::from),
             blockers: attempt
                 .blockers
                 .iter()

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use iothubdm_client::is_terminal;
-use iothubdm_proto::v1::{AttemptState, RebootAttempt};
+use iothubdm_proto::v1::{AttemptState, Evidence, EvidenceGrade, RebootAttempt, RebootStep};
 use jiff::{SignedDuration, Timestamp};
 use owo_colors::OwoColorize as _;
 
@@ -141,6 +141,7 @@ pub(crate) fn verdict(attempt: &RebootAttempt, label: Option<&str>) -> Vec<Strin
     };
 
     let mut lines = vec![format!("{device}{state}{took}: {}", cause(attempt))];
+    lines.extend(steps(attempt));
     lines.extend(evidence(attempt));
     if let Some(advice) = words::advice(attempt.state(), attempt.error.as_ref()) {
         lines.push(format!("  next      {advice}"));
@@ -160,6 +161,29 @@ pub(crate) fn cause(attempt: &RebootAttempt) -> String {
             (state, _) => words::ending(state).to_owned(),
         },
     }
+}
+
+/// The commands that were given, in lines; none where there was but one.
+fn steps(attempt: &RebootAttempt) -> Vec<String> {
+    if attempt.steps.len() < 2 {
+        return Vec::new();
+    }
+    let tell = |step: &RebootStep| {
+        let since = since_request(attempt, words::moment(step.time.as_ref()));
+        let mode = words::mode(step.mode());
+        let came_of_it = match &step.error {
+            Some(error) => format!("{}: {}", error.code, error.message),
+            None => words::grade(
+                step.evidence
+                    .as_ref()
+                    .map_or(EvidenceGrade::Unspecified, Evidence::grade),
+            )
+            .unwrap_or("nothing seen yet")
+            .to_owned(),
+        };
+        format!("  step      {since:>9}  {mode:<11}  {came_of_it}")
+    };
+    attempt.steps.iter().map(tell).collect()
 }
 
 /// The evidence in lines; none where there is none.
@@ -221,7 +245,7 @@ pub(crate) fn deadline(attempt: &RebootAttempt) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use anstream::adapter::strip_str;
-    use iothubdm_proto::v1::Blocker;
+    use iothubdm_proto::v1::{AttemptError, Blocker, RebootMode};
 
     use super::*;
     use crate::fake::{GOOD, after, attempt};
@@ -272,6 +296,30 @@ mod tests {
             &lines.join("\n"),
             "  blocked by maintenance (ops): a valve is open, until 2026-11-23 03:42:07Z\n  \
              cancelling; the device has not answered yet",
+        );
+    }
+
+    #[test]
+    fn each_step_of_an_escalation_is_shown_with_what_came_of_it() {
+        let step = |mode: RebootMode, at, error: Option<&str>| RebootStep {
+            mode: mode.into(),
+            time: Some(words::to_moment(after(at))),
+            error: error.map(|code| AttemptError {
+                code: code.into(),
+                message: "still in the old boot".into(),
+                retryable: true,
+            }),
+            evidence: None,
+        };
+        let mut attempt = crate::fake::succeeded();
+        attempt.steps = vec![step(RebootMode::Graceful, 1_000, Some("NO_SHUTDOWN"))];
+        assert_eq!(steps(&attempt), Vec::<String>::new());
+        attempt.steps.push(step(RebootMode::Forced, 9_000, None));
+        attempt.steps[1].evidence.clone_from(&attempt.evidence);
+        check(
+            &steps(&attempt).join("\n"),
+            "  step         +1.0 s  graceful     NO_SHUTDOWN: still in the old boot\n  \
+             step         +9.0 s  forced       HEALTHY",
         );
     }
 

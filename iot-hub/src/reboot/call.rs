@@ -53,6 +53,10 @@ pub struct RebootCall {
     pub request_id: Option<RequestId>,
     /// How to reboot.
     pub mode: Mode,
+    /// How far to go, as far as the device's own policy goes too, where milder means were not enough.
+    /// Absent, no further than `mode`.
+    #[serde(default)]
+    pub escalate_to: Option<Mode>,
     /// Go on although hooks failed.
     pub force: bool,
     /// Why, for the device's log.
@@ -117,17 +121,19 @@ impl RebootCall {
                 rule: "must have at most 256 characters",
             });
         }
-        let mode = match fields.text("mode")? {
-            None => Mode::default(),
-            Some(name) => name.parse().map_err(|_| CallError {
-                field: "mode",
-                rule: "must be graceful, forced or powerCycle",
-            })?,
-        };
+        let mode = fields.mode("mode")?.unwrap_or_default();
+        let escalate_to = fields.mode("escalateTo")?;
+        if escalate_to.is_some_and(|most| most < mode) {
+            return Err(CallError {
+                field: "escalateTo",
+                rule: "must not be milder than mode",
+            });
+        }
         let max_delay = MAX_DELAY.as_secs();
         Ok(Self {
             request_id: fields.text("requestId")?.map(str::parse).transpose()?,
             mode,
+            escalate_to,
             force: fields.flag("force")?,
             reason: reason.to_owned(),
             not_before: fields.time("notBefore")?,
@@ -161,6 +167,9 @@ impl RebootCall {
             put("requestId", json!(id.to_string()));
         }
         put("mode", json!(self.mode.name()));
+        if let Some(most) = self.escalate_to {
+            put("escalateTo", json!(most.name()));
+        }
         if self.force {
             put("force", json!(true));
         }
@@ -211,7 +220,8 @@ impl RebootCall {
 }
 
 /// The fields that a payload may do without.
-const OPTIONAL: [&str; 10] = [
+const OPTIONAL: [&str; 11] = [
+    "escalateTo",
     "force",
     "reason",
     "notBefore",
@@ -239,6 +249,16 @@ impl<'a> Fields<'a> {
         value.as_str().map(Some).ok_or(CallError {
             field,
             rule: "must be a string",
+        })
+    }
+
+    fn mode(&self, field: &'static str) -> Result<Option<Mode>, CallError> {
+        let Some(name) = self.text(field)? else {
+            return Ok(None);
+        };
+        name.parse().map(Some).map_err(|_| CallError {
+            field,
+            rule: "must be graceful, forced or powerCycle",
         })
     }
 
@@ -320,6 +340,11 @@ mod tests {
             "requestId",
         );
         refused(json!({"mode": "now"}), "mode");
+        refused(json!({"escalateTo": "now"}), "escalateTo");
+        refused(
+            json!({"mode": "forced", "escalateTo": "graceful"}),
+            "escalateTo",
+        );
         refused(json!({"force": "yes"}), "force");
         refused(json!({"reason": "é".repeat(257)}), "reason");
         refused(json!({"notBefore": "tomorrow"}), "notBefore");
@@ -349,6 +374,7 @@ mod tests {
         fn calls()(
             id in any::<Option<u128>>(),
             mode in prop::sample::select(Mode::ALL.to_vec()),
+            most in prop::option::of(prop::sample::select(Mode::ALL.to_vec())),
             grade in prop::option::of(prop::sample::select(Grade::ALL.to_vec())),
             flags in any::<[bool; 3]>(),
             reason in "\\PC{0,40}",
@@ -362,6 +388,7 @@ mod tests {
             RebootCall {
                 request_id: id.map(|id| RequestId(Uuid::from_u128(id))),
                 mode,
+                escalate_to: most.filter(|most| *most >= mode),
                 force: flags[0],
                 reason,
                 not_before: times[0].map(time),

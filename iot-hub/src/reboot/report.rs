@@ -64,6 +64,22 @@ pub struct AttemptReport {
     /// What proves it.
     #[serde(default)]
     pub evidence: Option<Evidence>,
+    /// The commands that were given, mildest first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub steps: BTreeMap<Mode, Step>,
+}
+
+/// One command of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// When it went out.
+    pub time: Timestamp,
+    /// Why it was not enough and the next one was given. Of the newest step the attempt itself tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+    /// What it was seen to do. Of the newest step the attempt itself tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
 }
 
 /// Who began a reboot.
@@ -361,6 +377,12 @@ mod tests {
     fn full() -> Report {
         let now: Timestamp = "2026-05-04T11:22:33.123Z".parse().unwrap();
         let id = RequestId(Uuid::from_u128(u128::MAX));
+        let evidence = Evidence {
+            grade: Grade::Returned,
+            method: "mqtt-birth".into(),
+            before: Uuid::from_u128(3).to_string(),
+            after: Uuid::from_u128(4).to_string(),
+        };
         let entry = HistoryEntry {
             id: Some(id),
             origin: Some(Origin::Unexpected),
@@ -397,12 +419,22 @@ mod tests {
                         until: Some(now),
                     },
                 )]),
-                evidence: Some(Evidence {
-                    grade: Grade::Returned,
-                    method: "mqtt-birth".into(),
-                    before: Uuid::from_u128(3).to_string(),
-                    after: Uuid::from_u128(4).to_string(),
-                }),
+                evidence: Some(evidence.clone()),
+                steps: Mode::ALL
+                    .into_iter()
+                    .map(|mode| {
+                        let step = Step {
+                            time: now,
+                            error: Some(Failure {
+                                code: FailureCode::NoShutdown,
+                                message: "the device is still in the boot of before".into(),
+                                retryable: true,
+                            }),
+                            evidence: Some(evidence.clone()),
+                        };
+                        (mode, step)
+                    })
+                    .collect(),
             }),
             counters: Counters {
                 total: 3,
@@ -440,7 +472,7 @@ mod tests {
     fn the_fullest_report_stays_small_and_holds_no_array() {
         let value = full().to_value();
         assert!(
-            value.to_string().len() < 3072,
+            value.to_string().len() < 4096,
             "{} bytes",
             value.to_string().len()
         );

@@ -125,8 +125,10 @@ impl FromStr for State {
 #[error("unknown name")]
 pub struct UnknownName;
 
-/// How to reboot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+/// How to reboot, mildest first.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "camelCase")]
 pub enum Mode {
     /// Let the device stop its work first.
@@ -139,7 +141,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Every mode.
+    /// Every mode, mildest first.
     pub const ALL: [Self; 3] = [Self::Graceful, Self::Forced, Self::PowerCycle];
 
     /// The name on the wire.

@@ -150,12 +150,16 @@ pub fn least_right(call: &str) -> Option<Right> {
     }
 }
 
-/// What rebooting needs.
-pub fn to_reboot(mode: Mode) -> &'static [Right] {
-    match mode {
-        Mode::Graceful => &[Right::Reboot],
-        Mode::Forced => &[Right::Reboot, Right::Force],
-        Mode::PowerCycle => &[Right::Reboot, Right::PowerCycle],
+/// What rebooting needs that begins with `mode` and may go as far as `most`: the rights to every mode
+/// on the way.
+pub fn to_reboot(mode: Mode, most: Mode) -> &'static [Right] {
+    match (mode, most) {
+        (_, Mode::Graceful) => &[Right::Reboot],
+        (_, Mode::Forced) => &[Right::Reboot, Right::Force],
+        (Mode::PowerCycle, Mode::PowerCycle) => &[Right::Reboot, Right::PowerCycle],
+        (Mode::Graceful | Mode::Forced, Mode::PowerCycle) => {
+            &[Right::Reboot, Right::Force, Right::PowerCycle]
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use iot_hub::{
 };
 use iothubdm_proto::v1::{
     AttemptError, AttemptState, Blocker, Dialect, Evidence, EvidenceGrade, RebootAttempt,
-    RebootMode, RebootProgress, TimelineEntry,
+    RebootMode, RebootProgress, RebootStep, TimelineEntry,
 };
 use jiff::Timestamp;
 
@@ -30,6 +30,20 @@ pub(super) fn attempt(view: &View) -> RebootAttempt {
         state: state(view.state).into(),
         state_time: Some(timestamp(view.state_time)),
         mode: mode(view.mode).into(),
+        escalate_to: view
+            .escalate_to
+            .map_or(RebootMode::Unspecified, mode)
+            .into(),
+        steps: view
+            .steps
+            .iter()
+            .map(|(given, step)| RebootStep {
+                mode: mode(*given).into(),
+                time: Some(timestamp(step.time)),
+                evidence: step.evidence.as_ref().map(evidence),
+                error: step.error.as_ref().map(error),
+            })
+            .collect(),
         reason: view.reason.clone(),
         create_time: Some(timestamp(view.create_time)),
         not_before: view.not_before.map(timestamp),
@@ -40,11 +54,7 @@ pub(super) fn attempt(view: &View) -> RebootAttempt {
             .map_or(EvidenceGrade::Unspecified, grade)
             .into(),
         evidence: view.evidence.as_ref().map(evidence),
-        error: view.error.as_ref().map(|error| AttemptError {
-            code: error.code.name().to_owned(),
-            message: error.message.clone(),
-            retryable: error.retryable,
-        }),
+        error: view.error.as_ref().map(error),
         blockers: view
             .blockers
             .iter()
@@ -79,6 +89,14 @@ pub(super) fn progress(event: &Event) -> RebootProgress {
         message: event.message.clone(),
         attempt: Some(attempt(&event.view)),
         terminal: event.is_terminal(),
+    }
+}
+
+fn error(error: &domain::Failure) -> AttemptError {
+    AttemptError {
+        code: error.code.name().to_owned(),
+        message: error.message.clone(),
+        retryable: error.retryable,
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn reboot(
     permit: &Permit,
 ) -> Result<RebootAttempt, Error> {
     let (id, device, asked) = read(&request)?;
-    let needed = policy::to_reboot(asked.mode);
+    let needed = policy::to_reboot(asked.mode, asked.most());
     permit.reboot(&device, id, needed, &asked.reason).await?;
     if let Err(violation) = check_times(&asked, Timestamp::now()) {
         // A repeated request may be older than its own deadline.
@@ -56,7 +56,10 @@ fn read(request: &RebootRequest) -> Result<(RequestId, DeviceId, Asked), Error> 
     let device = fields.take("device", parse::device_name(&request.device));
     let id = fields.take("request_id", request_id(&request.request_id));
     let mode = fields.take("mode", mode(request.mode)).unwrap_or_default();
-    let reason = fields.take("reason", reason(&request.reason, mode));
+    let most = escalate_to(request.escalate_to, mode);
+    let escalate_to = fields.take("escalate_to", most).flatten();
+    let most = escalate_to.unwrap_or(mode);
+    let reason = fields.take("reason", reason(&request.reason, most));
     let start = match &request.start {
         None => Some(Start::Now),
         Some(reboot_request::Start::Delay(delay)) => fields
@@ -75,6 +78,7 @@ fn read(request: &RebootRequest) -> Result<(RequestId, DeviceId, Asked), Error> 
     fields.check()?;
     let asked = Asked {
         mode,
+        escalate_to,
         reason: reason.unwrap_or_default(),
         start: start.unwrap_or_default(),
         deadline: deadline.flatten(),
@@ -129,10 +133,22 @@ fn mode(value: i32) -> Result<Mode, &'static str> {
     }
 }
 
-fn reason(text: &str, mode: Mode) -> Result<String, &'static str> {
+fn escalate_to(value: i32, from: Mode) -> Result<Option<Mode>, &'static str> {
+    if value == i32::from(proto::RebootMode::Unspecified) {
+        return Ok(None);
+    }
+    let most = mode(value)?;
+    if most < from {
+        Err("must not be milder than mode")
+    } else {
+        Ok(Some(most))
+    }
+}
+
+fn reason(text: &str, most: Mode) -> Result<String, &'static str> {
     if text.chars().count() > MAX_REASON_CHARS {
         Err("must have at most 256 characters")
-    } else if text.trim().is_empty() && mode != Mode::Graceful {
+    } else if text.trim().is_empty() && most != Mode::Graceful {
         Err("is required for FORCED and POWER_CYCLE")
     } else {
         Ok(text.to_owned())
@@ -240,6 +256,7 @@ mod tests {
             offline_policy: 3,
             validate_only: false,
             blocked_policy: -1,
+            escalate_to: 9,
         };
         let Err(Error::Invalid(violations)) = read(&request) else {
             panic!("accepted");
@@ -251,6 +268,7 @@ mod tests {
                 "device",
                 "request_id",
                 "mode",
+                "escalate_to",
                 "reason",
                 "delay",
                 "deadline",
@@ -274,6 +292,30 @@ mod tests {
         assert_ne!(one, other);
         assert_eq!(device.as_str(), "pump-1");
         assert_eq!(asked, Asked::default());
+    }
+
+    #[test]
+    fn consent_to_escalate_is_never_milder_than_the_mode_and_needs_a_reason_for_the_strongest() {
+        let asked = |mode: Mode, most: Mode, reason: &str| {
+            let request = RebootRequest {
+                device: "devices/pump-1".into(),
+                mode: convert::mode(mode).into(),
+                escalate_to: convert::mode(most).into(),
+                reason: reason.into(),
+                ..RebootRequest::default()
+            };
+            match read(&request) {
+                Ok((_, _, asked)) => Ok(asked.most()),
+                Err(Error::Invalid(violations)) => Err(violations[0].field),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let (graceful, forced, power) = (Mode::Graceful, Mode::Forced, Mode::PowerCycle);
+        assert_eq!(asked(graceful, graceful, ""), Ok(graceful));
+        assert_eq!(asked(graceful, forced, "stuck"), Ok(forced));
+        assert_eq!(asked(graceful, power, " "), Err("reason"));
+        assert_eq!(asked(forced, graceful, "stuck"), Err("escalate_to"));
+        assert_eq!(asked(forced, power, "stuck"), Ok(power));
     }
 
     #[test]

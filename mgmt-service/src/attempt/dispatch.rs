@@ -224,6 +224,7 @@ impl Turn<'_> {
             self.stages(
                 [(acceptance.state, acceptance.state_time)],
                 acceptance.state,
+                &BTreeMap::new(),
             );
         }
     }

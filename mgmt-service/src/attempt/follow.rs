@@ -1,7 +1,10 @@
 //! What the twin tells of an attempt.
 
+use std::collections::BTreeMap;
+
 use iot_hub::reboot::{
-    AttemptReport, CLAIM_PATHS, Dialect, Evidence, Failure, FailureCode, Grade, HistoryEntry, State,
+    AttemptReport, CLAIM_PATHS, Dialect, Evidence, Failure, FailureCode, Grade, HistoryEntry, Mode,
+    State,
 };
 use jiff::Timestamp;
 
@@ -124,12 +127,18 @@ impl Turn<'_> {
         if !matches!(self.attempt.progress.phase, Phase::Calling { .. }) {
             self.attempt.progress.phase = Phase::Following;
         }
+        let commands = report
+            .steps
+            .values()
+            .map(|step| (State::Rebooting, step.time));
         let stages = report
             .timeline
             .iter()
             .map(|(state, time)| (*state, *time))
-            .chain([(report.state, report.state_time)]);
-        self.stages(stages, report.state);
+            .chain([(report.state, report.state_time)])
+            .chain(commands);
+        let stronger = self.stronger_commands(report);
+        self.stages(stages, report.state, &stronger);
         self.attempt.view.blockers = match report.state {
             State::Blocked => report.blockers.clone(),
             State::Pending
@@ -148,9 +157,23 @@ impl Turn<'_> {
             | State::Lost => Default::default(),
         };
         self.attempt.view.evidence.clone_from(&report.evidence);
+        self.attempt.view.steps.clone_from(&report.steps);
+        if let Some(mut newest) = self.attempt.view.steps.last_entry() {
+            let newest = newest.get_mut();
+            newest.evidence.clone_from(&report.evidence);
+            newest.error.clone_from(&report.error);
+        }
         if report.state.is_terminal() {
             self.judge(report.state, report.state_time, report.error.clone());
         }
+    }
+
+    /// The commands after the first that were not told yet, by their time.
+    fn stronger_commands(&self, report: &AttemptReport) -> BTreeMap<Timestamp, Mode> {
+        let known = &self.attempt.view.steps;
+        let after_first = report.steps.iter().skip(1);
+        let fresh = after_first.filter(|(mode, _)| !known.contains_key(mode));
+        fresh.map(|(mode, step)| (step.time, *mode)).collect()
     }
 
     /// The device has gone on to other attempts; only the outcome of this one is left.
@@ -200,12 +223,17 @@ impl Turn<'_> {
         }
     }
 
-    /// Tells the gateway's stages that were not told yet, oldest first and `newest` last.
+    /// Tells the gateway's stages that were not told yet, oldest first and `newest` last. A command
+    /// that is stronger than the one before is a stage of its own, although the state may be the same.
     pub(super) fn stages(
         &mut self,
         stages: impl IntoIterator<Item = (State, Timestamp)>,
         newest: State,
+        stronger: &BTreeMap<Timestamp, Mode>,
     ) {
+        let command = |state: State, time: &Timestamp| {
+            stronger.get(time).filter(|_| state == State::Rebooting)
+        };
         let stages: Vec<_> = stages
             .into_iter()
             .filter(|(state, _)| (State::Scheduled..=State::Verifying).contains(state))
@@ -216,6 +244,7 @@ impl Turn<'_> {
             .copied()
             .filter(|(state, time)| match told.get(state) {
                 None => true,
+                Some(_) if command(*state, time).is_some() => true,
                 Some(before) => {
                     was_left_between(*before, *time, told.values())
                         || was_left_between(*before, *time, stages.iter().map(|(_, time)| time))
@@ -227,7 +256,10 @@ impl Turn<'_> {
         fresh.dedup();
         told.extend(fresh.iter().copied());
         for (state, time) in fresh {
-            self.enter(state, time, tell(state));
+            match command(state, &time) {
+                Some(mode) => self.enter(state, time, &tell_again(*mode)),
+                None => self.enter(state, time, tell(state)),
+            }
         }
         let view = &self.attempt.view;
         if view.state != newest && (State::Scheduled..=State::Verifying).contains(&newest) {
@@ -302,6 +334,11 @@ fn was_left_between<'a>(
     mut others: impl Iterator<Item = &'a Timestamp>,
 ) -> bool {
     others.any(|other| before < *other && *other < time)
+}
+
+/// What a command after the first means, for a person.
+fn tell_again(mode: Mode) -> String {
+    format!("the command before was not enough; the next one is out: {mode}")
 }
 
 /// What a stage means, for a person.

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct Asked {
     /// How to reboot.
     pub mode: Mode,
+    /// How far to go when milder means were not enough; `None` no further than `mode`.
+    #[serde(default)]
+    pub escalate_to: Option<Mode>,
     /// Why.
     pub reason: String,
     /// When to start.
@@ -61,6 +64,12 @@ pub enum BlockedPolicy {
 }
 
 impl Asked {
+    /// The strongest mode that it agrees to.
+    pub fn most(&self) -> Mode {
+        self.escalate_to
+            .map_or(self.mode, |most| most.max(self.mode))
+    }
+
     /// The request as our gateway takes it. It gets an earlier deadline than the attempt has, so
     /// that its own verdict still arrives in time.
     pub(super) fn to_call(
@@ -72,6 +81,7 @@ impl Asked {
         RebootCall {
             request_id: Some(id),
             mode: self.mode,
+            escalate_to: self.escalate_to,
             force: self.mode == Mode::Forced,
             reason: self.reason.clone(),
             not_before: None,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use iot_hub::{
     identity::DeviceId,
-    reboot::{Blocker, Dialect, Evidence, Failure, Grade, Mode, RequestId, State},
+    reboot::{Blocker, Dialect, Evidence, Failure, Grade, Mode, RequestId, State, Step},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,12 @@ pub struct View {
     pub state_time: Timestamp,
     /// How the reboot is done.
     pub mode: Mode,
+    /// How far it may go when milder means were not enough.
+    #[serde(default)]
+    pub escalate_to: Option<Mode>,
+    /// The commands that were given.
+    #[serde(default)]
+    pub steps: BTreeMap<Mode, Step>,
     /// Why it was asked for.
     pub reason: String,
     /// When the request was stored.
@@ -93,6 +99,8 @@ impl View {
             state: State::Pending,
             state_time: now,
             mode: asked.mode,
+            escalate_to: asked.escalate_to,
+            steps: BTreeMap::new(),
             reason: asked.reason.clone(),
             create_time: now,
             not_before,

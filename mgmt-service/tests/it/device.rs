@@ -223,6 +223,7 @@ pub(crate) fn attempt(request_id: RequestId, state: State) -> AttemptReport {
         error: None,
         blockers: BTreeMap::new(),
         evidence: None,
+        steps: [].into(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use iot_hub::reboot::{
-    Dialect, Failure, FailureCode, Grade, HistoryEntry, RequestId, State, method,
+    Dialect, Failure, FailureCode, Grade, HistoryEntry, Mode, RequestId, State, Step, method,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -71,6 +71,78 @@ fn a_stage_counts_again_only_if_it_was_left() {
         State::Accepted,
     ]);
     assert_eq!(scene.attempt.view.timeline.len(), 5);
+}
+
+#[test]
+fn each_command_of_an_escalation_is_told_once_and_in_its_place() {
+    let step = |time, error: Option<FailureCode>| Step {
+        time,
+        error: error.map(|code| Failure {
+            code,
+            message: String::new(),
+            retryable: true,
+        }),
+        evidence: None,
+    };
+    let begin = || {
+        let mut scene = Scene::begin(Asked {
+            escalate_to: Some(Mode::PowerCycle),
+            reason: "stuck".into(),
+            ..Asked::default()
+        });
+        scene.read(native(None));
+        scene.input(Input::Answered(acceptance(State::Accepted, scene.now)));
+        scene
+    };
+    let reports = |scene: &Scene| {
+        let mut first = reported(State::Rebooting, scene.at(1));
+        first.timeline = BTreeMap::from([(State::Rebooting, scene.at(1))]);
+        first.steps = BTreeMap::from([(Mode::Graceful, step(scene.at(1), None))]);
+        let mut last = reported(State::Succeeded, scene.at(9));
+        last.timeline = BTreeMap::from([
+            (State::Rebooting, scene.at(4)),
+            (State::Down, scene.at(5)),
+            (State::Verifying, scene.at(6)),
+        ]);
+        last.steps = BTreeMap::from([
+            (
+                Mode::Graceful,
+                step(scene.at(1), Some(FailureCode::NoShutdown)),
+            ),
+            (Mode::Forced, step(scene.at(4), None)),
+        ]);
+        last.evidence = Some(evidence(Grade::Healthy));
+        (first, last)
+    };
+    for reads_all in [true, false] {
+        let mut scene = begin();
+        let (first, last) = reports(&scene);
+        scene.after(10);
+        if reads_all {
+            scene.read(native(Some(first.clone())));
+            scene.read(native(Some(first)));
+        }
+        scene.read(native(Some(last)));
+        let timeline = &scene.attempt.view.timeline;
+        let states: Vec<_> = timeline.iter().map(|(state, _)| *state).collect();
+        let told = [
+            State::Pending,
+            State::Dispatching,
+            State::Accepted,
+            State::Rebooting,
+            State::Rebooting,
+            State::Down,
+            State::Verifying,
+            State::Succeeded,
+        ];
+        assert_eq!(states, told);
+        let steps = &scene.attempt.view.steps;
+        assert_eq!(
+            steps[&Mode::Forced].evidence,
+            Some(evidence(Grade::Healthy))
+        );
+        assert_eq!(steps[&Mode::Graceful].evidence, None);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use iot_hub::{
     method::{MethodResult, Payload},
     reboot::{
         Acceptance, AttemptReport, Dialect, Evidence, Grade, Mode, Origin, Refusal, RefusalCode,
-        Report, RequestId, State,
+        Report, RequestId, State, Step,
     },
 };
 use jiff::Timestamp;
@@ -399,13 +399,23 @@ fn answers() -> impl Strategy<Value = MethodResult> {
     })
 }
 
+fn step(time: Timestamp) -> Step {
+    Step {
+        time,
+        error: None,
+        evidence: None,
+    }
+}
+
 fn readings() -> impl Strategy<Value = Reading> {
     let states = prop::sample::select(State::ALL.to_vec());
     let timelines =
         prop::collection::btree_map(prop::sample::select(State::ALL.to_vec()), times(), 0..5);
     let evidence = prop::option::of(grades());
-    let attempts = (states, times(), timelines, evidence, any::<bool>()).prop_map(
-        |(state, state_time, timeline, grade, ours)| AttemptReport {
+    let modes = prop::sample::select(Mode::ALL.to_vec());
+    let steps = prop::collection::btree_map(modes, times().prop_map(step), 0..3);
+    let attempts = (states, times(), timelines, evidence, any::<bool>(), steps).prop_map(
+        |(state, state_time, timeline, grade, ours, steps)| AttemptReport {
             request_id: if ours { id() } else { RequestId(Uuid::nil()) },
             state,
             state_time,
@@ -421,6 +431,7 @@ fn readings() -> impl Strategy<Value = Reading> {
                 before: String::new(),
                 after: String::new(),
             }),
+            steps,
         },
     );
     (prop::option::of(attempts), prop::option::of(times())).prop_map(|(attempt, claim)| Reading {

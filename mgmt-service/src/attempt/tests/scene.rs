@@ -168,6 +168,7 @@ pub(super) fn reported(state: State, state_time: Timestamp) -> AttemptReport {
         error: None,
         blockers: BTreeMap::new(),
         evidence: None,
+        steps: BTreeMap::new(),
     }
 }
 
