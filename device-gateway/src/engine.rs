@@ -14,8 +14,9 @@
 //! journal is written and synced, and only then anything of the same step leaves. A process that
 //! dies in between begins again from the journal, so:
 //!
-//! - **No command twice.** The command is part of the one step that journals REBOOTING. An attempt
-//!   that is found in that state, or a later one, is only observed.
+//! - **No command twice.** A command is part of the one step that journals it, with REBOOTING. An
+//!   attempt that is found in that state, or a later one, is only observed. Where caller and policy
+//!   agree to more than one command, each of them is given at most once (`ladder`).
 //! - **Always an end.** Every state has a limit, and the limits go on over a restart.
 
 mod clock;
@@ -23,6 +24,7 @@ mod desired;
 mod finish;
 mod going_down;
 mod intake;
+mod ladder;
 mod live;
 mod methods;
 mod phases;
@@ -41,7 +43,7 @@ use desired::Desired;
 use iot_hub::reboot::{Blocker, Mode, Refusal, RefusalCode, Report, RequestId, State, TraceParent};
 use live::Live;
 use serde_json::{Map, Value};
-pub use settings::Settings;
+pub use settings::{Rung, Settings};
 use survey::Survey;
 
 use crate::{

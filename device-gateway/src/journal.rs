@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use iot_hub::reboot::{
-    AttemptReport, Capabilities, Counters, FailureCode, Grade, HistoryEntry, RebootCall, RequestId,
-    State,
+    AttemptReport, Capabilities, Counters, FailureCode, Grade, HistoryEntry, Mode, RebootCall,
+    RequestId, State,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,14 @@ pub struct Attempt {
     pub boot_seen: Option<Timestamp>,
     /// The gateway goes down with this device.
     pub on_host: bool,
+}
+
+impl Attempt {
+    /// How the newest command was given; until there is one, how the first will be.
+    pub(crate) fn mode(&self) -> Mode {
+        let newest = self.report.steps.last_key_value();
+        newest.map_or(self.call.mode, |(mode, _)| *mode)
+    }
 }
 
 /// What is kept of an attempt that has ended.

@@ -27,6 +27,8 @@ pub(crate) enum Behavior {
     RestartSameBoot,
     /// Answers that it will not.
     Refuses,
+    /// Acknowledges and does nothing, until it is told to reboot by force.
+    HeedsForce,
 }
 
 impl Behavior {

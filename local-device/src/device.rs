@@ -108,6 +108,9 @@ impl Device {
         match self.behavior {
             Behavior::Refuses => vec![answer(contract::refused(&command.id, "busy"))],
             Behavior::AckAndNothing => vec![answer(contract::accepted(&command.id))],
+            Behavior::HeedsForce if command.mode == Mode::Graceful => {
+                vec![answer(contract::accepted(&command.id))]
+            }
             Behavior::NoAck if known => Vec::new(),
             // A broker may deliver a command again: it is answered again, and done once.
             Behavior::WellBehaved
@@ -117,6 +120,7 @@ impl Device {
             | Behavior::NeverReturns
             | Behavior::Instant
             | Behavior::RestartSameBoot
+            | Behavior::HeedsForce
                 if known =>
             {
                 vec![answer(contract::accepted(&command.id))]
@@ -138,7 +142,8 @@ impl Device {
             | Behavior::Unhealthy
             | Behavior::NeverReturns
             | Behavior::Instant
-            | Behavior::RestartSameBoot => {
+            | Behavior::RestartSameBoot
+            | Behavior::HeedsForce => {
                 self.prepare(&command);
                 let mut outputs = vec![Output::WriteFlash, answer(contract::accepted(&command.id))];
                 match command.mode {

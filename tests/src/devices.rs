@@ -23,6 +23,8 @@ pub enum Behavior {
     RestartSameBoot,
     /// Says no.
     Refuses,
+    /// Acknowledges and does nothing, until it is told to reboot by force.
+    HeedsForce,
 }
 
 impl Behavior {
@@ -39,6 +41,7 @@ impl Behavior {
             Self::Instant => "instant",
             Self::RestartSameBoot => "restart-same-boot",
             Self::Refuses => "refuses",
+            Self::HeedsForce => "heeds-force",
         }
     }
 }

@@ -37,7 +37,8 @@ impl Engine {
             .take_if(|survey| matches!(survey.purpose, Purpose::Start));
         self.live = None;
         if state == State::Succeeded {
-            let began = self.journal.started_reboot_time;
+            let newest = attempt.report.steps.values().next_back();
+            let began = newest.map_or(self.journal.started_reboot_time, |step| Some(step.time));
             self.journal.last_reboot = attempt.boot_seen;
             self.journal.took = attempt
                 .boot_seen

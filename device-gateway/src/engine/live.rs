@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use iot_hub::reboot::State;
 
-use super::{Now, Ticket, clock::Stopwatch};
+use super::{Now, Ticket, clock::Stopwatch, ladder::Doubt};
 use crate::{
     driver::Health,
     evidence::{Elapsed, Sign},
@@ -30,6 +30,8 @@ pub(super) struct Live {
     pub(super) next_look: Duration,
     pub(super) next_health: Duration,
     pub(super) triggering: Option<Ticket>,
+    /// The newest command seems not to have been enough.
+    pub(super) doubt: Option<Doubt>,
     pub(super) observing: Option<Ticket>,
     /// There was a reason to look while a look was under way.
     pub(super) look_again: bool,
@@ -103,6 +105,7 @@ impl Live {
             next_look: now.mono,
             next_health: now.mono,
             triggering: None,
+            doubt: None,
             observing: None,
             look_again: false,
             checking: None,

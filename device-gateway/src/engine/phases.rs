@@ -60,6 +60,8 @@ impl Engine {
         } else {
             Duration::MAX
         };
+        let doubt = live.doubt.as_ref();
+        let doubt = doubt.map_or(Duration::MAX, |doubt| doubt.until);
         let command = live.command.unwrap_or(live.phase);
         match attempt.report.state {
             State::Scheduled | State::Blocked if self.survey.is_some() => start_by,
@@ -83,20 +85,24 @@ impl Engine {
                 .min(look)
                 .min(live.phase.passes(settings.prepare_limit)),
             State::Rebooting | State::Down => {
-                let down = command.passes(settings.go_down_limit);
+                let mode = attempt.mode();
+                let down = command.passes(settings.go_down_limit(mode));
                 let down = if down <= self.now.mono {
                     Duration::MAX
                 } else {
                     down
                 };
-                deadline
-                    .min(look)
-                    .min(down)
-                    .min(command.passes(settings.return_limit))
+                let back = command.passes(settings.return_limit(mode));
+                let back = if live.doubt.is_some() {
+                    Duration::MAX
+                } else {
+                    back
+                };
+                deadline.min(look).min(doubt).min(down).min(back)
             }
             State::Verifying => {
                 let limit = live.phase.passes(settings.verify_limit);
-                deadline.min(look).min(health).min(limit)
+                deadline.min(look).min(health).min(doubt).min(limit)
             }
             State::Pending
             | State::Dispatching

@@ -33,6 +33,8 @@ pub struct Settings {
     pub answer_grace: Duration,
     /// How long the command waits for the hub's acknowledgements.
     pub ack_limit: Duration,
+    /// Which commands may be given one after the other, mildest first, where the caller agrees.
+    pub escalation: Vec<Rung>,
     /// How often the device is looked at while it reboots.
     pub observe_interval: Duration,
     /// How often a blocker is looked at.
@@ -41,6 +43,17 @@ pub struct Settings {
     pub probe_interval: Duration,
     /// How long a caller waits for the device to be surveyed.
     pub survey_limit: Duration,
+}
+
+/// One command of a device's escalation, and how long it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rung {
+    /// The command.
+    pub mode: Mode,
+    /// See [`Settings::go_down_limit`]; absent, the same as that.
+    pub go_down_limit: Option<Duration>,
+    /// See [`Settings::return_limit`]; absent, the same as that.
+    pub return_limit: Option<Duration>,
 }
 
 /// How long an attempt without a deadline may wait for its beginning.
@@ -62,6 +75,7 @@ impl Default for Settings {
             dry_run: false,
             answer_grace: seconds(1),
             ack_limit: seconds(10),
+            escalation: Vec::new(),
             observe_interval: seconds(1),
             block_interval: seconds(10),
             probe_interval: seconds(60),
@@ -71,6 +85,22 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// How long the device may take to go down after this command.
+    pub(crate) fn go_down_limit(&self, mode: Mode) -> Duration {
+        let own = self.rung(mode).and_then(|rung| rung.go_down_limit);
+        own.unwrap_or(self.go_down_limit)
+    }
+
+    /// How long it may take to be back after this command.
+    pub(crate) fn return_limit(&self, mode: Mode) -> Duration {
+        let own = self.rung(mode).and_then(|rung| rung.return_limit);
+        own.unwrap_or(self.return_limit)
+    }
+
+    fn rung(&self, mode: Mode) -> Option<&Rung> {
+        self.escalation.iter().find(|rung| rung.mode == mode)
+    }
+
     pub(crate) fn capabilities(&self, probe: &Probe) -> Capabilities {
         Capabilities {
             modes: Mode::ALL

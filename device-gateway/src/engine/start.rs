@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use iot_hub::reboot::{Blocker, FailureCode, Grade, State};
+use iot_hub::reboot::{Blocker, FailureCode, Grade, Mode, State, Step};
 
 use super::{
     DriverStep, Engine, Out, Ticket,
     clock::Stopwatch,
     finish::failure,
+    ladder::Shown,
     live::{Age, Unreported},
     survey::{Findings, Purpose},
 };
@@ -156,34 +157,53 @@ impl Engine {
             Sign::Silent | Sign::SameBoot | Sign::Rebooted(Grade::Claimed | Grade::Returned)
                 if self.journal.going_down.is_some() => {}
             Sign::Silent | Sign::SameBoot | Sign::Rebooted(Grade::Claimed | Grade::Returned) => {
-                self.command(out);
+                self.begin_command(out);
             }
         }
     }
 
-    /// The point of no return. The journal of this step says so before the command leaves.
-    pub(super) fn command(&mut self, out: &mut Out) {
-        let now = self.now;
+    /// The point of no return.
+    fn begin_command(&mut self, out: &mut Out) {
         let Some(attempt) = &self.journal.open else {
+            return;
+        };
+        let mode = attempt.call.mode;
+        if !attempt.call.dry_run {
+            self.journal.started_reboot_time = Some(self.now.wall);
+            self.journal.counters.total += 1;
+        }
+        self.command(mode, out);
+    }
+
+    /// Gives a command. The journal of this step says so before it leaves.
+    pub(super) fn command(&mut self, mode: Mode, out: &mut Out) {
+        let now = self.now;
+        let Some(attempt) = &mut self.journal.open else {
             return;
         };
         let order = Order {
             id: attempt.report.request_id,
-            mode: attempt.call.mode,
-            force: attempt.call.force,
+            mode,
+            // Whoever agreed to a forced step agreed that nothing holds it up.
+            force: attempt.call.force || mode > attempt.call.mode,
             dry_run: attempt.call.dry_run,
             reason: attempt.call.reason.clone(),
         };
         if !order.dry_run {
+            let step = Step {
+                time: now.wall,
+                error: None,
+                evidence: None,
+            };
+            attempt.report.steps.insert(mode, step);
             self.enter(State::Rebooting, now);
-            self.journal.started_reboot_time = Some(now.wall);
-            self.journal.counters.total += 1;
         }
         let ticket = self.ask(DriverStep::Trigger(order), out);
         if let Some(live) = &mut self.live {
             live.triggering = Some(ticket);
             live.command = Some(Stopwatch::begin(now));
             live.sign = None;
+            live.doubt = None;
             live.next_look = now.mono + self.settings.observe_interval;
         }
     }
@@ -216,14 +236,14 @@ impl Engine {
             Ok(Triggered::Unacknowledged) => {}
             Ok(Triggered::Rehearsed) if undecided => {
                 let error = refused("the driver only rehearsed it".into());
-                self.finish(State::Failed, Some(error), out);
+                self.step_failed(Shown::Refusal, error, out);
             }
             Err(DriverError::Failed { doing, message }) if !attempt.call.dry_run => {
                 // It is not certain that the command did not arrive.
                 attempt.trigger_problem = Some(format!("{doing}: {message}"));
             }
             Err(error) if undecided => {
-                self.finish(State::Failed, Some(refused(error.to_string())), out);
+                self.step_failed(Shown::Refusal, refused(error.to_string()), out);
             }
             Ok(Triggered::Rehearsed) | Err(_) => {}
         }

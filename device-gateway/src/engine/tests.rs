@@ -4,6 +4,7 @@
 mod crash;
 mod disorder;
 mod going_down;
+mod ladder;
 mod methods;
 mod queue;
 mod sim;

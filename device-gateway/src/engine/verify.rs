@@ -13,7 +13,7 @@ use crate::{
 
 impl Engine {
     pub(super) fn advance_verifying(&mut self, out: &mut Out) {
-        if self.never_went_down(out) {
+        if self.never_went_down(out) || self.doubts_for_too_long(out) {
             return;
         }
         let (Some(attempt), Some(live)) = (&self.journal.open, &self.live) else {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use iot_hub::reboot::{Evidence, FailureCode, Grade, State};
 
-use super::{DriverStep, Engine, Out, Ticket, finish::failure, live::Seen};
+use super::{DriverStep, Engine, Out, Ticket, finish::failure, ladder::Shown, live::Seen};
 use crate::{
     driver::{DriverError, Observation},
     evidence::{Cause, Sign, grade},
@@ -27,26 +27,30 @@ impl Engine {
             );
             return self.finish(State::Lost, Some(error), out);
         }
-        if self.never_went_down(out) {
+        let return_limit = self.settings.return_limit(attempt.mode());
+        if self.never_went_down(out) || self.doubts_for_too_long(out) {
             return;
         }
         let gone = self.live.as_ref().map(|live| live.since_command(self.now));
-        if gone >= Some(self.settings.return_limit) {
+        if gone >= Some(return_limit) {
             let error = failure(FailureCode::NoReturn, "the device did not come back", true);
-            return self.finish(State::Lost, Some(error), out);
+            self.step_failed(Shown::Absence, error, out);
         }
         self.look_when_due(out);
     }
 
-    /// Ends an attempt whose device is present, in the boot of the baseline, when it is too late.
+    /// Sees to a device that is present, in the boot of the baseline, when it is too late. Says
+    /// whether that ended the attempt.
     pub(super) fn never_went_down(&mut self, out: &mut Out) -> bool {
         let (Some(attempt), Some(live)) = (&self.journal.open, &self.live) else {
             return false;
         };
         let present = matches!(live.sign, Some(Sign::SameBoot | Sign::Silent));
         let verifying = attempt.report.state == State::Verifying;
-        let same = present && !(verifying && live.sign == Some(Sign::Silent));
-        if !same || live.since_command(self.now) < self.settings.go_down_limit {
+        let certain = live.sign == Some(Sign::SameBoot);
+        let same = present && (certain || !verifying) && live.doubt.is_none();
+        let limit = self.settings.go_down_limit(attempt.mode());
+        if !same || live.since_command(self.now) < limit {
             return false;
         }
         let error = match &attempt.trigger_problem {
@@ -62,8 +66,12 @@ impl Engine {
                 true,
             ),
         };
-        self.finish(State::Failed, Some(error), out);
-        true
+        if certain {
+            self.step_failed(Shown::OldBoot, error, out);
+        } else {
+            self.finish(State::Failed, Some(error), out);
+        }
+        self.open().is_none()
     }
 
     pub(super) fn look_when_due(&mut self, out: &mut Out) {
@@ -147,6 +155,7 @@ impl Engine {
             State::Preparing => self.on_prepared(sign, observation.boot_id, out),
             State::Rebooting | State::Down | State::Verifying => {
                 self.on_sign(sign, &observation);
+                self.resolve_doubt(ticket, out);
             }
             State::Pending
             | State::Dispatching

@@ -76,6 +76,13 @@ fn each_behavior_does_what_its_name_says() {
     check(Behavior::Twice, COMMAND, &GOODBYE, &HELLO);
     check(Behavior::AckAndNothing, COMMAND, &["ack true"], &[]);
     check(Behavior::Refuses, COMMAND, &["ack false"], &[]);
+    check(Behavior::HeedsForce, COMMAND, &["ack true"], &[]);
+    check(
+        Behavior::HeedsForce,
+        FORCED,
+        &["flash", "ack true", "leave Abruptly"],
+        &HELLO,
+    );
     check(Behavior::NoAck, COMMAND, &["flash", "leave AtOnce"], &HELLO);
     check(
         Behavior::StaleOnline,

@@ -43,9 +43,22 @@ pub(super) enum Behavior {
     Unhealthy,
     /// Boots by itself a moment before it would be told to.
     BootsEarly,
+    /// Says yes to all but a forced reboot, and does nothing.
+    HeedsForce,
+    /// Says yes and does nothing, until its power is taken away.
+    HeedsPower,
+    /// Refuses all but a forced reboot.
+    RefusesGrace,
+    /// Hangs on its way down, until its power is taken away.
+    HangsGoingDown,
+    /// Says yes and does nothing for two minutes; then it reboots.
+    Dawdles,
     /// Reboots when told; for a while before that it is there and does not say in which boot.
     NamelessAtFirst,
 }
+
+/// How long [`Behavior::Dawdles`] takes to go down: a moment longer than it is given.
+const DAWDLING: Duration = Duration::from_millis(120_020);
 
 /// When [`Behavior::NamelessAtFirst`] says in which boot it is.
 const NAMELESS_UNTIL: Duration = Duration::from_secs(5);
@@ -67,6 +80,8 @@ pub(super) struct Sim {
     /// The device is the machine that the engine runs on.
     pub(super) host: bool,
     pub(super) blocked_until: Duration,
+    /// The modes that the device offers.
+    pub(super) offers: Vec<Mode>,
     pub(super) hub_acknowledges: bool,
     pub(super) crash: Option<Crash>,
 
@@ -75,6 +90,10 @@ pub(super) struct Sim {
     pub(super) ended: Vec<crate::journal::Ended>,
     pub(super) writes: usize,
     pub(super) triggers: Vec<RequestId>,
+    /// How each of them was to be done.
+    pub(super) modes: Vec<Mode>,
+    /// How long a command takes to end.
+    pub(super) command_takes: Duration,
     pub(super) answers: Vec<Answer>,
     pub(super) reports: Vec<Report>,
     /// Since the world began; the engine's own clock begins anew with each process.
@@ -86,8 +105,10 @@ pub(super) struct Sim {
     queued: Option<Map<String, Value>>,
     /// The hub answers checks of the desired properties.
     pub(super) hub_answers_checks: bool,
-    /// When the device was told to reboot.
+    /// When the device was told to reboot, and heeded it.
     told: Option<Duration>,
+    /// When its power was taken away.
+    powered: Option<Duration>,
     rids: usize,
 }
 
@@ -114,6 +135,7 @@ impl Sim {
             settings,
             host,
             blocked_until: Duration::ZERO,
+            offers: vec![Mode::Graceful, Mode::Forced],
             hub_acknowledges: true,
             crash: None,
             engine,
@@ -121,6 +143,8 @@ impl Sim {
             ended: Vec::new(),
             writes: 0,
             triggers: Vec::new(),
+            modes: Vec::new(),
+            command_takes: Duration::from_millis(50),
             answers: Vec::new(),
             reports: Vec::new(),
             time: Duration::ZERO,
@@ -130,10 +154,17 @@ impl Sim {
             queued: None,
             hub_answers_checks: true,
             told: None,
+            powered: None,
             rids: 0,
         };
         sim.carry_out(step);
         sim
+    }
+
+    /// Changes the limits, before anything happens.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.restart();
     }
 
     /// Calls the method `reboot` and follows the world to its end: nothing open, nothing pending.
@@ -284,9 +315,9 @@ impl Sim {
         }
         let mut host_goes_down = false;
         for (ticket, asked) in step.drive {
-            host_goes_down |=
-                self.host && matches!(asked, DriverStep::Trigger(_)) && self.reboots();
+            let commanded = matches!(asked, DriverStep::Trigger(_));
             self.drive(ticket, asked);
+            host_goes_down |= self.host && commanded && self.reboots();
         }
         if host_goes_down || self.crashes(Crash::AfterStep(self.writes)) {
             self.restart();
@@ -305,7 +336,7 @@ impl Sim {
     fn drive(&mut self, ticket: Ticket, step: DriverStep) {
         let outcome = match step {
             DriverStep::Probe => Outcome::Probed(Ok(Probe {
-                modes: vec![Mode::Graceful, Mode::Forced],
+                modes: self.offers.clone(),
                 best_grade: Grade::Healthy,
                 required_grade: Grade::BootChanged,
                 boot_id: self.boot_id(),
@@ -320,15 +351,24 @@ impl Sim {
             DriverStep::Trigger(order) => {
                 if !order.dry_run {
                     self.triggers.push(order.id);
+                    self.modes.push(order.mode);
                 }
-                Outcome::Triggered(if order.dry_run {
+                let heeded = self.heeds(order.mode);
+                let outcome = Outcome::Triggered(if order.dry_run {
                     Ok(Triggered::Rehearsed)
-                } else if self.behavior == Behavior::Refuses {
+                } else if !heeded && self.refuses() {
                     Err(DriverError::Refused("no".into()))
                 } else {
-                    self.told.get_or_insert(self.time);
+                    if heeded {
+                        self.told.get_or_insert(self.time);
+                    }
+                    if order.mode == Mode::PowerCycle {
+                        self.powered.get_or_insert(self.time);
+                    }
                     Ok(Triggered::Acknowledged)
-                })
+                });
+                let millis = u64::try_from(self.command_takes.as_millis()).expect("a short time");
+                return self.later(millis, Input::Driven(ticket, outcome));
             }
             DriverStep::Observe(_) => Outcome::Observed(Ok(self.observe())),
             DriverStep::CheckHealth if self.behavior == Behavior::Unhealthy => {
@@ -343,7 +383,32 @@ impl Sim {
         !matches!(
             self.behavior,
             Behavior::Lies | Behavior::Refuses | Behavior::SameBoot | Behavior::NeverReturns
-        )
+        ) && self.told.is_some()
+    }
+
+    fn refuses(&self) -> bool {
+        matches!(self.behavior, Behavior::Refuses | Behavior::RefusesGrace)
+    }
+
+    /// Says whether a command has any effect on the device.
+    fn heeds(&self, mode: Mode) -> bool {
+        match self.behavior {
+            Behavior::HeedsForce | Behavior::RefusesGrace => mode >= Mode::Forced,
+            Behavior::HeedsPower => mode == Mode::PowerCycle,
+            Behavior::Refuses => false,
+            Behavior::Reboots
+            | Behavior::Instant
+            | Behavior::Twice
+            | Behavior::NoIdentity
+            | Behavior::Lies
+            | Behavior::SameBoot
+            | Behavior::NeverReturns
+            | Behavior::Unhealthy
+            | Behavior::BootsEarly
+            | Behavior::HangsGoingDown
+            | Behavior::Dawdles
+            | Behavior::NamelessAtFirst => true,
+        }
     }
 
     fn blockers(&self) -> BTreeMap<String, Blocker> {
@@ -367,7 +432,15 @@ impl Sim {
                 Behavior::Reboots
                 | Behavior::NoIdentity
                 | Behavior::Unhealthy
+                | Behavior::HeedsForce
+                | Behavior::HeedsPower
+                | Behavior::RefusesGrace
                 | Behavior::NamelessAtFirst => after(seconds(6)),
+                Behavior::Dawdles => after(DAWDLING + seconds(4)),
+                Behavior::HangsGoingDown => {
+                    let powered = self.powered.map(|at| self.time - at);
+                    usize::from(powered.is_some_and(|since| since >= seconds(6)))
+                }
                 Behavior::Instant => after(Duration::from_millis(10)),
                 Behavior::Twice => after(seconds(6)) + after(seconds(12)),
                 Behavior::Lies
@@ -392,6 +465,11 @@ impl Sim {
             | Behavior::Refuses
             | Behavior::NeverReturns
             | Behavior::Unhealthy
+            | Behavior::HeedsForce
+            | Behavior::HeedsPower
+            | Behavior::RefusesGrace
+            | Behavior::HangsGoingDown
+            | Behavior::Dawdles
             | Behavior::BootsEarly => false,
         };
         (!nameless).then(|| format!("boot-{}", self.boots()))
@@ -408,7 +486,12 @@ impl Sim {
             | Behavior::NoIdentity
             | Behavior::NamelessAtFirst
             | Behavior::Unhealthy
+            | Behavior::HeedsForce
+            | Behavior::HeedsPower
+            | Behavior::RefusesGrace
             | Behavior::SameBoot => away(2, 6),
+            Behavior::Dawdles => away(DAWDLING.as_secs(), DAWDLING.as_secs() + 4),
+            Behavior::HangsGoingDown => away(2, u64::MAX) && self.boots() == 0,
             Behavior::NeverReturns => away(2, u64::MAX),
             Behavior::Instant | Behavior::Lies | Behavior::Refuses | Behavior::BootsEarly => false,
         };
