@@ -14,6 +14,7 @@ use iothubdm_proto::v1::{
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
 use crate::world::request;
@@ -155,19 +156,29 @@ impl Caller {
             let mut asked = request(&self.device);
             asked.request_id = Uuid::new_v4().to_string();
             asked.set_offline_policy(OfflinePolicy::Queue);
-            let name = self.ask(&asked).await;
+            let Some(name) = self.ask(&asked).await else {
+                continue;
+            };
             self.told(&name, |_| {});
             self.follow(&name).await;
         }
     }
 
     /// Asks with the same id until there is an answer.
-    async fn ask(&mut self, asked: &RebootRequest) -> String {
+    ///
+    /// The answer may be that the gateway, begun again a moment ago, does not see the device yet. That
+    /// ends the request: whoever asks with its id again is told the same again.
+    async fn ask(&mut self, asked: &RebootRequest) -> Option<String> {
         loop {
             let mut client = self.clients.borrow_and_update().clone();
-            match client.reboot(asked.clone()).await {
-                Ok(attempt) => return attempt.into_inner().name,
-                Err(status) => self.pause(&status).await,
+            let status = match client.reboot(asked.clone()).await {
+                Ok(attempt) => return Some(attempt.into_inner().name),
+                Err(status) => status,
+            };
+            self.pause(&status).await;
+            let explained = status.get_details_error_info();
+            if explained.is_some_and(|info| info.reason == "UNREACHABLE") {
+                return None;
             }
         }
     }
