@@ -1,28 +1,28 @@
-//! The daemon's settings: one TOML file, read once, with every mistake in it reported in one run.
-//!
-//! Paths in the file are relative to the folder that it is in.
+//! The daemon's settings, and what they have to be to be good ones.
 
 mod device;
 mod driver;
-mod table;
 mod timing;
 
 use std::{
-    cell::RefCell,
     collections::BTreeSet,
-    fmt, fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
-    rc::Rc,
 };
 
-pub use device::{DeviceConfig, DriverConfig};
-pub use driver::{
-    CommandConfig, CommandLine, DEFAULT_BOOT_ID_FILE, DEFAULT_COMMAND_TIMEOUT, DEFAULT_UPTIME_FILE,
-    HostConfig, HostMethod, LocalMqttConfig, MqttDeviceConfig,
+use daemon::{
+    logs::LogSettings,
+    settings::{InForce, Mistakes, Section, Sources},
 };
-pub use table::Mistake;
-use table::{Reader, port, text};
-pub use timing::LinkTiming;
+
+pub use self::{
+    device::DeviceConfig,
+    driver::{
+        CommandConfig, CommandLine, DEFAULT_BOOT_ID_FILE, DEFAULT_COMMAND_TIMEOUT,
+        DEFAULT_UPTIME_FILE, DriverConfig, HostConfig, HostMethod, MqttDeviceConfig,
+    },
+    timing::LinkTiming,
+};
 
 /// The port of MQTT over TLS.
 pub const DEFAULT_MQTT_PORT: u16 = 8883;
@@ -42,6 +42,8 @@ pub struct Config {
     pub link: LinkTiming,
     /// The devices.
     pub devices: Vec<DeviceConfig>,
+    /// What is logged, and how.
+    pub log: LogSettings,
 }
 
 /// How to reach the hub; its name is in the devices' connection strings.
@@ -53,128 +55,85 @@ pub struct HubConfig {
     pub ca_file: Option<PathBuf>,
 }
 
-/// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("read {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        #[source]
-        source: io::Error,
-    },
-    /// It is no TOML.
-    #[error("read {path} as TOML: {message}")]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        message: String,
-    },
-    /// It is, with mistakes in it.
-    #[error("{path} has {} mistake(s):{}", .mistakes.len(), Lines(.mistakes))]
-    Mistakes {
-        /// The file.
-        path: PathBuf,
-        /// All of them.
-        mistakes: Vec<Mistake>,
-    },
-}
-
-struct Lines<'a>(&'a [Mistake]);
-
-impl fmt::Display for Lines<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|mistake| write!(f, "\n  {mistake}"))
-    }
+/// The endpoint for local devices that speak MQTT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalMqttConfig {
+    /// The address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
 }
 
 impl Config {
-    /// Reads a file.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::parse(&text, path)
+    /// Makes sense of the settings, and says which are in force.
+    pub fn read(sources: Sources) -> Result<(Self, InForce), Mistakes> {
+        sources.read(read)
     }
 
-    /// Reads the text of a file; other files that it names are read too.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let table = daemon::settings::table(text).map_err(|message| ConfigError::Syntax {
-            path: path.to_owned(),
-            message,
-        })?;
-        let mistakes = Rc::default();
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let config = read(Reader::new(table, Rc::clone(&mistakes)), folder);
-        let mistakes: Vec<_> = RefCell::take(&mistakes);
-        match config {
-            Some(config) if mistakes.is_empty() => Ok(config),
-            Some(_) | None => Err(ConfigError::Mistakes {
-                path: path.to_owned(),
-                mistakes,
-            }),
-        }
+    /// Reads settings that are all in one text. Relative paths are relative to `folder`.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, Mistakes> {
+        Ok(Self::read(Sources::of_text(text, folder)?)?.0)
     }
 }
 
-fn read(mut root: Reader, folder: &Path) -> Option<Config> {
-    let state_dir = root.require("state_dir", text);
-    let gateway_id = root.table("gateway").take("id", text);
-    let mut hub = root.table("hub");
+fn read(root: &mut Section) -> Option<Config> {
+    let state_dir = root.path("state_dir").required("a folder for the journal");
+    let gateway_id = root
+        .section("gateway")
+        .filled("id")
+        .or("device-gateway".to_owned());
+    let mut hub = root.section("hub");
     let hub = HubConfig {
-        mqtt_port: hub.take("mqtt_port", port).unwrap_or(DEFAULT_MQTT_PORT),
-        ca_file: hub.take("ca_file", text).map(|path| folder.join(path)),
+        mqtt_port: hub.port("mqtt_port").or(DEFAULT_MQTT_PORT),
+        ca_file: hub.path("ca_file").optional(),
     };
-    let local_mqtt = root
-        .has("local_mqtt")
-        .then(|| driver::read_local_mqtt(root.table("local_mqtt")))
-        .flatten();
-    let mut timing = root.table("timing");
+    let has_endpoint = root.has("local_mqtt");
+    let local_mqtt = has_endpoint.then(|| {
+        let listen = root.section("local_mqtt").address("listen");
+        listen.required("an address to listen on")
+    });
+    let log = LogSettings::read(root.section("log"));
+    let mut timing = root.section("timing");
     let link = timing::read_link(&mut timing);
     let defaults = timing::read_engine(&mut timing);
     drop(timing);
-
-    let mut seen = BTreeSet::new();
-    let mut devices = Vec::new();
     if !root.has("device") {
-        root.mistake("device", "is missing: expected at least one [[device]]");
+        root.mistake("device", "", "at least one [[device]]");
     }
-    for table in root.tables("device") {
-        let Some(device) = device::read(table, &defaults, folder) else {
-            continue;
-        };
-        if matches!(device.driver, DriverConfig::Mqtt(_)) && local_mqtt.is_none() {
-            root.mistake(
-                "local_mqtt",
-                format!("is missing: device {} needs it", device.id),
-            );
-        }
-        if !seen.insert(device.id.clone()) {
-            root.mistake("device", format!("{} is there twice", device.id));
-        }
-        devices.push(device);
-    }
-    let hosts = devices
-        .iter()
-        .filter(|device| matches!(device.driver, DriverConfig::Host(_)))
-        .count();
-    if hosts > 1 {
-        root.mistake("device", "only one device can be the gateway's host");
-    }
+    let devices: Vec<_> = root
+        .sections("device")
+        .into_iter()
+        .filter_map(|section| device::read(section, &defaults))
+        .collect();
+    check_together(root, &devices, has_endpoint);
     Some(Config {
-        state_dir: folder.join(state_dir?),
-        gateway_id: gateway_id.unwrap_or_else(|| "device-gateway".to_owned()),
+        state_dir: state_dir?,
+        gateway_id,
         hub,
-        local_mqtt,
+        local_mqtt: local_mqtt
+            .flatten()
+            .map(|listen| LocalMqttConfig { listen }),
         link,
         devices,
+        log,
     })
+}
+
+/// Checks what no device can know by itself.
+fn check_together(root: &Section, devices: &[DeviceConfig], has_endpoint: bool) {
+    let mut seen = BTreeSet::new();
+    let mut hosts = 0;
+    for DeviceConfig { id, driver, .. } in devices {
+        if !seen.insert(id) {
+            root.mistake("device", "", &format!("one {id}, and it is there twice"));
+        }
+        if driver.local_password().is_some() && !has_endpoint {
+            let expected = format!("a section with `listen`: device {id} connects there");
+            root.mistake("local_mqtt", "", &expected);
+        }
+        hosts += usize::from(driver.is_host());
+    }
+    if hosts > 1 {
+        root.mistake("device", "", "only one that is the gateway's host");
+    }
 }
 
 #[cfg(test)]

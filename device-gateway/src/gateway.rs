@@ -63,15 +63,10 @@ impl Gateway {
         let dialer = Dialer::new(&config.hub)?;
         let local_mqtt = match &config.local_mqtt {
             Some(local) => {
-                let accounts = config
-                    .devices
-                    .iter()
-                    .filter_map(|device| match &device.driver {
-                        DriverConfig::Mqtt(mqtt) => {
-                            Some((device.id.to_string(), mqtt.password.clone()))
-                        }
-                        DriverConfig::Command(_) | DriverConfig::Host(_) => None,
-                    });
+                let accounts = config.devices.iter().filter_map(|device| {
+                    let password = device.driver.local_password()?;
+                    Some((device.id.to_string(), password.clone()))
+                });
                 Some(LocalMqtt::bind(local.listen, accounts).await?)
             }
             None => None,

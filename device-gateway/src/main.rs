@@ -1,12 +1,16 @@
 //! The gateway daemon: arguments, logging, signals, exit code.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::Parser;
 use daemon::{
     logs::LogArguments,
     ready::ReadyArguments,
+    settings::{InForce, Mistakes, SettingsArguments},
     signals::StopSignals,
     systemd::{self, Watchdog},
 };
@@ -17,13 +21,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// The settings, a TOML file.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-
-    /// Check the settings and end.
-    #[arg(long)]
-    check_config: bool,
+    #[command(flatten)]
+    settings: SettingsArguments,
 
     #[command(flatten)]
     ready: ReadyArguments,
@@ -35,16 +34,27 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    arguments.log.settings().start(None);
-    daemon::exit_code(run(arguments).await)
+    let (config, in_force) = match arguments.read_config() {
+        Ok(read) => read,
+        Err(mistakes) => {
+            arguments.log.settings().start(None);
+            let mistakes = anyhow::Error::from(mistakes);
+            return daemon::exit_code(Err(mistakes.context("use the settings")));
+        }
+    };
+    config.log.start(None);
+    if arguments.settings.print_config {
+        let printed = write!(io::stdout().lock(), "{in_force}");
+        return daemon::exit_code(printed.context("print the settings"));
+    }
+    if arguments.settings.check_config {
+        tracing::info!(devices = config.devices.len(), "the settings are good");
+        return ExitCode::SUCCESS;
+    }
+    daemon::exit_code(run(arguments, config).await)
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.config).context("use the settings")?;
-    if arguments.check_config {
-        tracing::info!(devices = config.devices.len(), "the settings are good");
-        return Ok(());
-    }
+async fn run(arguments: Arguments, config: Config) -> anyhow::Result<()> {
     let signals = StopSignals::listen().context("listen for signals")?;
     arguments.ready.withdraw()?;
     let devices = config.devices.len();
@@ -68,4 +78,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let serving = gateway.serve(ready, shutdown.clone());
     let served = signals.run(&shutdown, serving).await.context("stop")?;
     served.context("serve")
+}
+
+impl Arguments {
+    fn read_config(&self) -> Result<(Config, InForce), Mistakes> {
+        let environment = std::env::vars_os();
+        let mut sources = self.settings.sources("device-gateway", environment)?;
+        self.log.apply(&mut sources);
+        Config::read(sources)
+    }
 }

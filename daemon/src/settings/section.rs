@@ -132,9 +132,35 @@ impl Section {
         record.mistake(key, value.to_owned(), expected);
     }
 
+    /// Notes a mistake of this section as a whole.
+    pub fn mistake_here(&self, expected: &str) {
+        let key = self.prefix.trim_end_matches('.').to_owned();
+        let mut record = self.record.borrow_mut();
+        record.mistake(key, String::new(), expected);
+    }
+
     /// Takes a text.
     pub fn text(&mut self, key: &str) -> Given<String> {
         self.take(key, "a text", |value| value.as_str().map(str::to_owned))
+    }
+
+    /// Takes a text that says something.
+    pub fn filled(&mut self, key: &str) -> Given<String> {
+        self.take(key, "a text that is not empty", |value| {
+            let text = value.as_str()?;
+            (!text.is_empty()).then(|| text.to_owned())
+        })
+    }
+
+    /// Takes one of several values by its name.
+    pub fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Given<T> {
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        let expected = format!("one of {}", names.join(", "));
+        self.take(key, &expected, |value| {
+            let wanted = value.as_str()?;
+            let found = choices.iter().find(|(name, _)| *name == wanted);
+            found.map(|(_, value)| *value)
+        })
     }
 
     /// Takes a value that has a form as a text of its own.

@@ -1,5 +1,7 @@
 //! Configuration texts, and what is read or said about them.
 
+use std::fs;
+
 use super::*;
 
 const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -12,24 +14,14 @@ fn device(id: &str) -> String {
 }
 
 fn parse(text: &str) -> Result<Config, Vec<String>> {
-    Config::parse(text, Path::new("/etc/gateway.toml")).map_err(|error| match error {
-        ConfigError::Mistakes { mistakes, .. } => {
-            mistakes.iter().map(ToString::to_string).collect()
-        }
-        ConfigError::Read { .. } | ConfigError::Syntax { .. } => vec![error.to_string()],
-    })
+    Config::parse(text, Path::new("/etc"))
+        .map_err(|Mistakes(mistakes)| mistakes.iter().map(ToString::to_string).collect())
 }
 
-/// One mistake, named by its key and by a part of what is said about it.
+/// The mistakes of a text, all of them.
 #[track_caller]
-fn mistaken(text: &str, expected: &str, part: &str) {
-    let mistakes = parse(text).unwrap_err();
-    assert!(
-        mistakes
-            .iter()
-            .any(|mistake| mistake.starts_with(expected) && mistake.contains(part)),
-        "{mistakes:#?}"
-    );
+fn mistaken(text: &str, expected: &[&str]) {
+    assert_eq!(parse(text).unwrap_err(), expected);
 }
 
 #[test]
@@ -114,52 +106,82 @@ fn every_mistake_is_found_at_once() {
         [device.host]
         method = \"now\"
     ";
-    let mistakes = parse(text).unwrap_err();
-    for key in [
-        "state_dir: is missing",
-        "hub.mqtt_port: 70000",
-        "local_mqtt.listen: \"here\"",
-        "timing.ack_limit: 5",
-        "device[0].id: \"a b\"",
-        "device[0].connection_string",
-        "device[0].settle: \"soon\"",
-        "device[0].host.method: \"now\"",
-        "colour: is unknown",
+    mistaken(
+        text,
+        &[
+            "state_dir: expected a folder for the journal",
+            "hub.mqtt_port = 70000: expected a port from 1 to 65535",
+            "local_mqtt.listen = \"here\": expected an IP address and a port, for example \"127.0.0.1:50051\"",
+            "timing.ack_limit = 5: expected a duration from 0s to 30days, for example \"30s\"",
+            "device[0].id = \"a b\": expected a device id: id contains ' '; allowed are ASCII letters, digits and -.+%_#*?!(),:=@$'",
+            "device[0].connection_string = (hidden): expected a device's connection string: connection string has no `SharedAccessKey`",
+            "device[0].settle = \"soon\": expected a duration from 0s to 30days, for example \"30s\"",
+            "device[0].host.method = \"now\": expected one of schedule, reboot",
+            "colour = 1: expected no such key",
+        ],
+    );
+}
+
+#[test]
+fn what_is_in_force_is_printed_without_secrets() {
+    let text = format!(
+        "state_dir = \"s\"\n[local_mqtt]\nlisten = \"127.0.0.1:0\"\n{}[device.mqtt]\npassword = \"hunter2\"\n{}[device.host]\n",
+        device("d1"),
+        device("d2"),
+    );
+    let sources = Sources::of_text(&text, Path::new("/etc")).unwrap();
+    let printed = Config::read(sources).unwrap().1.to_string();
+    for line in [
+        "[[device]]",
+        "[device.mqtt]",
+        "password = \"(hidden)\"",
+        "method = \"schedule\"",
     ] {
-        assert!(
-            mistakes.iter().any(|mistake| mistake.starts_with(key)),
-            "{key} {mistakes:#?}"
-        );
+        assert!(printed.contains(line), "{line} {printed}");
     }
-    assert_eq!(mistakes.len(), 9, "{mistakes:#?}");
+    assert!(
+        !printed.contains("hunter2") && !printed.contains(KEY),
+        "{printed}"
+    );
 }
 
 #[test]
 fn a_device_needs_one_driver_and_its_own_credentials() {
     let base = format!("state_dir = \"s\"\n{}", device("d1"));
-    mistaken(&base, "device[0].mqtt", "none is wrong");
+    let ways = "device[0]: expected exactly one of mqtt, command, host: there is";
+    mistaken(&base, &[&format!("{ways} none")]);
     mistaken(
         &format!("{base}[device.host]\n[device.mqtt]\npassword = \"x\""),
-        "device[0].mqtt",
-        "host",
+        &[&format!("{ways} mqtt and host")],
     );
     mistaken(
         &format!("{base}[device.mqtt]\n"),
-        "device[0].mqtt.password",
-        "exactly one",
+        &["device[0].mqtt.password: expected this or password_file"],
     );
     mistaken(
         &format!("{base}[device.mqtt]\npassword = \"x\"\n"),
-        "local_mqtt",
-        "device d1 needs it",
+        &["local_mqtt: expected a section with `listen`: device d1 connects there"],
     );
     let swapped = base.replace("id = \"d1\"", "id = \"d2\"") + "[device.host]\n";
-    mistaken(&swapped, "device[0].id", "of d1");
+    mistaken(
+        &swapped,
+        &["device[0].id = d2: expected d1, whose connection string it has"],
+    );
     let twice = format!("{base}[device.host]\n{}[device.host]\n", device("d1"));
-    mistaken(&twice, "device", "d1 is there twice");
-    mistaken(&twice, "device", "only one");
+    mistaken(
+        &twice,
+        &[
+            "device: expected one d1, and it is there twice",
+            "device: expected only one that is the gateway's host",
+        ],
+    );
     let service = base.replace(";DeviceId=d1", ";SharedAccessKeyName=owner") + "[device.host]\n";
-    mistaken(&service, "device[0].connection_string", "service's");
+    mistaken(
+        &service,
+        &[
+            "device[0].connection_string = (hidden): expected a device's connection string, with a DeviceId: this is a service's",
+        ],
+    );
 }
 
 #[test]
@@ -177,7 +199,10 @@ fn a_secret_is_never_shown() {
 
 #[test]
 fn broken_toml_is_an_error() {
-    mistaken("state_dir = ", "read /etc/gateway.toml as TOML", "");
+    let secret = "state_dir = \"s\"\npassword = \"hunter2";
+    let told = parse(secret).unwrap_err().join("\n");
+    assert!(told.starts_with("expected TOML: line 2, column"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
 }
 
 /// The file that the package brings says the same things as this program understands.
@@ -209,6 +234,6 @@ fn the_packages_settings_are_good_once_taken_over() {
     // As it is delivered, only a device is missing.
     assert_eq!(
         parse(PACKAGED).unwrap_err(),
-        ["device: is missing: expected at least one [[device]]"]
+        ["device: expected at least one [[device]]"]
     );
 }

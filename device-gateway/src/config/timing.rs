@@ -2,8 +2,18 @@
 
 use std::time::Duration;
 
-use super::table::{Reader, count};
+use daemon::settings::Section;
+
 use crate::engine::Settings;
+
+/// The longest time that can be set, more than anything here takes.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// The most boots that can be allowed before they are a loop.
+const MOST_BOOTS: u32 = 30;
+
+/// The shortest one where none at all makes no sense.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// The pace of a hub session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,46 +52,58 @@ impl Default for LinkTiming {
     }
 }
 
-pub(super) fn read_link(table: &mut Reader) -> LinkTiming {
+pub(super) fn read_link(section: &mut Section) -> LinkTiming {
     let default = LinkTiming::default();
     LinkTiming {
-        token_life: table.positive_duration("token_life", default.token_life),
-        keep_alive: table.positive_duration("keep_alive", default.keep_alive),
-        connect_limit: table.positive_duration("connect_limit", default.connect_limit),
-        request_limit: table.positive_duration("request_limit", default.request_limit),
-        reconnect_min: table.positive_duration("reconnect_min", default.reconnect_min),
-        reconnect_max: table.positive_duration("reconnect_max", default.reconnect_max),
-        link_good: table.duration("link_good", default.link_good),
-        report_delay: table.duration("report_delay", default.report_delay),
+        token_life: positive(section, "token_life", default.token_life),
+        keep_alive: positive(section, "keep_alive", default.keep_alive),
+        connect_limit: positive(section, "connect_limit", default.connect_limit),
+        request_limit: positive(section, "request_limit", default.request_limit),
+        reconnect_min: positive(section, "reconnect_min", default.reconnect_min),
+        reconnect_max: positive(section, "reconnect_max", default.reconnect_max),
+        link_good: any(section, "link_good", default.link_good),
+        report_delay: any(section, "report_delay", default.report_delay),
     }
 }
 
 /// What all devices share.
-pub(super) fn read_engine(table: &mut Reader) -> Settings {
+pub(super) fn read_engine(section: &mut Section) -> Settings {
     let default = Settings::default();
     Settings {
-        answer_grace: table.duration("answer_grace", default.answer_grace),
-        ack_limit: table.duration("ack_limit", default.ack_limit),
-        observe_interval: table.positive_duration("observe_interval", default.observe_interval),
-        block_interval: table.positive_duration("block_interval", default.block_interval),
-        probe_interval: table.positive_duration("probe_interval", default.probe_interval),
-        survey_limit: table.positive_duration("survey_limit", default.survey_limit),
+        answer_grace: any(section, "answer_grace", default.answer_grace),
+        ack_limit: any(section, "ack_limit", default.ack_limit),
+        observe_interval: positive(section, "observe_interval", default.observe_interval),
+        block_interval: positive(section, "block_interval", default.block_interval),
+        probe_interval: positive(section, "probe_interval", default.probe_interval),
+        survey_limit: positive(section, "survey_limit", default.survey_limit),
         ..default
     }
 }
 
 /// What each device has of its own.
-pub(super) fn read_device(table: &mut Reader, shared: &Settings) -> Settings {
+pub(super) fn read_device(section: &mut Section, shared: &Settings) -> Settings {
     let shared = shared.clone();
+    let boots = u32::try_from(shared.loop_boots).unwrap_or(MOST_BOOTS);
+    let boots = section.count("loop_boots", 1, MOST_BOOTS).or(boots);
     Settings {
-        settle: table.duration("settle", shared.settle),
-        go_down_limit: table.positive_duration("go_down_limit", shared.go_down_limit),
-        return_limit: table.positive_duration("return_limit", shared.return_limit),
-        verify_limit: table.positive_duration("verify_limit", shared.verify_limit),
-        prepare_limit: table.positive_duration("prepare_limit", shared.prepare_limit),
-        cooldown: table.duration("cooldown", shared.cooldown),
-        loop_boots: table.take("loop_boots", count).unwrap_or(shared.loop_boots),
-        loop_window: table.duration("loop_window", shared.loop_window),
+        settle: any(section, "settle", shared.settle),
+        go_down_limit: positive(section, "go_down_limit", shared.go_down_limit),
+        return_limit: positive(section, "return_limit", shared.return_limit),
+        verify_limit: positive(section, "verify_limit", shared.verify_limit),
+        prepare_limit: positive(section, "prepare_limit", shared.prepare_limit),
+        cooldown: any(section, "cooldown", shared.cooldown),
+        loop_boots: boots as usize,
+        loop_window: any(section, "loop_window", shared.loop_window),
         ..shared
     }
+}
+
+/// Takes a time, which may be none at all.
+fn any(section: &mut Section, key: &str, default: Duration) -> Duration {
+    section.duration(key, Duration::ZERO, LONGEST).or(default)
+}
+
+/// Takes a time that must not be nothing.
+pub(super) fn positive(section: &mut Section, key: &str, default: Duration) -> Duration {
+    section.duration(key, SHORTEST, LONGEST).or(default)
 }

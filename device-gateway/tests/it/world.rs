@@ -129,7 +129,7 @@ impl World {
             "#,
             mqtt_port, grace, self.timing,
         );
-        Config::parse(&text, &folder.join("gateway.toml")).unwrap()
+        Config::parse(&text, folder).unwrap()
     }
 
     pub(crate) fn state_dir(&self) -> &Path {
