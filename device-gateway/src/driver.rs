@@ -15,6 +15,7 @@ pub mod command;
 pub(crate) mod conformance;
 pub mod host;
 pub mod mqtt;
+mod reading;
 
 use std::{collections::BTreeMap, fmt, future, os::fd::OwnedFd, time::Duration};
 
@@ -136,6 +137,18 @@ pub struct Order {
     pub dry_run: bool,
     /// Why, for the device's log.
     pub reason: String,
+}
+
+impl Order {
+    /// Refuses a power cycle, which no device can give itself.
+    pub(crate) fn needs_no_outlet(&self) -> Result<(), DriverError> {
+        match self.mode {
+            Mode::Graceful | Mode::Forced => Ok(()),
+            Mode::PowerCycle => Err(DriverError::Unsupported(
+                "a device cannot take its own power away".into(),
+            )),
+        }
+    }
 }
 
 /// What became of a command.

@@ -16,15 +16,15 @@
 mod reading;
 mod run;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use futures_util::future::BoxFuture;
 use iot_hub::reboot::{Grade, Mode};
-use reading::Reading;
 pub(crate) use reading::fuzz;
 use run::{End, Finished, run};
 
-use super::{Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered};
+use super::{
+    Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered,
+    reading::{Proofs, Reading},
+};
 use crate::config::{CommandConfig, CommandLine};
 
 /// How evidence from a command is named.
@@ -34,16 +34,12 @@ const METHOD: &str = "command";
 #[derive(Debug)]
 pub struct CommandDriver {
     config: CommandConfig,
-    was_absent: AtomicBool,
 }
 
 impl CommandDriver {
     /// A device behind those commands.
     pub fn new(config: CommandConfig) -> Self {
-        Self {
-            config,
-            was_absent: AtomicBool::new(false),
-        }
+        Self { config }
     }
 
     async fn run(
@@ -62,42 +58,35 @@ impl CommandDriver {
 
     /// Runs a command that prints what the device looks like. A device that it cannot reach is
     /// one that is not there, and that is no failure of ours.
-    async fn read(
-        &self,
-        doing: &'static str,
-        line: &CommandLine,
-    ) -> Result<Result<Reading, String>, DriverError> {
+    async fn read(&self, doing: &'static str, line: &CommandLine) -> Result<Reading, DriverError> {
         let finished = self.run(doing, line, &[]).await?;
         if finished.end != End::Exited(0) {
-            return Ok(Err(finished.why()));
+            return Err(DriverError::Unreachable(finished.why()));
         }
         let reading = reading::parse(&finished.printed).map_err(|error| DriverError::Failed {
             doing,
             message: format!("{}: {error}", line.program),
         })?;
-        if reading.absent {
-            return Ok(Err("it is said to be absent".to_owned()));
-        }
-        Ok(Ok(reading))
+        reading.ok_or_else(|| DriverError::Unreachable("it is said to be absent".to_owned()))
     }
 
     async fn read_baseline(&self) -> Result<Reading, DriverError> {
         self.read("run the baseline command", &self.config.baseline)
-            .await?
-            .map_err(DriverError::Unreachable)
+            .await
     }
 
     /// The strongest evidence that such readings can give.
     fn best_grade(&self, reading: Option<&Reading>) -> Grade {
         let identity =
             reading.is_none_or(|seen| seen.boot_id.is_some() || seen.boot_count.is_some());
-        let uptime = reading.is_some_and(|seen| seen.uptime.is_some());
-        match (identity, uptime) {
-            (true, _) if self.config.health.is_some() => Grade::Healthy,
-            (true, _) => Grade::Caused,
-            (false, true) => Grade::UptimeReset,
-            (false, false) => Grade::Returned,
+        Proofs {
+            identity,
+            // Whether it echoes the request shows only after a reboot.
+            cause: true,
+            uptime: reading.is_some_and(|seen| seen.uptime.is_some()),
+            health: self.config.health.is_some(),
         }
+        .best_grade()
     }
 }
 
@@ -123,32 +112,16 @@ impl Driver for CommandDriver {
     }
 
     fn baseline(&self) -> BoxFuture<'_, Result<Baseline, DriverError>> {
-        Box::pin(async {
-            let reading = self.read_baseline().await?;
-            Ok(Baseline {
-                detail: describe(&reading),
-                boot_id: reading.boot_id,
-                uptime: reading.uptime,
-                boot_count: reading.boot_count,
-            })
-        })
+        Box::pin(async { Ok(self.read_baseline().await?.baseline()) })
     }
 
     fn trigger<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Triggered, DriverError>> {
         Box::pin(async {
-            match order.mode {
-                Mode::Graceful | Mode::Forced => {}
-                Mode::PowerCycle => {
-                    return Err(DriverError::Unsupported(
-                        "a command gives no power cycle".into(),
-                    ));
-                }
-            }
+            order.needs_no_outlet()?;
             if order.dry_run {
                 self.read_baseline().await?;
                 return Ok(Triggered::Rehearsed);
             }
-            self.was_absent.store(false, Ordering::Relaxed);
             let environment = [
                 ("DM_REQUEST_ID", order.id.to_string()),
                 ("DM_MODE", order.mode.to_string()),
@@ -176,30 +149,10 @@ impl Driver for CommandDriver {
         _baseline: &'a Baseline,
     ) -> BoxFuture<'a, Result<Observation, DriverError>> {
         Box::pin(async {
-            let read = self
+            let reading = self
                 .read("run the observe command", &self.config.observe)
                 .await?;
-            if read.is_err() {
-                self.was_absent.store(true, Ordering::Relaxed);
-            }
-            let present = read.is_ok();
-            let (reading, detail) = match read {
-                Ok(reading) => {
-                    let detail = describe(&reading);
-                    (reading, detail)
-                }
-                Err(why) => (Reading::default(), why),
-            };
-            Ok(Observation {
-                present,
-                was_absent: self.was_absent.load(Ordering::Relaxed),
-                boot_id: reading.boot_id,
-                uptime: reading.uptime,
-                boot_count: reading.boot_count,
-                caused_by: reading.cause,
-                method: METHOD,
-                detail,
-            })
+            Ok(reading.observation(METHOD))
         })
     }
 
@@ -217,23 +170,6 @@ impl Driver for CommandDriver {
             })
         })
     }
-}
-
-fn describe(reading: &Reading) -> String {
-    let words = [
-        reading.boot_id.as_ref().map(|id| format!("boot {id}")),
-        reading
-            .boot_count
-            .map(|count| format!("boot number {count}")),
-        reading
-            .uptime
-            .map(|time| format!("up {} s", time.as_secs())),
-    ];
-    let words: Vec<_> = words.into_iter().flatten().collect();
-    if words.is_empty() {
-        return "it answers".to_owned();
-    }
-    words.join(", ")
 }
 
 #[cfg(test)]

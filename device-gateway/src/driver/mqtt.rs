@@ -63,14 +63,7 @@ impl MqttDriver {
     }
 
     async fn give(&self, order: &Order) -> Result<Triggered, DriverError> {
-        let mode = match order.mode {
-            Mode::Graceful | Mode::Forced => order.mode,
-            Mode::PowerCycle => {
-                return Err(DriverError::Unsupported(
-                    "a device cannot take its own power away".into(),
-                ));
-            }
-        };
+        order.needs_no_outlet()?;
         self.shared.present_boot()?;
         if order.dry_run {
             return Ok(Triggered::Rehearsed);
@@ -79,7 +72,7 @@ impl MqttDriver {
         let command = json!({
             "v": 1,
             "id": order.id,
-            "mode": mode,
+            "mode": order.mode,
             "reason": order.reason,
         });
         let mut changes = self.shared.changes.subscribe();

@@ -2,22 +2,9 @@
 
 use std::time::Duration;
 
-use iot_hub::reboot::RequestId;
 use serde::Deserialize;
 
-/// The longest boot id that is taken.
-const BOOT_ID_CHARS: usize = 128;
-
-/// What a device looks like, in a command's words.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Reading {
-    pub(super) boot_id: Option<String>,
-    pub(super) uptime: Option<Duration>,
-    pub(super) boot_count: Option<u64>,
-    pub(super) cause: Option<RequestId>,
-    /// The command reached something that says that the device is not there.
-    pub(super) absent: bool,
-}
+use crate::driver::reading::{self, BOOT_ID_CHARS, Reading};
 
 /// What the command printed is not what was agreed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,8 +21,9 @@ pub(super) enum ReadingError {
     Uptime,
 }
 
-/// Reads what was printed: one JSON object, or one line that is the boot id.
-pub(super) fn parse(printed: &[u8]) -> Result<Reading, ReadingError> {
+/// Reads what was printed: one JSON object, or one line that is the boot id. Nothing, when the command
+/// reached something that says that the device is not there.
+pub(super) fn parse(printed: &[u8]) -> Result<Option<Reading>, ReadingError> {
     let printed = String::from_utf8_lossy(printed);
     let text = printed.trim();
     if text.is_empty() {
@@ -47,10 +35,10 @@ pub(super) fn parse(printed: &[u8]) -> Result<Reading, ReadingError> {
         return object.reading();
     }
     match text.lines().count() {
-        1 => Ok(Reading {
+        1 => Ok(Some(Reading {
             boot_id: Some(boot_id(text.to_owned())?),
             ..Reading::default()
-        }),
+        })),
         lines => Err(ReadingError::Lines(lines)),
     }
 }
@@ -71,32 +59,29 @@ struct Object {
 }
 
 impl Object {
-    fn reading(self) -> Result<Reading, ReadingError> {
+    fn reading(self) -> Result<Option<Reading>, ReadingError> {
         let uptime = self.uptime_sec.map(Duration::try_from_secs_f64);
-        Ok(Reading {
+        let reading = Reading {
             boot_id: self.boot_id.map(boot_id).transpose()?,
             uptime: uptime.transpose().map_err(|_| ReadingError::Uptime)?,
             boot_count: self.boot_count,
             // A device may echo what it likes; only a request's id is a cause.
             cause: self.cause_id.and_then(|id| id.parse().ok()),
-            absent: self.present == Some(false),
-        })
+            reset_reason: None,
+        };
+        Ok((self.present != Some(false)).then_some(reading))
     }
 }
 
 fn boot_id(text: String) -> Result<String, ReadingError> {
-    let chars = text.chars().count();
-    if chars == 0 || chars > BOOT_ID_CHARS || text.contains(char::is_control) {
-        return Err(ReadingError::BootId);
-    }
-    Ok(text)
+    reading::boot_id(text).ok_or(ReadingError::BootId)
 }
 
 /// Reads whatever a command may print. Panics when a promise does not hold.
 pub(crate) fn fuzz(data: &[u8]) {
-    if let Ok(Reading {
+    if let Ok(Some(Reading {
         boot_id: Some(id), ..
-    }) = parse(data)
+    })) = parse(data)
     {
         assert!(!id.is_empty() && id.chars().count() <= BOOT_ID_CHARS);
     }
@@ -104,13 +89,14 @@ pub(crate) fn fuzz(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use iot_hub::reboot::RequestId;
     use proptest::prelude::*;
     use uuid::Uuid;
 
     use super::*;
 
     #[track_caller]
-    fn check(printed: &str, expected: Result<Reading, ReadingError>) {
+    fn check(printed: &str, expected: Result<Option<Reading>, ReadingError>) {
         assert_eq!(parse(printed.as_bytes()), expected, "{printed}");
     }
 
@@ -120,8 +106,8 @@ mod tests {
             boot_id: Some("6f0c".into()),
             ..Reading::default()
         };
-        check("6f0c", Ok(reading.clone()));
-        check("\n 6f0c \n\n", Ok(reading));
+        check("6f0c", Ok(Some(reading.clone())));
+        check("\n 6f0c \n\n", Ok(Some(reading)));
         check("", Err(ReadingError::Nothing));
         check(" \n", Err(ReadingError::Nothing));
         check("a\nb", Err(ReadingError::Lines(2)));
@@ -137,22 +123,17 @@ mod tests {
         );
         check(
             &all,
-            Ok(Reading {
+            Ok(Some(Reading {
                 boot_id: Some("b".into()),
                 uptime: Some(Duration::from_millis(1500)),
                 boot_count: Some(3),
                 cause: Some(id),
-                absent: false,
-            }),
+                reset_reason: None,
+            })),
         );
-        check("{}", Ok(Reading::default()));
-        check(
-            r#"{"present":false,"causeId":"me"}"#,
-            Ok(Reading {
-                absent: true,
-                ..Reading::default()
-            }),
-        );
+        check("{}", Ok(Some(Reading::default())));
+        check(r#"{"causeId":"me"}"#, Ok(Some(Reading::default())));
+        check(r#"{"present":false,"bootId":"b"}"#, Ok(None));
         check(r#"{"uptimeSec":-1}"#, Err(ReadingError::Uptime));
         check(r#"{"bootId":""}"#, Err(ReadingError::BootId));
         for bad in ["{", r#"{"bootId":7}"#, r#"{"bootCount":-1}"#, "{}{}"] {

@@ -198,20 +198,13 @@ async fn a_device_that_cannot_be_reached_is_absent() {
         Device::new().observe("test -f boot && cat boot || { echo no route >&2; exit 255; }");
     let driver = device.driver();
     driver.trigger(&order()).await.unwrap();
-    assert!(!observe(&driver).await.was_absent);
+    assert!(observe(&driver).await.present);
     fs::remove_file(device.dir.path().join("boot")).unwrap();
-    let gone = observe(&driver).await;
-    assert!(!gone.present && gone.was_absent);
-    assert_eq!(gone.detail, "no route");
-    match driver.baseline().await {
-        Err(DriverError::Unreachable(message)) => assert_eq!(message, "no route"),
-        other => panic!("expected to be told, got {other:?}"),
-    }
+    let absent = Some(DriverError::Unreachable("no route".into()));
+    assert_eq!(driver.observe(&Baseline::default()).await.err(), absent);
+    assert_eq!(driver.baseline().await.err(), absent);
     fs::write(device.dir.path().join("boot"), "b2").unwrap();
-    let back = observe(&driver).await;
-    assert!(back.present && back.was_absent);
-    driver.trigger(&order()).await.unwrap();
-    assert!(!observe(&driver).await.was_absent, "not since this one");
+    assert!(observe(&driver).await.present);
 }
 
 #[tokio::test]
@@ -225,7 +218,8 @@ async fn an_object_may_say_that_the_device_is_absent_or_why_it_booted() {
     assert_eq!(seen.uptime, Some(Duration::from_secs(3)));
     assert_eq!(seen.detail, "boot b2, boot number 4, up 3 s");
     let device = Device::new().observe(r#"echo '{"present":false}'"#);
-    assert!(!observe(&device.driver()).await.present);
+    let seen = device.driver().observe(&Baseline::default()).await;
+    assert!(matches!(seen, Err(DriverError::Unreachable(_))), "{seen:?}");
 }
 
 #[tokio::test]
@@ -292,9 +286,9 @@ async fn a_command_that_hangs_is_killed_with_all_that_it_started() {
     let device = Device::new()
         .observe("sleep 1000 & echo $! > child; echo $$ > leader; wait")
         .timeout(Duration::from_secs(2));
-    let seen = observe(&device.driver()).await;
-    assert!(!seen.present);
-    assert_eq!(seen.detail, "it took too long");
+    let seen = device.driver().observe(&Baseline::default()).await;
+    let late = DriverError::Unreachable("it took too long".into());
+    assert_eq!(seen.err(), Some(late));
     assert!(!is_running(&device.file("leader")));
     until_gone(&device.file("child")).await;
 }

@@ -16,13 +16,10 @@ use std::time::{Duration, Instant};
 use iot_hub::reboot::RequestId;
 use serde::{Deserialize, de::Error as _};
 
-use crate::driver::Health;
-
-/// The longest boot id that is taken.
-const BOOT_ID_CHARS: usize = 128;
-
-/// The longest message of a device that is passed on.
-const MESSAGE_CHARS: usize = 256;
+use crate::driver::{
+    Health,
+    reading::{BOOT_ID_CHARS, boot_id, clip},
+};
 
 /// What a device has shown of itself.
 #[derive(Debug, Default)]
@@ -179,20 +176,17 @@ struct Birth {
 impl Birth {
     /// The boot that this birth is of.
     fn boot(self, now: Instant) -> Result<Boot, serde_json::Error> {
-        let chars = self.boot_id.chars().count();
-        if chars == 0 || chars > BOOT_ID_CHARS || self.boot_id.contains(char::is_control) {
-            return Err(serde_json::Error::custom(
-                "bootId has to be 1 to 128 printable characters",
-            ));
-        }
+        let id = boot_id(self.boot_id).ok_or_else(|| {
+            serde_json::Error::custom("bootId has to be 1 to 128 printable characters")
+        })?;
         Ok(Boot {
             cause: self.cause_id.and_then(|id| id.parse().ok()),
             uptime: self
                 .uptime_sec
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
                 .map(|uptime| (uptime, now)),
-            reset_reason: self.reset_reason.map(clip),
-            id: self.boot_id,
+            reset_reason: self.reset_reason.as_deref().map(clip),
+            id,
         })
     }
 }
@@ -209,7 +203,7 @@ impl HealthMessage {
         if self.healthy {
             Health::Healthy
         } else {
-            Health::Unhealthy(clip(self.message.unwrap_or_default()))
+            Health::Unhealthy(clip(&self.message.unwrap_or_default()))
         }
     }
 }
@@ -227,18 +221,9 @@ impl Ack {
         if self.accepted {
             Answer::Accepted
         } else {
-            Answer::Refused(clip(self.message.unwrap_or_default()))
+            Answer::Refused(clip(&self.message.unwrap_or_default()))
         }
     }
-}
-
-/// Makes a device's words fit for a log and a report.
-fn clip(words: String) -> String {
-    words
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(MESSAGE_CHARS)
-        .collect()
 }
 
 /// Shows a view whatever a device may send: a message's name, a line's end and its payload, and a zero
