@@ -14,6 +14,7 @@ pub mod command;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod host;
+pub mod http;
 pub mod mqtt;
 mod reading;
 

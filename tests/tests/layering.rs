@@ -51,7 +51,12 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
 const OWNED: [(&str, &[&str]); 11] = [
     (
         "reqwest",
-        &["mgmt-service", "iothubdm-tests", "iothubdm-bench"],
+        &[
+            "mgmt-service",
+            "device-gateway",
+            "iothubdm-tests",
+            "iothubdm-bench",
+        ],
     ),
     ("rusqlite", &["mgmt-service"]),
     ("redb", &["device-gateway"]),
@@ -79,8 +84,14 @@ const OWNED: [(&str, &[&str]); 11] = [
 
 /// Libraries that only some files of a crate may name, by the beginnings of their paths below the
 /// crate's folder.
-const OWNED_BY_FILES: [(&str, &str, &[&str]); 7] = [
+const OWNED_BY_FILES: [(&str, &str, &[&str]); 9] = [
     ("mgmt-service", "reqwest", &["src/hub", "src/http.rs"]),
+    ("device-gateway", "reqwest", &["src/driver/http/client.rs"]),
+    (
+        "device-gateway",
+        "http_auth",
+        &["src/driver/http/client.rs"],
+    ),
     ("mgmt-service", "tonic", &["src/api"]),
     ("mgmt-service", "prost", &["src/api"]),
     ("mgmt-service", "rusqlite", &["src/store/sqlite"]),

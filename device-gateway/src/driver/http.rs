@@ -1,0 +1,229 @@
+//! Devices that are reached over HTTP: a request for each step, and where in the answers the proof is.
+//!
+//! - [`Plan`]: what is asked, and what the answers mean; [`preset`] has the plans of known devices.
+//! - `client`: the connection, trust and sign-in.
+//! - `fresh`: what an uptime proves that a device renews only now and then.
+//!
+//! | answer | to a look | to the trigger | to the health check |
+//! | --- | --- | --- | --- |
+//! | none | absent | not sent: unreachable; cut: nobody confirmed it | unreachable |
+//! | a status that means yes | what it shows | acknowledged | healthy |
+//! | 401, 403, other 4xx | no evidence | refused | unhealthy |
+//! | 5xx | no evidence | it may have happened: the evidence decides | unhealthy |
+
+pub(crate) mod client;
+mod fresh;
+mod plan;
+pub mod preset;
+#[cfg(test)]
+pub(crate) mod test_server;
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
+
+pub use client::{Auth, ClientError, Endpoint, User};
+use client::{HttpClient, Request, Silence};
+use fresh::Freshness;
+use futures_util::future::BoxFuture;
+use iot_hub::reboot::{Grade, Mode};
+use plan::Body;
+pub use plan::{Ask, Check, Condition, Find, Look, Method, Plan, Uptime};
+
+use super::{
+    Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered,
+    reading::{Reading, clip},
+};
+
+/// How evidence from HTTP is named.
+const METHOD: &str = "http";
+
+/// A device that is reached over HTTP.
+#[derive(Debug)]
+pub struct HttpDriver {
+    client: HttpClient,
+    plan: Plan,
+    fresh: Mutex<Freshness>,
+}
+
+/// An answer that is not the one hoped for.
+enum Trouble {
+    Silence(Silence),
+    /// The status and what there is to say about it.
+    Status(u16, String),
+    /// The device says no, in an answer that looks like yes.
+    Error(String),
+}
+
+impl HttpDriver {
+    /// A device at that address.
+    pub fn new(endpoint: Endpoint, plan: Plan) -> Result<Self, ClientError> {
+        Ok(Self {
+            client: HttpClient::new(endpoint)?,
+            plan,
+            fresh: Mutex::default(),
+        })
+    }
+
+    /// Sends a request, with what stands for the attempt's own filled in.
+    async fn ask(&self, ask: &Ask, fill: impl Fn(&str) -> String) -> Result<Body, Trouble> {
+        let body = ask.body.as_deref().map(&fill);
+        let send = async |path: &str| {
+            let path = fill(path);
+            let request = Request {
+                method: ask.method.name(),
+                path: &path,
+                body: body
+                    .as_deref()
+                    .map(|body| (body, ask.content_type.as_str())),
+            };
+            self.client.send(request).await.map_err(Trouble::Silence)
+        };
+        let mut answer = send(&ask.path).await?;
+        if let (404, Some(path)) = (answer.status, &ask.or_path) {
+            answer = send(path).await?;
+        }
+        if !ask.accepts(answer.status) {
+            let words = clip(String::from_utf8_lossy(&answer.body).trim());
+            return Err(Trouble::Status(answer.status, words));
+        }
+        let body = Body::new(&answer.body);
+        match ask.error.as_ref().and_then(|error| error.text(&body)) {
+            Some(error) => Err(Trouble::Error(clip(&error))),
+            None => Ok(body),
+        }
+    }
+
+    async fn read(&self) -> Result<Reading, DriverError> {
+        let mut reading = Reading::default();
+        for look in &self.plan.looks {
+            let body = self.ask(&look.ask, str::to_owned).await;
+            let body = body.map_err(|trouble| trouble.while_looking())?;
+            if look.belongs.as_ref().is_some_and(|own| !own.holds(&body)) {
+                return Err(no_evidence("somebody else answers at its address".into()));
+            }
+            let mut shown = look.read(&body);
+            if look.uptime.as_ref().is_some_and(|uptime| uptime.lags) {
+                let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+                shown.uptime = fresh.judge(shown.uptime, Instant::now());
+            }
+            reading = reading.or(shown);
+        }
+        Ok(reading)
+    }
+
+    async fn give(&self, order: &Order) -> Result<Triggered, DriverError> {
+        order.needs_no_outlet()?;
+        if order.dry_run {
+            self.read().await?;
+            return Ok(Triggered::Rehearsed);
+        }
+        let fill = |text: &str| {
+            text.replace("{id}", &order.id.to_string())
+                .replace("{mode}", order.mode.name())
+        };
+        match self.ask(&self.plan.trigger, fill).await {
+            Ok(_) => Ok(Triggered::Acknowledged),
+            Err(Trouble::Silence(Silence::Cut(_))) => Ok(Triggered::Unacknowledged),
+            Err(Trouble::Silence(Silence::NotSent(why))) => Err(DriverError::Unreachable(why)),
+            Err(Trouble::Error(words)) => Err(DriverError::Refused(words)),
+            Err(Trouble::Status(status @ 500.., words)) => Err(DriverError::Failed {
+                doing: "give the command",
+                message: told(status, &words),
+            }),
+            Err(Trouble::Status(status, words)) => Err(DriverError::Refused(told(status, &words))),
+        }
+    }
+}
+
+impl Driver for HttpDriver {
+    fn probe(&self) -> BoxFuture<'_, Result<Probe, DriverError>> {
+        Box::pin(async {
+            let boot_id = match self.read().await {
+                Ok(reading) => reading.boot_id,
+                // What it can do does not depend on where it is.
+                Err(DriverError::Unreachable(_)) => None,
+                Err(error) => return Err(error),
+            };
+            let best_grade = self.plan.proofs().best_grade();
+            Ok(Probe {
+                modes: vec![Mode::Graceful, Mode::Forced],
+                best_grade,
+                required_grade: best_grade.min(Grade::BootChanged),
+                boot_id,
+                typical_duration: None,
+                restarts_gateway: false,
+            })
+        })
+    }
+
+    fn baseline(&self) -> BoxFuture<'_, Result<Baseline, DriverError>> {
+        Box::pin(async {
+            let reading = self.read().await?;
+            match self.plan.missing(&reading) {
+                Some(what) => Err(no_evidence(format!("the answer has no {what}"))),
+                None => Ok(reading.baseline()),
+            }
+        })
+    }
+
+    fn trigger<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Triggered, DriverError>> {
+        Box::pin(self.give(order))
+    }
+
+    fn observe<'a>(
+        &'a self,
+        _baseline: &'a Baseline,
+    ) -> BoxFuture<'a, Result<Observation, DriverError>> {
+        Box::pin(async { Ok(self.read().await?.observation(METHOD)) })
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<Health, DriverError>> {
+        Box::pin(async {
+            let Some(check) = &self.plan.health else {
+                return Ok(Health::Unknown);
+            };
+            Ok(match self.ask(&check.ask, str::to_owned).await {
+                Ok(body) if check.holds.as_ref().is_none_or(|holds| holds.holds(&body)) => {
+                    Health::Healthy
+                }
+                Ok(_) => Health::Unhealthy("its answer is not the healthy one".to_owned()),
+                Err(Trouble::Silence(silence)) => {
+                    return Err(DriverError::Unreachable(silence.to_string()));
+                }
+                Err(Trouble::Status(status, words)) => Health::Unhealthy(told(status, &words)),
+                Err(Trouble::Error(words)) => Health::Unhealthy(words),
+            })
+        })
+    }
+}
+
+impl Trouble {
+    /// What an answer means that was to show the device. Only silence shows its absence: a proxy, or
+    /// a device that is busy, answers too.
+    fn while_looking(self) -> DriverError {
+        match self {
+            Self::Silence(silence) => DriverError::Unreachable(silence.to_string()),
+            Self::Status(status, words) => no_evidence(told(status, &words)),
+            Self::Error(words) => no_evidence(words),
+        }
+    }
+}
+
+fn no_evidence(message: String) -> DriverError {
+    DriverError::Failed {
+        doing: "look at the device",
+        message,
+    }
+}
+
+fn told(status: u16, words: &str) -> String {
+    format!("HTTP status {status}: {words}")
+        .trim_end_matches([' ', ':'])
+        .to_owned()
+}
+
+#[cfg(test)]
+#[path = "http/tests.rs"]
+mod tests;

@@ -1,0 +1,262 @@
+//! An HTTP client for one device. With the answers' status as the only exception, what is known of HTTP
+//! outside of this file is text.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use http_auth::{DigestClient, PasswordParams, parse_challenges};
+use reqwest::{Certificate, Client, RequestBuilder, Response, Url, header, redirect, retry};
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// The largest answer that is read.
+const MAX_ANSWER: usize = 256 * 1024;
+
+/// The status of an answer that asks for credentials.
+const UNAUTHORIZED: u16 = 401;
+
+/// The digest algorithms, best first.
+const ALGORITHMS: [&str; 2] = ["SHA-256", "MD5"];
+
+/// How the gateway signs in at a device.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// It does not.
+    None,
+    /// User and password, in the clear.
+    Basic(User),
+    /// A proof of knowing the password, as of RFC 7616. The password is never sent, whatever the
+    /// device asks for.
+    Digest {
+        /// Who signs in.
+        user: User,
+        /// Only with SHA-256.
+        strong: bool,
+    },
+    /// A token.
+    Bearer(SecretString),
+}
+
+/// A user of a device.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// The password.
+    pub password: SecretString,
+}
+
+/// The address of a device, and how it is trusted and signed in at.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// `http://` or `https://`, a host and perhaps a port.
+    pub url: Url,
+    /// The certificate authorities to trust instead of the system's, as PEM.
+    pub ca: Option<Vec<u8>>,
+    /// How to sign in.
+    pub auth: Auth,
+    /// How long a request may take.
+    pub timeout: Duration,
+}
+
+/// No client can be made.
+#[derive(Debug, thiserror::Error)]
+#[error("set up the HTTP client: {0}")]
+pub struct ClientError(String);
+
+/// A client for one device.
+#[derive(Debug)]
+pub(crate) struct HttpClient {
+    client: Client,
+    endpoint: Endpoint,
+    /// What the device last asked for. It counts how often its nonce was used.
+    challenge: Mutex<Option<DigestClient>>,
+}
+
+/// A request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a str,
+    /// With the query; begins with a slash.
+    pub(crate) path: &'a str,
+    /// A body and its type.
+    pub(crate) body: Option<(&'a str, &'a str)>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Silence {
+    /// The request certainly did not arrive.
+    #[error("{0}")]
+    NotSent(String),
+    /// It may have arrived.
+    #[error("{0}")]
+    Cut(String),
+}
+
+impl HttpClient {
+    pub(crate) fn new(endpoint: Endpoint) -> Result<Self, ClientError> {
+        let builder = Client::builder()
+            .no_proxy()
+            .tcp_nodelay(true)
+            .connect_timeout(endpoint.timeout)
+            .timeout(endpoint.timeout)
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            // A device that reboots takes its connections with it, and a request on a dead one would
+            // look as if it had been cut.
+            .pool_max_idle_per_host(0);
+        let failed = |error: reqwest::Error| ClientError(chain(&error));
+        let builder = match &endpoint.ca {
+            Some(pem) => builder.tls_certs_only(Certificate::from_pem_bundle(pem).map_err(failed)?),
+            // The system's roots are large, and nobody uses them here.
+            None if endpoint.url.scheme() == "http" => builder.tls_certs_only([]),
+            None => builder,
+        };
+        Ok(Self {
+            client: builder.build().map_err(failed)?,
+            endpoint,
+            challenge: Mutex::default(),
+        })
+    }
+
+    /// Sends a request. It is carried out once at most: a device that asks for credentials has not
+    /// done so, and is asked once more with them.
+    pub(crate) async fn send(&self, request: Request<'_>) -> Result<Answer, Silence> {
+        let first = self.send_once(request).await?;
+        if first.status().as_u16() == UNAUTHORIZED && self.take_challenge(&first) {
+            drop(first);
+            return read(self.send_once(request).await?).await;
+        }
+        read(first).await
+    }
+
+    async fn send_once(&self, request: Request<'_>) -> Result<Response, Silence> {
+        let url = self.endpoint.url.join(request.path);
+        let url = url.map_err(|error| Silence::NotSent(error.to_string()))?;
+        let method = request.method.as_bytes();
+        let method = reqwest::Method::from_bytes(method)
+            .map_err(|error| Silence::NotSent(error.to_string()))?;
+        let mut builder = self.client.request(method, url);
+        if let Some((body, kind)) = request.body {
+            builder = builder
+                .header(header::CONTENT_TYPE, kind)
+                .body(body.to_owned());
+        }
+        let sent = self.sign(builder, request)?.send().await;
+        sent.map_err(|error| {
+            if error.is_connect() || error.is_builder() {
+                Silence::NotSent(chain(&error))
+            } else {
+                Silence::Cut(chain(&error))
+            }
+        })
+    }
+
+    fn sign(
+        &self,
+        builder: RequestBuilder,
+        request: Request<'_>,
+    ) -> Result<RequestBuilder, Silence> {
+        Ok(match &self.endpoint.auth {
+            Auth::None => builder,
+            Auth::Basic(user) => {
+                builder.basic_auth(&user.name, Some(user.password.expose_secret()))
+            }
+            Auth::Bearer(token) => builder.bearer_auth(token.expose_secret()),
+            Auth::Digest { user, .. } => {
+                let mut challenge = self
+                    .challenge
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                match &mut *challenge {
+                    Some(challenge) => {
+                        let proof = challenge.respond(&PasswordParams {
+                            username: &user.name,
+                            password: user.password.expose_secret(),
+                            uri: request.path,
+                            method: request.method,
+                            body: Some(request.body.map_or("", |(body, _)| body).as_bytes()),
+                        });
+                        builder.header(header::AUTHORIZATION, proof.map_err(Silence::NotSent)?)
+                    }
+                    None => builder,
+                }
+            }
+        })
+    }
+
+    /// Takes in what a device asks for. Says whether it can be given.
+    fn take_challenge(&self, answer: &Response) -> bool {
+        let Auth::Digest { strong, .. } = &self.endpoint.auth else {
+            return false;
+        };
+        let asked: Vec<_> = answer
+            .headers()
+            .get_all(header::WWW_AUTHENTICATE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .filter_map(|value| parse_challenges(value).ok())
+            .flatten()
+            .filter(|challenge| challenge.scheme.eq_ignore_ascii_case("digest"))
+            .collect();
+        let algorithms = &ALGORITHMS[..if *strong { 1 } else { ALGORITHMS.len() }];
+        let best = algorithms.iter().find_map(|algorithm| {
+            let named = asked.iter().find(|challenge| {
+                let named = challenge
+                    .params
+                    .iter()
+                    .find(|(name, _)| name.eq_ignore_ascii_case("algorithm"));
+                // MD5 is meant when none is named.
+                named
+                    .map_or("MD5".to_owned(), |(_, value)| value.to_unescaped())
+                    .eq_ignore_ascii_case(algorithm)
+            })?;
+            DigestClient::try_from(named).ok()
+        });
+        let found = best.is_some();
+        *self
+            .challenge
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = best;
+        found
+    }
+}
+
+async fn read(mut response: Response) -> Result<Answer, Silence> {
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    let cut = |error: reqwest::Error| Silence::Cut(chain(&error));
+    while let Some(part) = response.chunk().await.map_err(cut)? {
+        if body.len() + part.len() > MAX_ANSWER {
+            return Err(Silence::Cut(format!(
+                "the answer has more than {MAX_ANSWER} bytes"
+            )));
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(Answer { status, body })
+}
+
+/// An error with its causes; reqwest's own text says little.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

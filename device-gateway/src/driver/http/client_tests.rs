@@ -1,0 +1,179 @@
+//! The client against servers on loopback: how it signs in, whom it trusts, what it never sends.
+
+use std::sync::Arc;
+
+use hub_emulator::{Emulator, EmulatorConfig};
+
+use super::*;
+use crate::driver::http::test_server::{Asked, Reply, TestServer};
+
+fn user() -> User {
+    User {
+        name: "admin".into(),
+        password: "secret".into(),
+    }
+}
+
+fn digest(strong: bool) -> Auth {
+    Auth::Digest {
+        user: user(),
+        strong,
+    }
+}
+
+fn client(url: &str, ca: Option<Vec<u8>>, auth: Auth) -> HttpClient {
+    HttpClient::new(Endpoint {
+        url: url.parse().unwrap(),
+        ca,
+        auth,
+        timeout: Duration::from_secs(20),
+    })
+    .unwrap()
+}
+
+const GET: Request<'_> = Request {
+    method: "GET",
+    path: "/state?all=1",
+    body: None,
+};
+
+/// What a device that asks for these gets to see, in the order of the requests.
+async fn seen(asks: &'static [&'static str], auth: Auth) -> (u16, Vec<Asked>) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = seen.clone();
+    let server = TestServer::start(move |asked| {
+        log.lock().unwrap().push(asked.clone());
+        if asked.headers.contains_key("authorization") {
+            return Some(Reply::new(200, "yes"));
+        }
+        let refusal = Reply::new(401, "who?");
+        Some(
+            asks.iter()
+                .fold(refusal, |reply, ask| reply.header("www-authenticate", ask)),
+        )
+    })
+    .await;
+    let status = client(&server.url(), None, auth).send(GET).await;
+    let seen = seen.lock().unwrap().clone();
+    (status.unwrap().status, seen)
+}
+
+const BASIC: &str = r#"Basic realm="r""#;
+const MD5: &str = r#"Digest realm="r", nonce="n", qop="auth""#;
+const SHA: &str = r#"Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256"#;
+
+#[tokio::test]
+async fn basic_and_bearer_are_sent_at_once() {
+    let (status, seen_) = seen(&[], Auth::Basic(user())).await;
+    assert_eq!((status, seen_.len()), (200, 1));
+    assert_eq!(seen_[0].headers["authorization"], "Basic YWRtaW46c2VjcmV0");
+    assert_eq!(
+        (&*seen_[0].method, &*seen_[0].path),
+        ("GET", "/state?all=1")
+    );
+    let (_, seen_) = seen(&[], Auth::Bearer("t0ken".into())).await;
+    assert_eq!(seen_[0].headers["authorization"], "Bearer t0ken");
+}
+
+#[tokio::test]
+async fn a_digest_takes_the_best_algorithm_and_goes_on_with_its_nonce() {
+    let (status, seen_) = seen(&[BASIC, MD5, SHA], digest(false)).await;
+    assert_eq!((status, seen_.len()), (200, 2));
+    let proof = &seen_[1].headers["authorization"];
+    assert!(proof.starts_with("Digest "), "{proof}");
+    assert!(
+        proof.contains("SHA-256") && proof.contains("/state?all=1"),
+        "{proof}"
+    );
+
+    let server = TestServer::start(|asked| {
+        Some(match asked.headers.get("authorization") {
+            Some(proof) => Reply::new(200, proof),
+            None => Reply::new(401, "").header("www-authenticate", SHA),
+        })
+    })
+    .await;
+    let client = client(&server.url(), None, digest(true));
+    for count in ["nc=00000001", "nc=00000002"] {
+        let answer = client.send(GET).await.unwrap();
+        let proof = String::from_utf8(answer.body).unwrap();
+        assert!(proof.contains(count), "{proof}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_never_sent_nor_proved_more_weakly_than_asked() {
+    for (asks, strong) in [
+        (&[BASIC] as &[_], false),
+        (&[BASIC, MD5], true),
+        (&[], false),
+    ] {
+        let (status, seen) = seen(asks, digest(strong)).await;
+        assert_eq!((status, seen.len()), (401, 1), "{asks:?}");
+        assert!(!seen[0].headers.contains_key("authorization"));
+    }
+    let (status, _) = seen(&[MD5], digest(false)).await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_tried_once() {
+    let server =
+        TestServer::start(|_| Some(Reply::new(401, "no").header("www-authenticate", SHA))).await;
+    let answer = client(&server.url(), None, digest(true)).send(GET).await;
+    assert_eq!(answer.unwrap().status, 401);
+}
+
+#[tokio::test]
+async fn only_the_pinned_authority_is_trusted() {
+    let hub = Emulator::start(EmulatorConfig::default()).await.unwrap();
+    let other = Emulator::start(EmulatorConfig::default()).await.unwrap();
+    let url = format!("https://localhost:{}", hub.https_port());
+    let ca = |hub: &Emulator| Some(hub.ca_pem().as_bytes().to_vec());
+    let trusted = client(&url, ca(&hub), Auth::None).send(GET).await;
+    assert!(trusted.is_ok(), "{trusted:?}");
+    for ca in [ca(&other), None] {
+        let refused = client(&url, ca, Auth::None).send(GET).await;
+        assert!(matches!(refused, Err(Silence::NotSent(_))), "{refused:?}");
+    }
+    let broken = HttpClient::new(Endpoint {
+        url: url.parse().unwrap(),
+        ca: Some(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec()),
+        auth: Auth::None,
+        timeout: Duration::from_secs(1),
+    });
+    assert!(broken.is_err());
+}
+
+#[tokio::test]
+async fn nobody_is_followed_elsewhere_and_no_answer_is_endless() {
+    let server = TestServer::start(|asked| {
+        Some(if asked.path == "/long" {
+            Reply::new(200, "x".repeat(MAX_ANSWER + 1))
+        } else {
+            Reply::new(302, "").header("location", "/long")
+        })
+    })
+    .await;
+    let client = client(&server.url(), None, Auth::None);
+    assert_eq!(client.send(GET).await.unwrap().status, 302);
+    let long = Request {
+        path: "/long",
+        ..GET
+    };
+    assert!(matches!(client.send(long).await, Err(Silence::Cut(_))));
+}
+
+#[tokio::test]
+async fn what_certainly_did_not_leave_is_told_from_what_may_have() {
+    let server = TestServer::start(|_| None).await;
+    let url = server.url();
+    let reached = client(&url, None, Auth::None);
+    assert!(matches!(reached.send(GET).await, Err(Silence::Cut(_))));
+    // Nobody listens on a port that was bound and is not.
+    let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", unused.local_addr().unwrap());
+    drop(unused);
+    let silence = client(&url, None, Auth::None).send(GET).await;
+    assert!(matches!(silence, Err(Silence::NotSent(_))), "{silence:?}");
+}
