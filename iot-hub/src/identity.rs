@@ -5,6 +5,7 @@ mod host;
 mod id;
 mod mqtt_user;
 
+pub(crate) use self::mqtt_user::{parse_query, print_query};
 pub use self::{
     connection::{
         ConnectionString, ConnectionStringError, DeviceAuth, DeviceConnection, ServiceConnection,

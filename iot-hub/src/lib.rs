@@ -22,6 +22,8 @@
 //! - [`method`]: a direct method's call and answer.
 //! - [`query`]: the twin query language: parse and evaluate.
 //! - [`error`]: the hub's error codes and the bodies that carry them, in both directions.
+//! - [`provisioning`]: how a device learns from the Device Provisioning Service which hub is its
+//!   own.
 //! - [`reboot`]: the contract of this project's own method and report.
 //! - [`etag`]: entity tags and the `If-Match` header.
 //!
@@ -38,6 +40,7 @@ pub mod etag;
 pub mod identity;
 pub mod method;
 mod percent;
+pub mod provisioning;
 pub mod query;
 pub mod reboot;
 pub mod sas;

@@ -16,6 +16,7 @@ mod parts;
 
 use std::{fmt, str::FromStr};
 
+pub(crate) use self::parts::pairs;
 use self::parts::{Query, owner};
 pub use self::{
     bag::{BagError, PropertyBag},

@@ -2,6 +2,7 @@
 
 use iot_hub::etag::IfMatch;
 use iot_hub::identity::{ConnectionString, DeviceId, HubHost, ModuleId, MqttUser};
+use iot_hub::provisioning::{RegistrationId, RegistrationUser};
 use iot_hub::sas::{SasToken, SharedKey};
 use jiff::Timestamp;
 
@@ -15,6 +16,8 @@ pub(crate) fn run(data: &[u8]) {
     reads_as_it_prints::<DeviceId>(text);
     reads_as_it_prints::<ModuleId>(text);
     reads_as_it_prints::<MqttUser>(text);
+    reads_as_it_prints::<RegistrationId>(text);
+    reads_as_it_prints::<RegistrationUser>(text);
     reads_as_it_prints::<ConnectionString>(text);
     if let Ok(token) = text.parse::<SasToken>() {
         let key = SharedKey::from_bytes(vec![7; 32]).expect("32 bytes are a key");

@@ -3,6 +3,7 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
+use iot_hub::provisioning::{AnswerTopic, RegistrationTopic};
 use iot_hub::topic::{DeviceTopic, Filter, HubTopic, MethodName, PropertyBag, RequestId};
 
 pub(crate) fn run(data: &[u8]) {
@@ -11,6 +12,8 @@ pub(crate) fn run(data: &[u8]) {
     };
     inverse::<DeviceTopic>(text);
     inverse::<HubTopic>(text);
+    inverse::<RegistrationTopic>(text);
+    inverse::<AnswerTopic>(text);
     inverse::<Filter>(text);
     inverse::<PropertyBag>(text);
     inverse::<MethodName>(text);

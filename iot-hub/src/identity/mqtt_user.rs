@@ -44,17 +44,7 @@ impl fmt::Display for MqttUser {
         if let Some(module) = &self.module {
             write!(f, "{module}/")?;
         }
-        let mut separator = '?';
-        for (key, value) in &self.query {
-            write!(
-                f,
-                "{separator}{}={}",
-                percent::encode(key),
-                percent::encode(value)
-            )?;
-            separator = '&';
-        }
-        Ok(())
+        print_query(f, "?", &self.query)
     }
 }
 
@@ -108,7 +98,23 @@ fn split_module(rest: &str) -> Result<(Option<&str>, &str), MqttUserError> {
     }
 }
 
-fn parse_query(query: &str) -> Vec<(String, String)> {
+/// Writes options, encoded, with `opening` before the first.
+pub(crate) fn print_query(
+    f: &mut fmt::Formatter<'_>,
+    opening: &str,
+    query: &[(String, String)],
+) -> fmt::Result {
+    let mut separator = opening;
+    for (key, value) in query {
+        let (key, value) = (percent::encode(key), percent::encode(value));
+        write!(f, "{separator}{key}={value}")?;
+        separator = "&";
+    }
+    Ok(())
+}
+
+/// Reads options with or without the `?` before them.
+pub(crate) fn parse_query(query: &str) -> Vec<(String, String)> {
     let joined;
     let query = match query.strip_prefix('?') {
         Some(query) => query,

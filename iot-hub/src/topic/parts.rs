@@ -17,6 +17,12 @@ pub(super) fn owner(topic: &str) -> Result<(DeviceId, Option<ModuleId>, &str), T
     }
 }
 
+/// The options after a `?`, as they stand there; those without a value are left out.
+pub(crate) fn pairs(text: &str) -> Option<impl Iterator<Item = (&str, &str)>> {
+    let pairs = text.strip_prefix('?')?.split('&');
+    Some(pairs.filter_map(|pair| pair.split_once('=')))
+}
+
 /// The options after the `?` of a `$iothub` topic; those that nobody knows are ignored.
 pub(super) struct Query<'a> {
     rid: Option<&'a str>,
@@ -29,14 +35,10 @@ impl<'a> Query<'a> {
             rid: None,
             version: None,
         };
-        for pair in text
-            .strip_prefix('?')
-            .ok_or(TopicError::Unknown)?
-            .split('&')
-        {
-            match pair.split_once('=') {
-                Some(("$rid", value)) => query.rid = query.rid.or(Some(value)),
-                Some(("$version", value)) => query.version = query.version.or(Some(value)),
+        for (name, value) in pairs(text).ok_or(TopicError::Unknown)? {
+            match name {
+                "$rid" => query.rid = query.rid.or(Some(value)),
+                "$version" => query.version = query.version.or(Some(value)),
                 _ => {}
             }
         }
