@@ -17,7 +17,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use axum::middleware::from_fn;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -39,6 +39,7 @@ mod messages;
 mod page;
 mod parameters;
 mod problem;
+mod provisioning;
 mod traffic;
 
 /// How long a request may wait for a state.
@@ -118,6 +119,16 @@ fn routes(admin: Admin) -> Router {
             "/api/faults/{fault}",
             get(faults::show).delete(faults::remove),
         )
+        .route("/api/enrollments", get(provisioning::list))
+        .route(
+            "/api/enrollments/{id}",
+            put(provisioning::put_device).delete(provisioning::delete_device),
+        )
+        .route(
+            "/api/enrollment-groups/{name}",
+            put(provisioning::put_group).delete(provisioning::delete_group),
+        )
+        .route("/api/registrations/{id}", get(provisioning::registration))
         .route("/api/cut", post(faults::cut))
         .route("/api/forget-sessions", post(faults::forget_sessions))
         .route("/api/pause", post(faults::pause))

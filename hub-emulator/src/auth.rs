@@ -1,6 +1,7 @@
 //! Who may come in: the checks of SAS tokens at both front doors, and of devices' certificates.
 
 use iot_hub::identity::{self, HubHost, MqttUser};
+use iot_hub::provisioning::{IdScope, RegistrationId};
 use iot_hub::sas::{SasError, SasParseError, SasToken, SharedKey};
 use jiff::Timestamp;
 
@@ -34,6 +35,10 @@ pub(crate) enum Denied {
     NoKeys(EntityId),
     #[error("{0} does not identify itself by a certificate")]
     NoCertificate(EntityId),
+    #[error("no id scope {0}")]
+    UnknownScope(IdScope),
+    #[error("{0} is not enrolled")]
+    NotEnrolled(RegistrationId),
     #[error("certificate: {0}")]
     BadCertificate(#[from] CertificateRefused),
 }
@@ -45,6 +50,12 @@ pub(crate) struct HubNames<'a> {
 }
 
 impl HubNames<'_> {
+    /// Whether this is one of them.
+    pub(crate) fn know(&self, name: &str) -> bool {
+        let name = name.parse::<HubHost>();
+        name.is_ok_and(|name| self.hosts.contains(&name))
+    }
+
     /// Fails when the token covers `path` under none of the hub's names.
     fn check_scope(&self, token: &SasToken, path: &str) -> Result<(), Denied> {
         if self

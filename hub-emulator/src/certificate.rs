@@ -100,6 +100,11 @@ impl DeviceCertificate {
         }
     }
 
+    /// Its thumbprint, as it is registered.
+    pub(crate) fn sha256(&self) -> String {
+        self.thumbprint(&SHA256)
+    }
+
     fn thumbprint(&self, algorithm: &'static Algorithm) -> String {
         let hash = digest(algorithm, &self.own);
         hash.as_ref()

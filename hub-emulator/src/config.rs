@@ -7,7 +7,7 @@ use std::time::Duration;
 use iot_hub::identity::HubHost;
 
 use crate::faults::{Fault, Times};
-use crate::setup::DeviceSetup;
+use crate::setup::{DeviceSetup, ProvisioningSetup};
 use crate::throttle::{Shaping, Tier};
 
 /// How an emulator is set up. The default suits tests: free ports on 127.0.0.1, name `localhost`.
@@ -38,6 +38,8 @@ pub struct EmulatorConfig {
     pub state_file: Option<PathBuf>,
     /// Devices and modules that are there from the start.
     pub devices: Vec<DeviceSetup>,
+    /// The provisioning service beside the hub.
+    pub provisioning: ProvisioningSetup,
     /// Faults that are there from the start.
     pub faults: Vec<(Fault, Times)>,
     /// How long clients may take.
@@ -85,6 +87,7 @@ impl Default for EmulatorConfig {
             device_ca_files: Vec::new(),
             state_file: None,
             devices: Vec::new(),
+            provisioning: ProvisioningSetup::default(),
             faults: Vec::new(),
             limits: ClientLimits::default(),
             token_grace: Self::DEFAULT_TOKEN_GRACE,

@@ -60,6 +60,8 @@ counters! {
     configuration_operations,
     /// Operations on the identity registry and its statistics over REST.
     registry_operations,
+    /// Requests to the provisioning service: for a hub, and what became of that.
+    registrations,
     /// MQTT CONNECT packets, refused ones too.
     connects,
     /// MQTT CONNECT packets that were accepted.
@@ -91,6 +93,7 @@ impl Meters {
             Operation::Registry => &mut self.registry_operations,
             Operation::DeviceTwinRead => &mut self.device_twin_reads,
             Operation::DeviceTwinUpdate => &mut self.device_twin_updates,
+            Operation::Registration => &mut self.registrations,
         }
     }
 }

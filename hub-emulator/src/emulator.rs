@@ -9,6 +9,7 @@ use iot_hub::error::HubError;
 use iot_hub::identity::{
     ConnectionString, DeviceAuth, DeviceConnection, DeviceId, HubHost, ServiceConnection,
 };
+use iot_hub::provisioning::IdScope;
 use iot_hub::sas::SharedKey;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -27,6 +28,7 @@ use crate::hub::{
 };
 use crate::names::{accepted_names, certificate_names};
 use crate::policies::Policies;
+use crate::setup::{Enrollee, Enrollment};
 use crate::switchboard::{State, Switchboard};
 use crate::throttle::Kind;
 use crate::tls::Authority;
@@ -86,6 +88,9 @@ impl Emulator {
                 id: EntityId::from(setup).to_string(),
                 source,
             })?;
+        }
+        for enrollment in &config.provisioning.enrollments {
+            state.provisioning.enroll(enrollment.clone(), new_key);
         }
         for (fault, times) in &config.faults {
             state.add_fault(fault.clone(), *times);
@@ -258,6 +263,25 @@ impl Emulator {
             gateway: None,
         };
         Some(ConnectionString::Device(connection).to_string())
+    }
+
+    /// Lets a device, or a group of them, register with the provisioning service. One that may
+    /// already is told of the change when it registers again.
+    pub fn enroll(&self, enrollment: Enrollment) {
+        self.switchboard
+            .change(|state, _| state.provisioning.enroll(enrollment, new_key));
+    }
+
+    /// Lets a device, or a group, register no longer. Returns whether it could.
+    pub fn unenroll(&self, enrollee: &Enrollee) -> bool {
+        self.switchboard
+            .change(|state, _| state.provisioning.unenroll(enrollee))
+    }
+
+    /// What the provisioning service is called by.
+    #[must_use]
+    pub fn id_scope(&self) -> &IdScope {
+        &self.switchboard.config.provisioning.id_scope
     }
 
     /// Sends a message to a device. It waits for the device to connect and subscribe, and is gone

@@ -45,7 +45,8 @@ pub enum Fault {
         device: Option<DeviceId>,
         /// The status: an HTTP status over REST, a twin status over MQTT.
         status: u16,
-        /// The `Retry-After` header of a REST answer. The real hub was never seen to send one.
+        /// The `Retry-After` header of a REST answer, which the real hub was never seen to send, or
+        /// the `retry-after` of a registration's.
         retry_after: Option<Duration>,
     },
     /// Operations are handled only after a while.
@@ -124,6 +125,9 @@ pub enum Operation {
     DeviceTwinRead,
     /// A device's reported patch over MQTT.
     DeviceTwinUpdate,
+    /// What a device asks the provisioning service: for a hub, and what became of that. The device
+    /// is called as it registers.
+    Registration,
 }
 
 /// How an MQTT CONNECT is refused.

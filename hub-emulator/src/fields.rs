@@ -121,6 +121,16 @@ impl<'a> Fields<'a> {
         self.take(key, expected, |value| value.as_str()?.parse().ok())
     }
 
+    /// The same for a text that is told to nobody.
+    pub(crate) fn secret<T: FromStr>(&mut self, key: &str, expected: &str) -> Option<T> {
+        let value = self.values.remove(&name(key))?;
+        let found = value.as_str().and_then(|text| text.parse().ok());
+        if found.is_none() && !value.is_null() {
+            self.mistake(key, None, expected);
+        }
+        found
+    }
+
     /// One of several words.
     pub(crate) fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<T> {
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();

@@ -7,8 +7,8 @@
 //! ```text
 //!   device ──MQTT/TLS──► mqtt ─┐                    ┌─► hub       registry, twins, sessions, calls
 //!                              ├──► switchboard ────┤             (a value: no I/O, clock, lock)
-//!  service ──HTTPS─────► rest ─┘   (one mutex, the  └─► faults    what goes wrong on demand
-//!                                   links, callers)
+//!  service ──HTTPS─────► rest ─┘   (one mutex, the  ├─► provisioning  who may register, who has
+//!                                   links, callers) └─► faults    what goes wrong on demand
 //!   test ────────────────────────────► Emulator (state, counters), Faults
 //!   browser, curl ─HTTP, loopback────► admin (the same, when asked for)
 //! ```
@@ -40,7 +40,7 @@ pub use self::hub::{
 pub use self::observe::Holdings;
 pub use self::ready::Ready;
 pub use self::settings::Settings;
-pub use self::setup::{DeviceSetup, SetupCredentials};
+pub use self::setup::{DeviceSetup, Enrollee, Enrollment, ProvisioningSetup, SetupCredentials};
 pub use self::state_file::StateError;
 pub use self::throttle::{Edition, Kind, Shaping, Throttle, Tier};
 pub use self::tls::TlsError;
@@ -65,6 +65,7 @@ mod mqtt;
 mod names;
 mod observe;
 mod policies;
+mod provisioning;
 mod ready;
 mod rest;
 mod settings;

@@ -5,6 +5,9 @@
 //! WebSocket ─┘                                         ▲                        │
 //!                                                      └────── messages ◄───────┘
 //! ```
+//!
+//! A CONNECT that names an id scope instead of a hub is for the provisioning service, which shares
+//! the door ([`registration`]).
 
 use std::sync::Arc;
 
@@ -17,6 +20,7 @@ use tokio_util::codec::Framed;
 
 use self::admission::{Admission, Rejection};
 use self::connection::Connection;
+use self::registration::Registering;
 use crate::certificate::DeviceCertificate;
 use crate::door::Door;
 use crate::switchboard::Switchboard;
@@ -24,6 +28,7 @@ use crate::switchboard::Switchboard;
 mod admission;
 mod connection;
 mod publish;
+mod registration;
 
 /// The largest packet: a message of 256 KiB with its topic, which counts towards them, and some
 /// bytes around it.
@@ -76,7 +81,23 @@ pub(crate) async fn serve_connection(
         }
         Ok(None) | Err(_) => return,
     };
-    let admission = match admission::pass(&switchboard).await {
+    let passed = admission::pass(&switchboard).await;
+    if let (Ok(()), Some(user)) = (&passed, registration::user(&connect, &switchboard)) {
+        match registration::admit(&switchboard, &connect, &user, certificate.as_ref()) {
+            Ok(admitted) => {
+                let registering = Registering {
+                    packets,
+                    switchboard,
+                    admitted,
+                    subscribed: false,
+                };
+                registering.run().await;
+            }
+            Err(code) => refuse(&mut packets, code).await,
+        }
+        return;
+    }
+    let admission = match passed {
         Ok(()) => admission::admit(&switchboard, &connect, certificate.as_ref()),
         Err(rejection) => Admission::Rejected(rejection),
     };

@@ -17,6 +17,7 @@ use crate::throttle::{Edition, Shaping, Tier};
 
 mod devices;
 mod faults;
+mod provisioning;
 #[cfg(test)]
 mod tests;
 
@@ -72,6 +73,7 @@ fn read(root: &mut Section, named: &[DeviceId]) -> Option<Settings> {
     let config = with_tier(root, config);
     let config = EmulatorConfig {
         devices: all_devices(root, named),
+        provisioning: provisioning::read(root.section("provisioning")),
         faults: root
             .sections("fault")
             .into_iter()

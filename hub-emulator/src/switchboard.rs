@@ -26,6 +26,7 @@ pub(crate) use crate::hub::CloseReason;
 use crate::hub::{CallId, Effect, EntityId, Hub, LinkId, MethodAnswer};
 use crate::observe::Holdings;
 use crate::policies::Policies;
+use crate::provisioning::Provisioning;
 use crate::setup::DeviceSetup;
 use crate::state_file::{StateError, StateFile};
 use crate::throttle::{Kind, Quota, Throttle, Tier};
@@ -52,6 +53,7 @@ pub(crate) struct Switchboard {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) hub: Hub,
+    pub(crate) provisioning: Provisioning,
     pub(crate) faults: Plan,
     pub(crate) meters: Meters,
     throttle: Throttle,

@@ -66,6 +66,8 @@ pub enum Kind {
     Telemetry,
     /// Messages to devices.
     CloudToDevice,
+    /// Requests to the provisioning service, whose limit is its own whatever the hub's tier.
+    Registrations,
 }
 
 impl From<Operation> for Kind {
@@ -78,6 +80,7 @@ impl From<Operation> for Kind {
             Operation::Job => Self::Jobs,
             Operation::Configuration => Self::Configurations,
             Operation::Registry => Self::Registry,
+            Operation::Registration => Self::Registrations,
         }
     }
 }
@@ -162,7 +165,8 @@ impl Shaping {
             | Kind::Registry
             | Kind::Jobs
             | Kind::Configurations
-            | Kind::CloudToDevice => None,
+            | Kind::CloudToDevice
+            | Kind::Registrations => None,
         }
     }
 }

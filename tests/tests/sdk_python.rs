@@ -81,6 +81,16 @@ async fn a_certificate_opens_the_door_of_websockets() {
 }
 
 #[tokio::test]
+async fn a_device_learns_which_hub_is_its_own() {
+    passes(&["provisioning.py"]).await;
+}
+
+#[tokio::test]
+async fn a_device_learns_it_over_websockets() {
+    passes(&["provisioning.py", "websockets"]).await;
+}
+
+#[tokio::test]
 async fn another_port_is_found_by_whom_the_emulators_greeting_says() {
     passes(&["ports.py"]).await;
 }

@@ -45,7 +45,7 @@ const KINDS: [(&str, Kind); 9] = [
     ("delayQueries", Kind::DelayQueries),
 ];
 
-const OPERATIONS: [(&str, Operation); 9] = [
+const OPERATIONS: [(&str, Operation); 10] = [
     ("serviceTwinRead", Operation::ServiceTwinRead),
     ("serviceTwinUpdate", Operation::ServiceTwinUpdate),
     ("methodCall", Operation::MethodCall),
@@ -55,6 +55,7 @@ const OPERATIONS: [(&str, Operation); 9] = [
     ("registry", Operation::Registry),
     ("deviceTwinRead", Operation::DeviceTwinRead),
     ("deviceTwinUpdate", Operation::DeviceTwinUpdate),
+    ("registration", Operation::Registration),
 ];
 
 const REFUSALS: [(&str, ConnectRefusal); 3] = [

@@ -83,8 +83,13 @@ pub(crate) struct Thumbprints {
 
 impl Identity {
     /// Makes an identity as a request wants it; `new_key` makes the keys that it leaves open.
-    pub(crate) fn new(request: IdentityRequest, new_key: impl FnMut() -> SharedKey) -> Self {
-        let authentication = request.authentication.unwrap_or_default().resolve(new_key);
+    pub(crate) fn new(mut request: IdentityRequest, new_key: impl FnMut() -> SharedKey) -> Self {
+        let authentication = request.authentication.take().unwrap_or_default();
+        Self::with(authentication.resolve(new_key), request)
+    }
+
+    /// Makes an identity with these credentials, whatever the request says of them.
+    pub(super) fn with(authentication: Authentication, request: IdentityRequest) -> Self {
         Self {
             authentication,
             status: request.status,
@@ -102,28 +107,6 @@ impl Identity {
 
     /// Makes an identity that is there from the start.
     pub(super) fn of_setup(setup: &DeviceSetup, new_key: impl FnMut() -> SharedKey) -> Self {
-        let authentication = match setup.credentials.clone() {
-            SetupCredentials::Keys { primary, secondary } => AuthenticationRequest {
-                r#type: Some(AuthenticationType::Sas),
-                symmetric_key: Some(KeysRequest {
-                    primary_key: RequestedKey(primary),
-                    secondary_key: RequestedKey(secondary),
-                }),
-                x509_thumbprint: None,
-            },
-            SetupCredentials::Thumbprints { primary, secondary } => AuthenticationRequest {
-                r#type: Some(AuthenticationType::SelfSigned),
-                symmetric_key: None,
-                x509_thumbprint: Some(Thumbprints {
-                    primary_thumbprint: Some(primary),
-                    secondary_thumbprint: secondary,
-                }),
-            },
-            SetupCredentials::CertificateAuthority => AuthenticationRequest {
-                r#type: Some(AuthenticationType::CertificateAuthority),
-                ..AuthenticationRequest::default()
-            },
-        };
         let status = if setup.enabled {
             Status::Enabled
         } else {
@@ -131,10 +114,16 @@ impl Identity {
         };
         let request = IdentityRequest {
             status,
-            authentication: Some(authentication),
             ..IdentityRequest::default()
         };
-        Self::new(request, new_key)
+        let credentials = setup.credentials.clone();
+        Self::with(Authentication::of_setup(credentials, new_key), request)
+    }
+
+    /// Gives it other credentials.
+    pub(super) fn change_credentials(&mut self, authentication: Authentication) {
+        self.authentication = authentication;
+        self.version += 1;
     }
 
     /// Changes the identity as a request wants it. What the request leaves out of the
@@ -216,6 +205,32 @@ impl Status {
 }
 
 impl Authentication {
+    /// As they are set up; `new_key` makes the keys that are left open.
+    pub(crate) fn of_setup(
+        credentials: SetupCredentials,
+        mut new_key: impl FnMut() -> SharedKey,
+    ) -> Self {
+        match credentials {
+            SetupCredentials::Keys { primary, secondary } => Self::Sas(Keys {
+                primary: primary.unwrap_or_else(&mut new_key),
+                secondary: secondary.unwrap_or_else(new_key),
+            }),
+            SetupCredentials::Thumbprints { primary, secondary } => Self::SelfSigned(Thumbprints {
+                primary_thumbprint: Some(primary),
+                secondary_thumbprint: secondary,
+            }),
+            SetupCredentials::CertificateAuthority => Self::CertificateAuthority,
+        }
+    }
+
+    /// By the certificate that has this thumbprint.
+    pub(crate) fn of_certificate(thumbprint: String) -> Self {
+        Self::SelfSigned(Thumbprints {
+            primary_thumbprint: Some(thumbprint),
+            secondary_thumbprint: None,
+        })
+    }
+
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Sas(_) => "sas",

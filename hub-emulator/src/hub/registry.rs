@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::inbox::Inbox;
 use super::session::Session;
-use super::{CloseReason, Effect, Entity, EntityId, Hub, Identity, IdentityRequest, Status};
+use super::{
+    Authentication, CloseReason, Effect, Entity, EntityId, Hub, Identity, IdentityRequest, Status,
+};
 
 impl Hub {
     /// Registers a device, or a module of a registered device.
@@ -156,6 +158,12 @@ impl Hub {
 }
 
 impl Entity {
+    /// Gives the device or module other credentials.
+    pub(super) fn change_credentials(&mut self, authentication: Authentication) {
+        self.identity.change_credentials(authentication);
+        self.show_identity_in_twin();
+    }
+
     /// A twin shows parts of the identity.
     fn show_identity_in_twin(&mut self) {
         let Self { identity, twin, .. } = self;

@@ -6,7 +6,7 @@ use iot_hub::twin::Properties;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{EntityId, Hub, Identity, TwinChange};
+use super::{Authentication, EntityId, Hub, Identity, IdentityRequest, TwinChange};
 use crate::setup::DeviceSetup;
 
 impl Hub {
@@ -29,6 +29,22 @@ impl Hub {
             self.change_twin(&id, TwinChange::merge(&body)?, None, now)?;
         }
         self.set_up_reported(&id, &setup.reported, now)
+    }
+
+    /// Registers a device that the provisioning service sends here, with these credentials; one
+    /// that is known gets them.
+    pub(crate) fn provision(
+        &mut self,
+        id: EntityId,
+        authentication: Authentication,
+        now: Timestamp,
+    ) -> Result<(), HubError> {
+        if self.identity(&id).is_none() {
+            let identity = Identity::with(authentication, IdentityRequest::default());
+            return self.create(id, identity, now);
+        }
+        self.entity_mut(&id)?.change_credentials(authentication);
+        Ok(())
     }
 
     fn set_up_reported(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use iot_hub::provisioning::RegistrationTopicError;
 use iot_hub::topic::TopicError;
 use jiff::Timestamp;
 use mqtt_wire::{
@@ -51,6 +52,8 @@ pub(super) enum End {
     Protocol(&'static str),
     #[error("publish to {topic}: {error}")]
     Topic { topic: String, error: TopicError },
+    #[error("publish to {0}: {1}")]
+    Registration(String, RegistrationTopicError),
     #[error("publish to a topic of another device: {0}")]
     ForeignTopic(String),
     #[error("takes nothing we send")]
@@ -196,7 +199,7 @@ impl Connection {
 }
 
 /// The hub grants 1 to whoever asks for 2.
-fn granted_qos(asked: QoS) -> (Qos, QoS) {
+pub(super) fn granted_qos(asked: QoS) -> (Qos, QoS) {
     match asked {
         QoS::AtMostOnce => (Qos::AtMostOnce, QoS::AtMostOnce),
         QoS::AtLeastOnce | QoS::ExactlyOnce => (Qos::AtLeastOnce, QoS::AtLeastOnce),

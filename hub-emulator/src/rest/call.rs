@@ -272,7 +272,8 @@ impl Call {
             | Operation::Configuration
             | Operation::Registry
             | Operation::DeviceTwinRead
-            | Operation::DeviceTwinUpdate => None,
+            | Operation::DeviceTwinUpdate
+            | Operation::Registration => None,
         }
     }
 
@@ -287,7 +288,8 @@ impl Call {
             | Operation::Configuration
             | Operation::Registry
             | Operation::DeviceTwinRead
-            | Operation::DeviceTwinUpdate => ErrorStyle::Name,
+            | Operation::DeviceTwinUpdate
+            | Operation::Registration => ErrorStyle::Name,
         }
     }
 }

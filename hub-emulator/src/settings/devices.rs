@@ -96,7 +96,7 @@ fn body(section: &mut Section) -> Option<Body> {
     })
 }
 
-fn credentials(section: &mut Section) -> Option<SetupCredentials> {
+pub(super) fn credentials(section: &mut Section) -> Option<SetupCredentials> {
     let primary = key(section, "primary_key");
     let secondary = key(section, "secondary_key");
     let has_keys = primary.is_some() || secondary.is_some();

@@ -34,6 +34,34 @@ fn nothing_said_is_one_device_on_the_ports_that_everybody_knows() {
 }
 
 #[test]
+fn whoever_may_register_proves_it_by_one_thing() {
+    let setup = parse(include_str!("../../example.toml"))
+        .unwrap()
+        .config
+        .provisioning;
+    let [pump, cameras] = setup.enrollments.as_slice() else {
+        panic!("a device and a group");
+    };
+    assert_eq!(pump.device.as_ref().unwrap().as_str(), "pump-2-north");
+    assert_eq!(pump.payload, Some(serde_json::json!({"site": "north"})));
+    assert_eq!(cameras.credentials, SetupCredentials::CertificateAuthority);
+    assert!(!cameras.enabled && cameras.hub.is_some());
+
+    let told = parse(
+        "[[provisioning.device]]\nid = \"a b\"\n\
+         [[provisioning.group]]\nname = \"g\"\nthumbprints = [\"0123456789abcdef0123456789abcdef01234567\"]\n",
+    );
+    let told = told.unwrap_err().join("\n");
+    for key in [
+        "provisioning.device[0].id",
+        "provisioning.device[0].primary_key",
+        "provisioning.group[0].thumbprints",
+    ] {
+        assert!(told.contains(key), "{key}: {told}");
+    }
+}
+
+#[test]
 fn the_example_says_what_its_comments_say() {
     let settings = parse(include_str!("../../example.toml")).unwrap();
     assert_eq!(

@@ -80,6 +80,7 @@ impl Tier {
             (Kind::Registry | Kind::Jobs | Kind::CloudToDevice, S1 | S2) => 100 * units,
             (Kind::Registry | Kind::Jobs | Kind::CloudToDevice, S3) => 5_000 * units,
             (Kind::Configurations, S1 | S2 | S3) => 20 * units,
+            (Kind::Registrations, S1 | S2 | S3) => 1_000,
             (Kind::Connects | Kind::Telemetry, S1) => at_least(100, 12),
             (Kind::Connects | Kind::Telemetry, S2) => 120 * 60 * units,
             (Kind::Connects | Kind::Telemetry, S3) => 6_000 * 60 * units,

@@ -470,3 +470,47 @@ async fn it_ends_with_the_emulator_whoever_still_waits() {
     assert!(waiting.await.unwrap().is_err());
     assert!(again.client.get(&again.url).send().await.is_err());
 }
+
+#[tokio::test]
+async fn devices_and_groups_are_enrolled_and_their_keys_are_told_to_nobody() {
+    let (_emulator, admin) = start().await;
+    let key = "cHVtcC0yJ3MgcHJpbWFyeSBrZXksIDMyIGJ5dGVzISE=";
+    let body =
+        json!({"primaryKey": key, "hub": "another.hub", "deviceId": "p", "payload": {"a": 1}});
+    let (status, shown) = admin
+        .ask(Method::PUT, "api/enrollments/pump-2", Some(body))
+        .await;
+    assert_eq!(status, 200, "{shown}");
+    assert_eq!(shown["attestation"], "symmetricKey");
+    let body = json!({"certificateAuthority": true, "enabled": false});
+    admin
+        .ask(Method::PUT, "api/enrollment-groups/cameras", Some(body))
+        .await;
+    let list = admin.get("api/enrollments").await;
+    assert_eq!(list["idScope"], "0ne00000000");
+    assert_eq!(list["enrollments"][0]["hub"], "another.hub");
+    assert_eq!(list["enrollments"][1]["group"], "cameras");
+    assert!(!list.to_string().contains(key));
+
+    let path = "api/enrollments/pump-3";
+    let wrong = json!({"primaryKey": "short", "hub": "a b", "enabled": "yes"});
+    let (status, fields) = admin.errors(Method::PUT, path, Some(wrong)).await;
+    assert_eq!(status, 400);
+    assert_eq!(fields, ["primaryKey", "enabled", "hub"]);
+    let two = json!({"primaryKey": key, "thumbprint": "00"});
+    let (_, fields) = admin.errors(Method::PUT, path, Some(two)).await;
+    assert_eq!(fields, ["primaryKey"]);
+
+    for (path, expected) in [
+        ("api/enrollments/PUMP-2", 204),
+        ("api/enrollments/pump-2", 404),
+        ("api/enrollment-groups/cameras", 204),
+    ] {
+        let (status, _) = admin.ask(Method::DELETE, path, None).await;
+        assert_eq!(status, expected, "{path}");
+    }
+    let (status, _) = admin
+        .ask(Method::GET, "api/registrations/pump-2", None)
+        .await;
+    assert_eq!(status, 404);
+}

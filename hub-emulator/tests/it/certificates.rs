@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use aws_lc_rs::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
-use hub_emulator::{Emulator, EmulatorConfig, StartError};
+use hub_emulator::{Emulator, EmulatorConfig, Enrollee, Enrollment, SetupCredentials, StartError};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use reqwest::Method;
 use rumqttc::mqttbytes::v4::ConnectReturnCode;
@@ -207,6 +207,51 @@ async fn an_authoritys_signature_opens_the_door_of_the_device_it_names() {
         ("d1", &incomplete),
     ] {
         let refused = connect(&emulator, id, shown, &TLS13).await.err();
+        assert_eq!(refused, Some(ConnectReturnCode::NotAuthorized), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_registers_its_device_and_then_opens_the_hubs_door() {
+    let factory = Authority::new();
+    let (_folder, config, _) = device_ca(&factory.pem);
+    let emulator = Emulator::start(config).await.unwrap();
+    let own = self_signed("whatever");
+    let thumbprints = SetupCredentials::Thumbprints {
+        primary: own.thumbprint(&SHA1_FOR_LEGACY_USE_ONLY),
+        secondary: None,
+    };
+    let device = Enrollee::Device("d1".parse().unwrap());
+    emulator.enroll(Enrollment::new(device, thumbprints));
+    let group = Enrollee::Group("factory".to_owned());
+    let authority = SetupCredentials::CertificateAuthority;
+    emulator.enroll(Enrollment::new(group, authority));
+
+    let knock = async |id: &str, shown: &Shown| {
+        let stream = dial_with(
+            emulator.mqtt_port(),
+            "localhost",
+            shown.client(&emulator, &TLS13),
+        )
+        .await;
+        let credentials = Credentials {
+            username: format!("0ne00000000/registrations/{id}/api-version=2019-03-31"),
+            ..without_password(id)
+        };
+        Device::connect_over(Box::new(stream), &credentials).await
+    };
+    for (id, shown) in [("d1", &own), ("d2", &factory.sign("d2"))] {
+        let mut device = knock(id, shown).await.unwrap();
+        let answer = crate::provisioning::register(&mut device, id).await;
+        assert_eq!(answer["registrationState"]["deviceId"], id);
+        connect(&emulator, id, shown, &TLS13).await.unwrap();
+    }
+    for (id, shown) in [
+        ("d1", &factory.sign("d1")),
+        ("d3", &factory.sign("d2")),
+        ("d3", &self_signed("d3")),
+    ] {
+        let refused = knock(id, shown).await.err();
         assert_eq!(refused, Some(ConnectReturnCode::NotAuthorized), "{id}");
     }
 }

@@ -27,6 +27,8 @@ mod mqtt;
 #[cfg(test)]
 mod page;
 #[cfg(test)]
+mod provisioning;
+#[cfg(test)]
 mod rest;
 #[cfg(test)]
 mod robustness;

@@ -17,12 +17,16 @@
 //! | `{"do":"sendToDevice","device":"d","body":"…"}` | null; `id` and `properties` may be added |
 //! | `{"do":"acknowledged","device":"d"}` | null, once the device has acknowledged all of these |
 //! | `{"do":"certificate","device":"d"}` | a new self-signed `certificate` and its `key`, as PEM |
+//! | `{"do":"enroll","device":"d","key":"…"}` | the id scope; `group` instead of `device` enrols a group, `thumbprint` instead of `key` a certificate; `hub`, `deviceId`, `payload` and `"enabled":false` may be added |
 //! | `{"do":"restart"}` | null, once the hub has ended and started again; only where it is the script's own |
 //! | `{"do":"methods"}` | the delivered methods: `device`, `name`, `payload`, `deliveries` |
 //! | `{"do":"telemetry"}` | the messages to the cloud: `device`, `module`, `body`, `properties` |
 
 use anyhow::{Context as _, Result, bail};
-use hub_emulator::{CloudToDeviceMessage, ConnectRefusal, Emulator, Fault, Operation, Times};
+use hub_emulator::{
+    CloudToDeviceMessage, ConnectRefusal, Emulator, Enrollee, Enrollment, Fault, Operation,
+    SetupCredentials, Times,
+};
 use iot_hub::identity::{DeviceId, ModuleId};
 use serde_json::{Value, json};
 
@@ -110,6 +114,10 @@ pub(super) async fn answer(question: &str, hub: &mut ScriptHub<'_>) -> Result<Va
             Value::Null
         }
         "certificate" => certificate(device)?,
+        "enroll" => {
+            emulator.enroll(enrollment(&asked)?);
+            emulator.id_scope().to_string().into()
+        }
         "methods" => methods(emulator),
         "telemetry" => telemetry(emulator),
         other => bail!("nothing is known of {other:?}"),
@@ -127,12 +135,38 @@ fn certificate(name: &str) -> Result<Value> {
     Ok(json!({"certificate": certificate.pem(), "key": key.serialize_pem()}))
 }
 
+fn enrollment(asked: &Value) -> Result<Enrollment> {
+    let text = |name: &str| asked[name].as_str();
+    let enrollee = match text("group") {
+        Some(group) => Enrollee::Group(group.to_owned()),
+        None => Enrollee::Device(text("device").context("read who")?.parse()?),
+    };
+    let credentials = match text("thumbprint") {
+        Some(thumbprint) => SetupCredentials::Thumbprints {
+            primary: thumbprint.to_owned(),
+            secondary: None,
+        },
+        None => SetupCredentials::Keys {
+            primary: Some(text("key").context("read the key")?.parse()?),
+            secondary: None,
+        },
+    };
+    Ok(Enrollment {
+        enabled: asked["enabled"].as_bool().unwrap_or(true),
+        hub: text("hub").map(str::parse).transpose()?,
+        device: text("deviceId").map(str::parse).transpose()?,
+        payload: asked.get("payload").cloned(),
+        ..Enrollment::new(enrollee, credentials)
+    })
+}
+
 fn operation(name: &Value) -> Result<Operation> {
     Ok(match name.as_str().unwrap_or_default() {
         "twinRead" => Operation::ServiceTwinRead,
         "methodCall" => Operation::MethodCall,
         "registry" => Operation::Registry,
         "deviceTwinUpdate" => Operation::DeviceTwinUpdate,
+        "registration" => Operation::Registration,
         other => bail!("no operation is called {other:?}"),
     })
 }

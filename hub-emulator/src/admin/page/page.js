@@ -190,7 +190,7 @@ function showTraffic({ body }) {
       cell(String(count.busiestSecond), 'number'), cell(sparkline(history), 'wide')));
   }
   fill($('traffic'), used ? rows : [], 5, 'Nothing has come in yet.');
-  const operations = ['serviceTwinReads', 'deviceTwinReads', 'serviceTwinUpdates', 'deviceTwinUpdates', 'methodCalls', 'queries', 'jobOperations', 'configurationOperations', 'registryOperations'];
+  const operations = ['serviceTwinReads', 'deviceTwinReads', 'serviceTwinUpdates', 'deviceTwinUpdates', 'methodCalls', 'queries', 'jobOperations', 'configurationOperations', 'registryOperations', 'registrations'];
   show($('tile-rate'), operations.reduce((sum, name) => sum + (rates[name] ?? 0), 0).toFixed(0));
   show($('tile-telemetry'), (rates.telemetry ?? 0).toFixed(0));
   traffic.time = time;
