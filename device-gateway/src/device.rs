@@ -38,6 +38,7 @@ use crate::{
     engine::{Answer, Call, Engine, Input, Now, Outcome, Settings, Step, Ticket},
     hub_link::{LinkEvent, LinkHandle, MethodCall, Reply},
     pulse::Pulse,
+    safety::Safety,
     storage::{Kept, Storage, StorageError},
 };
 
@@ -64,6 +65,8 @@ enum Event {
     Retry,
     /// The watchdog wants to know whether this loop goes round.
     Pulse,
+    /// The gateway's host is about to go down, or is not any more.
+    HostGoesDown(Option<Timestamp>),
     Stop,
 }
 
@@ -72,6 +75,7 @@ pub(crate) struct Parts {
     pub(crate) id: DeviceId,
     pub(crate) settings: Settings,
     pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) safety: Arc<Safety>,
     pub(crate) kept: Kept,
     pub(crate) storage: Storage,
     pub(crate) link: LinkHandle,
@@ -89,6 +93,9 @@ pub(crate) struct Device {
     mail: Mail,
     desired: Desired,
     driver: Arc<dyn Driver>,
+    safety: Arc<Safety>,
+    /// Since when the gateway's host is about to go down.
+    host: Option<watch::Receiver<Option<Timestamp>>>,
     hints: Option<watch::Receiver<u64>>,
     notices: Option<mpsc::Receiver<Notice>>,
     /// Holds the device up while the hub is told, until this moment at the latest.
@@ -133,6 +140,8 @@ impl Device {
             notices: parts.driver.notices(),
             farewell: None,
             driver: parts.driver,
+            host: parts.safety.member().going_down(),
+            safety: parts.safety,
             storage: parts.storage,
             link: parts.link,
             driving: FuturesUnordered::new(),
@@ -143,6 +152,7 @@ impl Device {
             retry: parts.retry,
             pulse: parts.pulse,
         };
+        device.safety.member().stands(device.engine.open());
         device.carry_out(step);
         Ok(device)
     }
@@ -166,9 +176,10 @@ impl Device {
         tokio::select! {
             event = self.link.events.recv() => event.map_or(Event::Stop, Event::Link),
             Some((ticket, outcome)) = self.driving.next() => Event::Driven(ticket, outcome),
-            () = hinted(&mut self.hints) => Event::Hint,
+            _ = told(&mut self.hints) => Event::Hint,
             notice = noticed(&mut self.notices) => Event::Notice(notice),
             () = at(self.farewell.as_ref().map(|(_, until)| *until)) => Event::Farewell,
+            since = told(&mut self.host) => Event::HostGoesDown(since),
             () = at(wake) => Event::Wake,
             () = at(mail) => Event::Mail,
             () = at(self.retry_at) => Event::Retry,
@@ -184,15 +195,18 @@ impl Device {
             Event::Hint => self.feed(Input::Hint).await,
             Event::Notice(Notice::ShutdownBegins(delay)) => {
                 tracing::info!("the device announces that it goes down");
+                self.safety.member().announces(true);
                 self.feed(Input::GoingDown).await;
                 self.farewell = Some((delay, Instant::now() + FAREWELL));
             }
             Event::Notice(Notice::ShutdownCalledOff) => {
                 tracing::info!("the device stays up, after all");
                 self.farewell = None;
+                self.safety.member().announces(false);
                 self.feed(Input::StayingUp).await;
             }
             Event::Farewell => self.farewell = None,
+            Event::HostGoesDown(since) => self.mail.mark(since, self.engine.report()),
             Event::Wake => self.feed(Input::Tick).await,
             Event::Mail => self.mail.send(&self.id, &self.storage, &self.link).await,
             Event::Retry => {
@@ -208,6 +222,9 @@ impl Device {
         }
         if self.retry_at.is_none() && self.mail.is_delivered() {
             self.farewell = None;
+            if self.mail.is_marked() {
+                self.safety.member().has_told();
+            }
         }
     }
 
@@ -291,6 +308,7 @@ impl Device {
             self.stall(input);
             return;
         }
+        self.safety.member().stands(self.engine.open());
         let span = self.span(&before);
         let _entered = span.enter();
         if self.engine.open() != before.open() {
@@ -361,7 +379,8 @@ impl Device {
         }
         for (ticket, asked) in step.drive {
             let driver = self.driver.clone();
-            let driving = drive::drive(driver, ticket, asked).in_current_span();
+            let safety = self.safety.clone();
+            let driving = drive::drive(driver, safety, ticket, asked).in_current_span();
             self.driving.push(Box::pin(driving));
         }
     }
@@ -379,13 +398,13 @@ pub(crate) async fn at(moment: Option<Instant>) {
     }
 }
 
-/// Waits for the driver's next hint; for ever, when it gives none any more.
-pub(crate) async fn hinted(hints: &mut Option<watch::Receiver<u64>>) {
-    if let Some(receiver) = hints {
+/// Waits for news; for ever, when there is none any more.
+pub(crate) async fn told<T: Clone>(news: &mut Option<watch::Receiver<T>>) -> T {
+    if let Some(receiver) = news {
         if receiver.changed().await.is_ok() {
-            return;
+            return receiver.borrow_and_update().clone();
         }
-        *hints = None;
+        *news = None;
     }
     std::future::pending().await
 }

@@ -17,6 +17,7 @@
 //! - **No command twice.** A command is part of the one step that journals it, with REBOOTING. An
 //!   attempt that is found in that state, or a later one, is only observed. Where caller and policy
 //!   agree to more than one command, each of them is given at most once (`ladder`).
+//! - **Asked last.** Who must say yes is asked again in PREPARING; an objection leads back to BLOCKED.
 //! - **Always an end.** Every state has a limit, and the limits go on over a restart.
 
 mod clock;
@@ -28,6 +29,7 @@ mod ladder;
 mod live;
 mod methods;
 mod phases;
+mod prepare;
 mod settings;
 mod start;
 mod survey;
@@ -126,6 +128,8 @@ pub enum DriverStep {
     CheckBlockers(Mode),
     /// See [`crate::driver::Driver::baseline`].
     TakeBaseline,
+    /// Prepare the device for the command of this order, and ask whoever must say yes once more.
+    Prepare(Order),
     /// See [`crate::driver::Driver::trigger`].
     Trigger(Order),
     /// See [`crate::driver::Driver::observe`].
@@ -143,6 +147,8 @@ pub enum Outcome {
     Blockers(Result<BTreeMap<String, Blocker>, DriverError>),
     /// Of [`DriverStep::TakeBaseline`].
     BaselineTaken(Result<Baseline, DriverError>),
+    /// Of [`DriverStep::Prepare`]: who objects.
+    Prepared(BTreeMap<String, Blocker>),
     /// Of [`DriverStep::Trigger`].
     Triggered(Result<Triggered, DriverError>),
     /// Of [`DriverStep::Observe`].
@@ -345,6 +351,7 @@ impl Engine {
                     survey.on_baseline(ticket, result, self.now);
                 }
             }
+            Outcome::Prepared(objections) => self.on_preparation(ticket, objections),
             Outcome::Triggered(result) => self.on_triggered(ticket, result, out),
             Outcome::Observed(result) => self.on_observed(ticket, result, out),
             Outcome::HealthChecked(result) => self.on_health(ticket, result),

@@ -19,6 +19,7 @@ use crate::{
     hub_link::{CONNECTING, Dialer, Link, TlsSetupError},
     local_mqtt::{LocalMqtt, LocalMqttError},
     pulse::{Heart, Watchdog},
+    safety::{Family, Safety},
     storage::{Storage, StorageError},
 };
 
@@ -122,8 +123,10 @@ impl Gateway {
         let gateway = GatewayInfo {
             id: self.config.gateway_id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            going_down: None,
         };
         let mut heart = Heart::new();
+        let family = Family::default();
         let mut starting = Vec::new();
         for config in self.config.devices {
             let Some(driver) = self.drivers.get(&config.id).cloned() else {
@@ -136,7 +139,10 @@ impl Gateway {
                 connecting.clone(),
             );
             let span = tracing::info_span!("device", id = %config.id);
+            let is_host = matches!(config.driver, DriverConfig::Host(_));
+            let member = family.member(config.id.clone(), is_host);
             let parts = Parts {
+                safety: Arc::new(Safety::new(member)),
                 settings: config.settings,
                 driver,
                 kept: self.storage.load(&config.id).await?,

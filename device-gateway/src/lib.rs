@@ -4,6 +4,7 @@
 //!
 //! - [`engine`]: the gateway's half of an attempt, and [`evidence`]: what an observation proves.
 //! - [`journal`]: what must survive power loss, [`outbox`]: what waits for the hub, and [`storage`]: the file of both.
+//! - `safety`: what must say yes before a command, and the order of a host and its devices.
 //! - [`driver`]: how one kind of local device is reached.
 //! - [`local_mqtt`]: the MQTT endpoint for devices on the local network.
 //! - [`config`]: the settings.
@@ -22,6 +23,7 @@ pub mod journal;
 pub mod local_mqtt;
 pub mod outbox;
 mod pulse;
+mod safety;
 pub mod storage;
 
 pub use gateway::{Gateway, GatewayError};

@@ -1,13 +1,15 @@
 //! Carries out a step that the engine asks of a driver.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use iot_hub::reboot::{Blocker, Mode};
 use tokio::time;
 
 use crate::{
     driver::{Driver, DriverError, Triggered},
     engine::{DriverStep, Outcome, Ticket},
+    safety::Safety,
 };
 
 /// How long a driver may take for one step. Drivers have their own, shorter limits; this one is for
@@ -17,17 +19,25 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Carries out one step.
 pub(crate) fn drive(
     driver: Arc<dyn Driver>,
+    safety: Arc<Safety>,
     ticket: Ticket,
     step: DriverStep,
 ) -> BoxFuture<'static, (Ticket, Outcome)> {
     Box::pin(async move {
         let outcome = match step {
             DriverStep::Probe => Outcome::Probed(limited("probe", driver.probe()).await),
-            DriverStep::CheckBlockers(mode) => {
-                Outcome::Blockers(limited("check for blockers", driver.blockers(mode)).await)
-            }
+            DriverStep::CheckBlockers(mode) => Outcome::Blockers(
+                limited("check for blockers", blockers(&*driver, &safety, mode)).await,
+            ),
             DriverStep::TakeBaseline => {
                 Outcome::BaselineTaken(limited("take the baseline", driver.baseline()).await)
+            }
+            DriverStep::Prepare(order) => {
+                let mut objections = safety.prepare(&order).await;
+                // A device that cannot be asked now is looked at next.
+                let checked = limited("check for blockers", driver.blockers(order.mode)).await;
+                objections.extend(checked.unwrap_or_default());
+                Outcome::Prepared(objections)
             }
             DriverStep::Trigger(order) => {
                 let given = time::timeout(LIMIT, driver.trigger(&order)).await;
@@ -43,6 +53,16 @@ pub(crate) fn drive(
         };
         (ticket, outcome)
     })
+}
+
+async fn blockers(
+    driver: &dyn Driver,
+    safety: &Safety,
+    mode: Mode,
+) -> Result<BTreeMap<String, Blocker>, DriverError> {
+    let mut blockers = driver.blockers(mode).await?;
+    blockers.extend(safety.blockers());
+    Ok(blockers)
 }
 
 async fn limited<T>(

@@ -6,11 +6,12 @@ use iot_hub::{
     identity::DeviceId,
     reboot::{GatewayInfo, Report},
 };
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    engine::Reporting,
+    engine::{Now, Reporting},
     hub_link::LinkHandle,
     outbox::{Document, Outbox},
     storage::Storage,
@@ -68,6 +69,20 @@ impl Mail {
                 self.delay
             };
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Says since when the gateway's host is about to go down.
+    pub(super) fn mark(&mut self, going_down: Option<Timestamp>, report: Report) {
+        self.gateway.going_down = going_down.map(|at| Now::new(at, Duration::ZERO).wall);
+        self.post(&Reporting {
+            report,
+            urgent: going_down.is_some(),
+        });
+    }
+
+    /// The twin should say that the gateway's host is about to go down.
+    pub(super) fn is_marked(&self) -> bool {
+        self.gateway.going_down.is_some()
     }
 
     /// When there may be something to send.

@@ -100,6 +100,7 @@ impl World {
                 orders: orders_in,
                 notices: Mutex::new(Some(notices_out)),
             }),
+            safety: Arc::new(Safety::alone()),
             kept: storage.load(&id).await.unwrap(),
             storage,
             link: handle,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use iot_hub::reboot::{
-    Acceptance, AttemptReport, Mode, Origin, Preconditions, RebootCall, Refusal, RefusalCode,
-    RequestId, State,
+    Acceptance, AttemptReport, Origin, Preconditions, RebootCall, Refusal, RefusalCode, RequestId,
+    State,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -179,8 +179,8 @@ impl Engine {
         if let Some(rule) = broken(&call.preconditions, &findings.baseline) {
             return Some(Refusal::new(RefusalCode::Precondition, rule));
         }
-        let waits = call.mode != Mode::Forced && !call.force;
-        (waits && !findings.blockers.is_empty()).then(|| blocked(findings.blockers.clone()))
+        let blockers = self.heeded(call, findings.blockers.clone());
+        (!blockers.is_empty()).then(|| blocked(blockers))
     }
 
     fn open_attempt(&mut self, intake: &Intake, state: State, out: &mut Out) {

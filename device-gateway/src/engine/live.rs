@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use iot_hub::reboot::State;
 
-use super::{Now, Ticket, clock::Stopwatch, ladder::Doubt};
+use super::{Now, Ticket, clock::Stopwatch, ladder::Doubt, prepare::Preparation};
 use crate::{
     driver::Health,
     evidence::{Elapsed, Sign},
@@ -27,6 +27,12 @@ pub(super) struct Live {
     pub(super) unanswered: Vec<String>,
     pub(super) unreported: Unreported,
     pub(super) check: Check,
+    pub(super) preparation: Preparation,
+    /// How often its preparation met with an objection.
+    pub(super) objections: u32,
+    /// This process has seen the device present, so that an absence is the device's own. Before that
+    /// it is as well explained by the restart of the gateway, and of the gateway's host.
+    pub(super) met: bool,
     pub(super) next_look: Duration,
     pub(super) next_health: Duration,
     pub(super) triggering: Option<Ticket>,
@@ -102,6 +108,9 @@ impl Live {
             unanswered: Vec::new(),
             unreported: Unreported::Nothing,
             check: Check::Due(now.mono),
+            preparation: Preparation::Wanted,
+            objections: 0,
+            met: true,
             next_look: now.mono,
             next_health: now.mono,
             triggering: None,
@@ -133,6 +142,7 @@ impl Live {
                     .map_or(Duration::MAX, |at| now.since(at) + CLOCK_DOUBT),
             },
             marker: report.state.is_past_no_return(),
+            met: false,
             unreported: if report.state == State::Accepted {
                 Unreported::Seq(seq)
             } else {
@@ -165,6 +175,11 @@ impl Live {
 
     pub(super) fn is_acknowledged(&self) -> bool {
         self.unanswered.is_empty() && self.unreported == Unreported::Nothing
+    }
+
+    /// What a driver says of absences is about this attempt: the command was this process's.
+    pub(super) fn marks_absence(&self) -> bool {
+        !self.marker
     }
 
     /// Present, and nothing contradicts that it rebooted.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use iot_hub::reboot::{Origin, RequestId, State};
 
-use super::{Engine, Now, Out, clock::Stopwatch, live::Live};
+use super::{Engine, Now, Out, clock::Stopwatch, live::Live, prepare::Preparation};
 use crate::journal::Attempt;
 
 impl Engine {
@@ -38,6 +38,7 @@ impl Engine {
         }
         if let Some(live) = &mut self.live {
             live.phase = Stopwatch::begin(now);
+            live.preparation = Preparation::Wanted;
             live.next_look = now.mono;
             live.next_health = now.mono;
         }
@@ -50,7 +51,9 @@ impl Engine {
         let start_by = wall(attempt.start_by);
         let rehearsing = attempt.report.state == State::Preparing && live.triggering.is_some();
         let deadline = attempt.call.deadline.map_or(Duration::MAX, wall);
-        let look = if live.observing.is_none() && !rehearsing {
+        let preparing = attempt.report.state == State::Preparing
+            && matches!(live.preparation, Preparation::Asked(_));
+        let look = if live.observing.is_none() && !rehearsing && !preparing {
             live.next_look
         } else {
             Duration::MAX

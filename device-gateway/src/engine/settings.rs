@@ -1,6 +1,6 @@
 //! What the engine of one device is told about its limits.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use iot_hub::reboot::{Capabilities, Grade, Mode};
 
@@ -27,6 +27,8 @@ pub struct Settings {
     pub loop_boots: usize,
     /// See [`Settings::loop_boots`].
     pub loop_window: Duration,
+    /// The blockers that hold up even a caller who insists, by name.
+    pub absolute: BTreeSet<String>,
     /// Rehearse every reboot.
     pub dry_run: bool,
     /// The least time between the answer and the command.
@@ -72,6 +74,7 @@ impl Default for Settings {
             cooldown: Duration::ZERO,
             loop_boots: 3,
             loop_window: seconds(15 * 60),
+            absolute: BTreeSet::new(),
             dry_run: false,
             answer_grace: seconds(1),
             ack_limit: seconds(10),

@@ -10,10 +10,11 @@ use super::{
     finish::failure,
     ladder::Shown,
     live::{Age, Unreported},
+    prepare::order_of,
     survey::{Findings, Purpose},
 };
 use crate::{
-    driver::{DriverError, Order, Triggered},
+    driver::{DriverError, Triggered},
     evidence::Sign,
 };
 
@@ -133,7 +134,7 @@ impl Engine {
             let error = failure(FailureCode::PrepareTimeout, seen, true);
             return self.finish(State::Failed, Some(error), out);
         }
-        if !rehearsing {
+        if !rehearsing && self.is_prepared(out) {
             self.look_when_due(out);
         }
     }
@@ -181,14 +182,7 @@ impl Engine {
         let Some(attempt) = &mut self.journal.open else {
             return;
         };
-        let order = Order {
-            id: attempt.report.request_id,
-            mode,
-            // Whoever agreed to a forced step agreed that nothing holds it up.
-            force: attempt.call.force || mode > attempt.call.mode,
-            dry_run: attempt.call.dry_run,
-            reason: attempt.call.reason.clone(),
-        };
+        let order = order_of(attempt, mode);
         if !order.dry_run {
             let step = Step {
                 time: now.wall,

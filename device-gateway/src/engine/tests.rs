@@ -6,6 +6,7 @@ mod disorder;
 mod going_down;
 mod ladder;
 mod methods;
+mod prepare;
 mod queue;
 mod sim;
 mod verdicts;

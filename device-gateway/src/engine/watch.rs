@@ -120,8 +120,11 @@ impl Engine {
         };
         let observation = match result {
             Ok(mut observation) => {
-                // What a driver has forgotten is remembered here.
+                // What a driver has forgotten is remembered here. One that began with this process
+                // cannot tell our absence from the device's.
+                observation.was_absent &= live.marks_absence();
                 observation.was_absent |= attempt.was_absent;
+                live.met |= observation.present;
                 observation
             }
             Err(DriverError::Unreachable(why)) => absent(why),
@@ -180,7 +183,7 @@ impl Engine {
         match sign {
             Sign::Absent => {
                 live.steady = None;
-                attempt.was_absent = true;
+                attempt.was_absent |= live.met;
                 if attempt.report.state == State::Rebooting {
                     self.enter(State::Down, now);
                 }

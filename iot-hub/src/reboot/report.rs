@@ -293,6 +293,10 @@ pub struct GatewayInfo {
     /// Its version.
     #[serde(default)]
     pub version: String,
+    /// Since when it may go down with its host at any moment: that, and not the device, is why the
+    /// device is about to be away.
+    #[serde(default, rename = "goingDown", skip_serializing_if = "Option::is_none")]
+    pub going_down: Option<Timestamp>,
 }
 
 impl Report {

@@ -11,10 +11,11 @@ use uuid::Uuid;
 
 use super::{Behavior, clock::FastClock};
 use crate::{
-    device::{at, drive::drive, hinted},
+    device::{at, drive::drive, told},
     driver::Driver,
     engine::{Call, Engine, Input, Now, Settings, Step},
     journal::{Journal, Remembered},
+    safety::Safety,
 };
 
 /// The request of every attempt.
@@ -70,6 +71,7 @@ pub(super) async fn attempt(
         payload: json!({ "v": 1, "requestId": ID }),
         fresh: ID,
     })]);
+    let safety = Arc::new(Safety::alone());
     let mut driving = FuturesUnordered::new();
     let (mut engine, mut step) = Engine::start(
         settings(behavior),
@@ -92,7 +94,7 @@ pub(super) async fn attempt(
         driving.extend(
             asked
                 .into_iter()
-                .map(|(ticket, step)| drive(driver.clone(), ticket, step)),
+                .map(|(ticket, step)| drive(driver.clone(), safety.clone(), ticket, step)),
         );
         let report = engine.report();
         if let (None, Some(attempt)) = (engine.open(), report.attempt) {
@@ -112,7 +114,7 @@ pub(super) async fn attempt(
                 let wake = clock.shows(engine.wake_at());
                 tokio::select! {
                     Some((ticket, outcome)) = driving.next() => Input::Driven(ticket, outcome),
-                    () = hinted(&mut hints) => Input::Hint,
+                    _ = told(&mut hints) => Input::Hint,
                     () = at(wake) => Input::Tick,
                 }
             }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use iot_hub::reboot::Blocker;
 
-use crate::host::logind::Inhibitor;
-
-/// The longest word of an inhibitor that is passed on.
-const WORDS_CHARS: usize = 128;
+use crate::{
+    host::logind::Inhibitor,
+    safety::naming::{clip, property_name},
+};
 
 /// Names inhibitors by who holds them.
 pub(super) fn named(inhibitors: Vec<Inhibitor>) -> BTreeMap<String, Blocker> {
@@ -29,16 +29,4 @@ pub(super) fn named(inhibitors: Vec<Inhibitor>) -> BTreeMap<String, Blocker> {
         blockers.insert(id, blocker);
     }
     blockers
-}
-
-/// Makes a name fit for a property of a twin.
-fn property_name(words: &str) -> String {
-    let fit = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    words.chars().take(WORDS_CHARS).map(fit).collect()
-}
-
-/// Makes somebody's words fit for a report.
-fn clip(words: &str) -> String {
-    let printable = words.chars().filter(|c| !c.is_control());
-    printable.take(WORDS_CHARS).collect()
 }

@@ -24,6 +24,11 @@ fn scenarios() -> Vec<Scenario> {
             sim.blocked_until = seconds(45);
             sim
         }),
+        ("objected to", || {
+            let mut sim = Sim::new(Behavior::Reboots);
+            sim.objects_until = seconds(45);
+            sim
+        }),
         ("deaf hub", || {
             let mut sim = Sim::new(Behavior::Reboots);
             sim.hub_acknowledges = false;

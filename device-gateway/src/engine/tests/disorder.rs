@@ -261,15 +261,8 @@ impl World {
                     restarts_gateway: how.is_multiple_of(5),
                 },
             )),
-            DriverStep::CheckBlockers(_) => {
-                let blocker = Blocker {
-                    who: "w".into(),
-                    why: "y".into(),
-                    until: None,
-                };
-                let blockers = (how.is_multiple_of(3)).then(|| ("b".to_owned(), blocker));
-                Outcome::Blockers(or(failed, blockers.into_iter().collect()))
-            }
+            DriverStep::CheckBlockers(_) => Outcome::Blockers(or(failed, blockers(how))),
+            DriverStep::Prepare(_) => Outcome::Prepared(blockers(how)),
             DriverStep::TakeBaseline => {
                 let baseline = Baseline {
                     boot_id,
@@ -309,6 +302,16 @@ impl World {
             )),
         }
     }
+}
+
+fn blockers(how: u8) -> BTreeMap<String, Blocker> {
+    let blocker = Blocker {
+        who: "w".into(),
+        why: "y".into(),
+        until: None,
+    };
+    let blockers = (how.is_multiple_of(3)).then(|| ("b".to_owned(), blocker));
+    blockers.into_iter().collect()
 }
 
 fn request(id: u8) -> RequestId {

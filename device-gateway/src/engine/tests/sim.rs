@@ -55,6 +55,9 @@ pub(super) enum Behavior {
     Dawdles,
     /// Reboots when told; for a while before that it is there and does not say in which boot.
     NamelessAtFirst,
+    /// Says yes and does nothing, without a boot identity, and takes a while to connect to a gateway
+    /// that was restarted.
+    ConnectsLate,
 }
 
 /// How long [`Behavior::Dawdles`] takes to go down: a moment longer than it is given.
@@ -82,6 +85,10 @@ pub(super) struct Sim {
     pub(super) blocked_until: Duration,
     /// The modes that the device offers.
     pub(super) offers: Vec<Mode>,
+    /// Until then something objects at the last moment.
+    pub(super) objects_until: Duration,
+    /// How often the device was prepared.
+    pub(super) preparations: usize,
     pub(super) hub_acknowledges: bool,
     pub(super) crash: Option<Crash>,
 
@@ -136,6 +143,8 @@ impl Sim {
             host,
             blocked_until: Duration::ZERO,
             offers: vec![Mode::Graceful, Mode::Forced],
+            objects_until: Duration::ZERO,
+            preparations: 0,
             hub_acknowledges: true,
             crash: None,
             engine,
@@ -344,6 +353,10 @@ impl Sim {
                 restarts_gateway: self.host,
             })),
             DriverStep::CheckBlockers(_) => Outcome::Blockers(Ok(self.blockers())),
+            DriverStep::Prepare(_) => {
+                self.preparations += 1;
+                Outcome::Prepared(self.objections())
+            }
             DriverStep::TakeBaseline => Outcome::BaselineTaken(Ok(Baseline {
                 boot_id: self.boot_id(),
                 ..Baseline::default()
@@ -382,7 +395,11 @@ impl Sim {
     fn reboots(&self) -> bool {
         !matches!(
             self.behavior,
-            Behavior::Lies | Behavior::Refuses | Behavior::SameBoot | Behavior::NeverReturns
+            Behavior::Lies
+                | Behavior::Refuses
+                | Behavior::SameBoot
+                | Behavior::NeverReturns
+                | Behavior::ConnectsLate
         ) && self.told.is_some()
     }
 
@@ -407,20 +424,17 @@ impl Sim {
             | Behavior::BootsEarly
             | Behavior::HangsGoingDown
             | Behavior::Dawdles
-            | Behavior::NamelessAtFirst => true,
+            | Behavior::NamelessAtFirst
+            | Behavior::ConnectsLate => true,
         }
     }
 
     fn blockers(&self) -> BTreeMap<String, Blocker> {
-        let blocker = Blocker {
-            who: "backup".into(),
-            why: "writes".into(),
-            until: None,
-        };
-        (self.time < self.blocked_until)
-            .then(|| ("b1".to_owned(), blocker))
-            .into_iter()
-            .collect()
+        named("b1", self.time < self.blocked_until)
+    }
+
+    fn objections(&self) -> BTreeMap<String, Blocker> {
+        named("prepare", self.time < self.objects_until)
     }
 
     fn boots(&self) -> usize {
@@ -447,13 +461,14 @@ impl Sim {
                 | Behavior::SameBoot
                 | Behavior::Refuses
                 | Behavior::NeverReturns
-                | Behavior::BootsEarly => 0,
+                | Behavior::BootsEarly
+                | Behavior::ConnectsLate => 0,
             }
     }
 
     fn boot_id(&self) -> Option<String> {
         let nameless = match self.behavior {
-            Behavior::NoIdentity => true,
+            Behavior::NoIdentity | Behavior::ConnectsLate => true,
             Behavior::NamelessAtFirst => {
                 (Duration::from_millis(200)..NAMELESS_UNTIL).contains(&self.time)
             }
@@ -493,6 +508,10 @@ impl Sim {
             Behavior::Dawdles => away(DAWDLING.as_secs(), DAWDLING.as_secs() + 4),
             Behavior::HangsGoingDown => away(2, u64::MAX) && self.boots() == 0,
             Behavior::NeverReturns => away(2, u64::MAX),
+            Behavior::ConnectsLate => {
+                let began = self.process_began;
+                !began.is_zero() && self.time < began + seconds(5)
+            }
             Behavior::Instant | Behavior::Lies | Behavior::Refuses | Behavior::BootsEarly => false,
         };
         Observation {
@@ -508,6 +527,18 @@ impl Sim {
             detail: String::new(),
         }
     }
+}
+
+fn named(name: &str, holds: bool) -> BTreeMap<String, Blocker> {
+    let blocker = Blocker {
+        who: "backup".into(),
+        why: "writes".into(),
+        until: None,
+    };
+    holds
+        .then(|| (name.to_owned(), blocker))
+        .into_iter()
+        .collect()
 }
 
 fn wall(time: Duration) -> Timestamp {
