@@ -19,7 +19,7 @@ pub use self::{
     device::DeviceConfig,
     driver::{
         CommandConfig, CommandLine, DEFAULT_BOOT_ID_FILE, DEFAULT_COMMAND_TIMEOUT,
-        DEFAULT_UPTIME_FILE, DriverConfig, HostConfig, HostMethod, MqttDeviceConfig,
+        DEFAULT_UPTIME_FILE, DriverConfig, HostConfig, HostMethod, HttpConfig, MqttDeviceConfig,
     },
     timing::LinkTiming,
 };

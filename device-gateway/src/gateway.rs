@@ -14,6 +14,7 @@ use crate::{
         Driver,
         command::CommandDriver,
         host::HostDriver,
+        http::HttpDriver,
         mqtt::{DEFAULT_ACK_LIMIT, MqttDriver},
     },
     hub_link::{CONNECTING, Dialer, Link, TlsSetupError},
@@ -52,6 +53,14 @@ pub enum GatewayError {
     /// The endpoint for local devices cannot be had.
     #[error("set up the local endpoint")]
     LocalMqtt(#[from] LocalMqttError),
+    /// A device could never be reached.
+    #[error("set up the driver of device {device}: {message}")]
+    Driver {
+        /// The device.
+        device: DeviceId,
+        /// What is missing.
+        message: String,
+    },
     /// A task ended that should not have.
     #[error("serve: a task ended early")]
     EndedEarly,
@@ -72,11 +81,15 @@ impl Gateway {
             }
             None => None,
         };
-        let drivers = config
-            .devices
-            .iter()
-            .filter_map(|device| Some((device.id.clone(), driver_of(device, local_mqtt.as_ref())?)))
-            .collect();
+        let mut drivers = BTreeMap::new();
+        for device in &config.devices {
+            let driver = driver_of(device, local_mqtt.as_ref());
+            let driver = driver.map_err(|message| GatewayError::Driver {
+                device: device.id.clone(),
+                message,
+            })?;
+            drivers.extend(driver.map(|driver| (device.id.clone(), driver)));
+        }
         Ok(Self {
             config,
             storage,
@@ -202,13 +215,21 @@ async fn watch(heart: Heart, watchdog: Watchdog, shutdown: CancellationToken) {
 
 /// Makes the driver of a device. The configuration makes sure that there is an endpoint for those
 /// that need one.
-fn driver_of(device: &DeviceConfig, local_mqtt: Option<&LocalMqtt>) -> Option<Arc<dyn Driver>> {
-    Some(match &device.driver {
+fn driver_of(
+    device: &DeviceConfig,
+    local_mqtt: Option<&LocalMqtt>,
+) -> Result<Option<Arc<dyn Driver>>, String> {
+    Ok(Some(match &device.driver {
         DriverConfig::Mqtt(_) => {
-            let local = local_mqtt?.device(device.id.as_str())?;
+            let local = local_mqtt.and_then(|endpoint| endpoint.device(device.id.as_str()));
+            let Some(local) = local else { return Ok(None) };
             Arc::new(MqttDriver::start(local, DEFAULT_ACK_LIMIT))
         }
         DriverConfig::Command(command) => Arc::new(CommandDriver::new(command.clone())),
         DriverConfig::Host(host) => Arc::new(HostDriver::new(host.clone())),
-    })
+        DriverConfig::Http(http) => {
+            let driver = HttpDriver::new(http.endpoint.clone(), http.plan.clone());
+            Arc::new(driver.map_err(|error| error.to_string())?)
+        }
+    }))
 }

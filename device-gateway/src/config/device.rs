@@ -52,6 +52,9 @@ pub(super) fn read(mut section: Section, shared: &Settings) -> Option<DeviceConf
     if let Some(DriverConfig::Host(host)) = &driver {
         settings.dry_run = host.dry_run;
     }
+    if let Some(driver) = &driver {
+        settings.cooldown = settings.cooldown.max(driver.least_cooldown());
+    }
     Some(DeviceConfig {
         id: id?,
         connection: connection?,

@@ -5,7 +5,10 @@
 
 mod command;
 mod host;
+mod http;
 mod mqtt;
+
+use std::time::Duration;
 
 use daemon::settings::Section;
 use secrecy::SecretString;
@@ -13,6 +16,7 @@ use secrecy::SecretString;
 pub use self::{
     command::{CommandConfig, CommandLine, DEFAULT_COMMAND_TIMEOUT},
     host::{DEFAULT_BOOT_ID_FILE, DEFAULT_UPTIME_FILE, HostConfig, HostMethod},
+    http::HttpConfig,
     mqtt::MqttDeviceConfig,
 };
 
@@ -25,12 +29,14 @@ pub enum DriverConfig {
     Command(CommandConfig),
     /// It is the gateway's own machine.
     Host(HostConfig),
+    /// Over HTTP.
+    Http(Box<HttpConfig>),
 }
 
 type Read = fn(Section) -> Option<DriverConfig>;
 
 /// The sections that there are, with how each is read.
-const WAYS: [(&str, Read); 3] = [
+const WAYS: [(&str, Read); 4] = [
     ("mqtt", |section| {
         MqttDeviceConfig::read(section).map(DriverConfig::Mqtt)
     }),
@@ -39,6 +45,10 @@ const WAYS: [(&str, Read); 3] = [
     }),
     ("host", |section| {
         Some(DriverConfig::Host(HostConfig::read(section)))
+    }),
+    ("http", |section| {
+        let http = HttpConfig::read(section)?;
+        Some(DriverConfig::Http(Box::new(http)))
     }),
 ];
 
@@ -49,6 +59,15 @@ impl DriverConfig {
             Some(password)
         } else {
             None
+        }
+    }
+
+    /// How long a device of this kind has to be left alone after a boot.
+    pub(super) fn least_cooldown(&self) -> Duration {
+        if let Self::Http(http) = self {
+            http.least_cooldown
+        } else {
+            Duration::ZERO
         }
     }
 

@@ -6,14 +6,14 @@ use super::*;
 
 const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-fn device(id: &str) -> String {
+pub(super) fn device(id: &str) -> String {
     format!(
         "[[device]]\nid = \"{id}\"\n\
          connection_string = \"HostName=h.example.net;DeviceId={id};SharedAccessKey={KEY}\"\n"
     )
 }
 
-fn parse(text: &str) -> Result<Config, Vec<String>> {
+pub(super) fn parse(text: &str) -> Result<Config, Vec<String>> {
     Config::parse(text, Path::new("/etc"))
         .map_err(|Mistakes(mistakes)| mistakes.iter().map(ToString::to_string).collect())
 }
@@ -148,7 +148,7 @@ fn what_is_in_force_is_printed_without_secrets() {
 #[test]
 fn a_device_needs_one_driver_and_its_own_credentials() {
     let base = format!("state_dir = \"s\"\n{}", device("d1"));
-    let ways = "device[0]: expected exactly one of mqtt, command, host: there is";
+    let ways = "device[0]: expected exactly one of mqtt, command, host, http: there is";
     mistaken(&base, &[&format!("{ways} none")]);
     mistaken(
         &format!("{base}[device.host]\n[device.mqtt]\npassword = \"x\""),

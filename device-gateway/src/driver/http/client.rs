@@ -102,6 +102,20 @@ pub(crate) enum Silence {
     Cut(String),
 }
 
+impl Endpoint {
+    /// Reads an address: a scheme, a host and perhaps a port.
+    pub fn address(text: &str) -> Option<Url> {
+        let url: Url = text.parse().ok()?;
+        let plain = url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        let known = matches!(url.scheme(), "http" | "https") && url.has_host();
+        (plain && known).then_some(url)
+    }
+}
+
 impl HttpClient {
     pub(crate) fn new(endpoint: Endpoint) -> Result<Self, ClientError> {
         let builder = Client::builder()

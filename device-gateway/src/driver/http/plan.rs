@@ -1,6 +1,6 @@
 //! What is asked of a device over HTTP, and what its answers mean.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use regex_lite::Regex;
 use serde_json::Value;
@@ -221,6 +221,18 @@ impl Uptime {
 impl Condition {
     pub(super) fn holds(&self, body: &Body) -> bool {
         self.find.text(body).as_ref() == Some(&self.equals)
+    }
+}
+
+impl FromStr for Find {
+    type Err = regex_lite::Error;
+
+    /// What begins with a slash is a pointer, anything else a regular expression.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with('/') {
+            return Ok(Self::Pointer(text.to_owned()));
+        }
+        text.parse().map(Self::Pattern)
     }
 }
 
