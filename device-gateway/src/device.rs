@@ -10,6 +10,7 @@
 mod desired;
 pub(crate) mod drive;
 mod mail;
+mod watches;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,7 +22,7 @@ use desired::Desired;
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use iot_hub::{
     identity::DeviceId,
-    reboot::{GatewayInfo, Refusal, RefusalCode, RequestId},
+    reboot::{GatewayInfo, Refusal, RefusalCode, RequestId, method},
 };
 use jiff::Timestamp;
 use mail::Mail;
@@ -32,6 +33,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
+use watches::Watches;
 
 use crate::{
     driver::{Delay, Driver, Notice},
@@ -61,6 +63,8 @@ enum Event {
     Wake,
     /// The outbox may have something to send.
     Mail,
+    /// The time of a held `rebootWatch` is up.
+    WatchOver,
     /// What could not be written may be tried again.
     Retry,
     /// The watchdog wants to know whether this loop goes round.
@@ -91,6 +95,7 @@ pub(crate) struct Device {
     id: DeviceId,
     engine: Engine,
     mail: Mail,
+    watches: Watches,
     desired: Desired,
     driver: Arc<dyn Driver>,
     safety: Arc<Safety>,
@@ -135,6 +140,7 @@ impl Device {
             id: parts.id,
             engine,
             mail: Mail::new(outbox, parts.gateway, parts.report_delay, parts.retry),
+            watches: Watches::default(),
             desired: Desired::default(),
             hints: parts.driver.hints(),
             notices: parts.driver.notices(),
@@ -182,6 +188,7 @@ impl Device {
             since = told(&mut self.host) => Event::HostGoesDown(since),
             () = at(wake) => Event::Wake,
             () = at(mail) => Event::Mail,
+            () = at(self.watches.wakes_at()) => Event::WatchOver,
             () = at(self.retry_at) => Event::Retry,
             () = self.pulse.beat() => Event::Pulse,
             () = shutdown.cancelled() => Event::Stop,
@@ -209,6 +216,7 @@ impl Device {
             Event::HostGoesDown(since) => self.mail.mark(since, self.engine.report()),
             Event::Wake => self.feed(Input::Tick).await,
             Event::Mail => self.mail.send(&self.id, &self.storage, &self.link).await,
+            Event::WatchOver => self.watches.on_time(Instant::now()),
             Event::Retry => {
                 self.retry_at = None;
                 for input in std::mem::take(&mut self.stalled) {
@@ -218,6 +226,7 @@ impl Device {
             Event::Pulse | Event::Stop => {}
         }
         if let Some(seq) = self.mail.acknowledges() {
+            self.watches.on_reported(seq);
             self.feed(Input::ReportAcked(seq)).await;
         }
         if self.retry_at.is_none() && self.mail.is_delivered() {
@@ -234,7 +243,9 @@ impl Device {
             LinkEvent::Down => {
                 self.mail.on_down();
                 self.desired.on_down();
+                self.watches.forget();
             }
+            LinkEvent::Renewing => self.watches.finish(),
             LinkEvent::Call(call) => self.on_call(call).await,
             LinkEvent::AnswerAcked(rid) => self.feed(Input::AnswerAcked(rid)).await,
             LinkEvent::Twin { reported, desired } => {
@@ -271,6 +282,13 @@ impl Device {
                 return refuse(call.reply, RefusalCode::Invalid, message);
             }
         };
+        if call.name == method::WATCH {
+            let begun = self.watches.begin(&payload, call.reply, Instant::now());
+            if let Err((reply, error)) = begun {
+                refuse(reply, RefusalCode::Invalid, error.to_string());
+            }
+            return;
+        }
         if self.retry_at.is_some() {
             return refuse(call.reply, RefusalCode::Internal, UNWRITABLE.to_owned());
         }

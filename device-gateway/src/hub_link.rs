@@ -70,6 +70,8 @@ pub(crate) enum LinkEvent {
     Up(u64),
     /// It is not any more. What became of a patch that was under way is not known.
     Down,
+    /// The connection is going to be replaced as soon as no call is without its answer.
+    Renewing,
     /// A direct method was called.
     Call(MethodCall),
     /// The hub has this answer.
@@ -413,6 +415,12 @@ pub(crate) mod tests {
 
         /// Calls a method, and returns the answer's status and payload.
         pub(crate) async fn call(&mut self, name: &str, payload: Value) -> (i32, Value) {
+            self.deliver(name, payload).await;
+            self.answer().await
+        }
+
+        /// Calls a method.
+        pub(crate) async fn deliver(&mut self, name: &str, payload: Value) {
             let place = self.places.clone().reserve_owned().await.unwrap();
             let rid = "1".to_owned();
             let call = MethodCall {
@@ -422,11 +430,25 @@ pub(crate) mod tests {
                 reply: Reply { rid, place },
             };
             self.events.send(LinkEvent::Call(call)).await.unwrap();
+        }
+
+        /// The next answer's status and payload.
+        pub(crate) async fn answer(&mut self) -> (i32, Value) {
             let answer = soon(self.answers.recv()).await;
             (
                 answer.status,
                 serde_json::from_slice(&answer.payload).unwrap(),
             )
+        }
+
+        /// Says whether every call was answered, or forgotten, and the answers taken.
+        pub(crate) fn is_quiet(&self) -> bool {
+            self.answers.is_empty() && self.places.capacity() == CALLS
+        }
+
+        /// Says whether there is an answer that was not taken.
+        pub(crate) fn is_answered(&self) -> bool {
+            !self.answers.is_empty()
         }
 
         pub(crate) async fn patch(&mut self) -> Map<String, Value> {

@@ -13,7 +13,7 @@
 //!
 //! - [`State`], [`Mode`], [`Grade`]: the vocabulary.
 //! - [`RebootCall`]: what is asked for; [`Acceptance`] and [`Refusal`]: the two answers.
-//! - [`Report`]: what a device's twin says.
+//! - [`Report`]: what a device's twin says; [`WatchCall`]: asks to be told of the next one.
 //! - [`Dialect`]: how devices that are not ours follow the tutorials' conventions.
 
 mod answer;
@@ -22,6 +22,7 @@ mod dialect;
 mod report;
 mod state;
 mod trace;
+mod watch;
 
 pub use answer::{Acceptance, Refusal, RefusalCode};
 pub use call::{CallError, MAX_DELAY, MAX_REASON_CHARS, Preconditions, RebootCall, RequestId};
@@ -32,6 +33,7 @@ pub use report::{
 };
 pub use state::{Grade, Mode, State, UnknownName};
 pub use trace::{TraceParent, TraceParentError};
+pub use watch::{WatchAnswer, WatchCall};
 
 /// The direct methods of the contract.
 pub mod method {
@@ -43,6 +45,9 @@ pub mod method {
     pub const CANCEL: &str = "cancelReboot";
     /// Reads an attempt's report; its payload is `{"requestId": …}` or nothing for the newest.
     pub const STATUS: &str = "rebootStatus";
+    /// Is answered when the twin holds another report, or the caller's time is up; its payload is a
+    /// [`super::WatchCall`].
+    pub const WATCH: &str = "rebootWatch";
     /// Reads what the device can do.
     pub const CAPABILITIES: &str = "capabilities";
 }

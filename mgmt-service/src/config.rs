@@ -256,6 +256,8 @@ fn read_quota(mut section: Section) -> (Tier, HubQuota) {
         longest_wait: section
             .duration("longest_wait", Duration::ZERO, 25 * second)
             .or(10 * second),
+        // Each holds a connection to the hub.
+        hanging_calls: section.count("hanging_calls", 0, 10_000).or(500) as usize,
     };
     (tier, quota)
 }

@@ -157,6 +157,12 @@ impl Hub {
         self.observe(Asked::Method, calling).await
     }
 
+    /// Calls a method that may answer as late as it likes.
+    pub async fn hang(&self, device: &DeviceId, call: &MethodCall) -> CallOutcome {
+        let calling = self.call_method(device, call);
+        self.observe(Asked::Hanging, calling).await
+    }
+
     async fn call_method(&self, device: &DeviceId, call: &MethodCall) -> CallOutcome {
         let url = self.device_url(device, "/methods");
         let limit = call.response_timeout + call.connect_timeout + METHOD_MARGIN;

@@ -31,6 +31,8 @@ pub struct HubQuota {
     pub queries_per_minute: f64,
     /// How long those who wait for either may have to: who would wait longer is refused.
     pub longest_wait: Duration,
+    /// How many calls of `rebootWatch` may hang at once; none, to poll only.
+    pub hanging_calls: usize,
 }
 
 /// More is asked for than the hub's quota allows, and the line of those who wait is full.

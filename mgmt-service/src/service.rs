@@ -2,6 +2,7 @@
 
 mod begin;
 mod cancel;
+mod hanging;
 mod log;
 mod runner;
 mod tags;
@@ -17,7 +18,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::runner::Runner;
+use self::{hanging::Slots, runner::Runner};
 pub use self::{
     log::{Log, Now},
     tags::{Age, Tags},
@@ -65,7 +66,8 @@ pub struct Service {
 #[derive(Debug)]
 struct Inner {
     store: Arc<dyn Store>,
-    hub: PacedHub,
+    hub: Arc<PacedHub>,
+    slots: Slots,
     poller: Poller,
     timing: Timing,
     live: Mutex<HashMap<RequestId, Live>>,
@@ -100,7 +102,8 @@ impl Service {
     ) -> Result<Self, StoreError> {
         let inner = Arc::new(Inner {
             store,
-            hub: PacedHub::new(hub, quota),
+            hub: Arc::new(PacedHub::new(hub, quota)),
+            slots: Slots::new(quota.hanging_calls),
             poller,
             timing,
             live: Mutex::default(),

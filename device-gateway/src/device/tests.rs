@@ -1,5 +1,7 @@
 //! A device whose gateway cannot write, and one whose hub is slow.
 
+mod watches;
+
 use std::{
     io,
     sync::{

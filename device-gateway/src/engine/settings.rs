@@ -111,6 +111,7 @@ impl Settings {
                 .map(|mode| (mode.name().to_owned(), probe.modes.contains(&mode)))
                 .collect(),
             cancel: true,
+            watch: !probe.restarts_gateway,
             best_grade: probe.best_grade,
             required_grade: self.required_grade.unwrap_or(probe.required_grade),
         }

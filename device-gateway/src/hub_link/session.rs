@@ -273,6 +273,7 @@ impl Link {
             && session.renewal.is_some_and(|at| at <= now)
         {
             session.renewing = Some(now + RENEWAL_PATIENCE);
+            self.tell(LinkEvent::Renewing).await?;
             // A call that was delivered to a connection that is going down is lost on both sides.
             // One that finds no subscription waits for it, or is certainly undelivered.
             let calls = Unsubscribe::new(Filter::Methods.to_string());

@@ -102,17 +102,7 @@ pub struct CallError {
 impl RebootCall {
     /// Reads a method's payload. Unknown fields are ignored: a newer caller may send more.
     pub fn from_payload(payload: &Value) -> Result<Self, CallError> {
-        match payload {
-            Value::Null | Value::String(_) => Ok(Self::default()),
-            Value::Object(fields) => Self::from_fields(&Fields(fields)),
-            Value::Bool(_) | Value::Number(_) | Value::Array(_) => Err(CallError {
-                field: "payload",
-                rule: "must be an object, a string or null",
-            }),
-        }
-    }
-
-    fn from_fields(fields: &Fields<'_>) -> Result<Self, CallError> {
+        let fields = Fields::of(payload)?;
         fields.integer("v", 1, 1)?;
         let reason = fields.text("reason")?.unwrap_or_default();
         if reason.chars().count() > MAX_REASON_CHARS {
@@ -235,11 +225,23 @@ const OPTIONAL: [&str; 11] = [
 ];
 
 /// Typed access to a payload's fields; an absent field and `null` are the same.
-struct Fields<'a>(&'a Map<String, Value>);
+pub(super) struct Fields<'a>(Option<&'a Map<String, Value>>);
 
 impl<'a> Fields<'a> {
+    /// Of a payload without an object there are none, as with callers that know of no fields.
+    pub(super) fn of(payload: &'a Value) -> Result<Self, CallError> {
+        match payload {
+            Value::Null | Value::String(_) => Ok(Self(None)),
+            Value::Object(fields) => Ok(Self(Some(fields))),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) => Err(CallError {
+                field: "payload",
+                rule: "must be an object, a string or null",
+            }),
+        }
+    }
+
     fn get(&self, field: &str) -> Option<&'a Value> {
-        self.0.get(field).filter(|value| !value.is_null())
+        self.0?.get(field).filter(|value| !value.is_null())
     }
 
     fn text(&self, field: &'static str) -> Result<Option<&'a str>, CallError> {
@@ -282,7 +284,12 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn integer(&self, field: &'static str, min: u64, max: u64) -> Result<Option<u64>, CallError> {
+    pub(super) fn integer(
+        &self,
+        field: &'static str,
+        min: u64,
+        max: u64,
+    ) -> Result<Option<u64>, CallError> {
         let Some(value) = self.get(field) else {
             return Ok(None);
         };

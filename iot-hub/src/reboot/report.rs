@@ -271,6 +271,9 @@ pub struct Capabilities {
     /// An attempt can be cancelled before its point of no return.
     #[serde(default)]
     pub cancel: bool,
+    /// Its gateway answers [`super::method::WATCH`], and is not rebooted with it.
+    #[serde(default)]
+    pub watch: bool,
     /// The best evidence its driver can reach.
     pub best_grade: Grade,
     /// The evidence its driver requires when the caller names none.
@@ -452,6 +455,7 @@ mod tests {
                     .map(|mode| (mode.name().into(), true))
                     .collect(),
                 cancel: true,
+                watch: true,
                 best_grade: Grade::Healthy,
                 required_grade: Grade::BootChanged,
             }),

@@ -27,6 +27,8 @@ pub enum Asked {
     TwinPatch,
     /// To call a method of a device.
     Method,
+    /// To call a method that is left hanging.
+    Hanging,
     /// A page of a query.
     Query,
 }
@@ -51,13 +53,20 @@ struct Kind {
 }
 
 impl Asked {
-    const ALL: [Self; 4] = [Self::Twin, Self::TwinPatch, Self::Method, Self::Query];
+    const ALL: [Self; 5] = [
+        Self::Twin,
+        Self::TwinPatch,
+        Self::Method,
+        Self::Hanging,
+        Self::Query,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Twin => "twin",
             Self::TwinPatch => "twin_patch",
             Self::Method => "method",
+            Self::Hanging => "hanging",
             Self::Query => "query",
         }
     }

@@ -99,6 +99,11 @@ impl Gate {
         self.shared.lock().queue.try_pass(Instant::now())
     }
 
+    /// Nobody waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.shared.lock().queue.is_idle()
+    }
+
     /// The hub refused a call for want of quota.
     pub(crate) fn refused(&self, retry_after: Option<Duration>) {
         let now = Instant::now();

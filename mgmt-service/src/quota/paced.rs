@@ -1,11 +1,14 @@
 //! The hub, asked no more often than its quotas allow.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use iot_hub::{identity::DeviceId, method::MethodCall};
 use serde_json::Value;
 
-use super::{Claim, Exhausted, HubQuota, gate::Gate};
+use super::{Bucket, Claim, Exhausted, HubQuota, gate::Gate};
 use crate::{
     attempt::{Trouble, Written},
     error::Error,
@@ -16,12 +19,17 @@ use crate::{
 /// sending again.
 const NEW_REQUESTS: f64 = 0.9;
 
+/// The part of all method calls that may be left hanging, at most: they only save reads.
+const HANGING: f64 = 0.5;
+
 /// The hub's methods, twin updates and queries, asked no more often than its quotas allow.
 #[derive(Debug)]
 pub(crate) struct PacedHub {
     hub: Arc<Hub>,
     requests: Gate,
     methods: Gate,
+    /// Of the methods, those that may be left hanging.
+    hanging: Mutex<Bucket>,
     updates: Gate,
     queries: Gate,
 }
@@ -34,6 +42,7 @@ impl PacedHub {
             hub,
             requests: Gate::new(NEW_REQUESTS * methods, wait),
             methods: Gate::new(methods, wait),
+            hanging: Mutex::new(Bucket::new(HANGING * methods, Instant::now())),
             updates: Gate::new(quota.updates_per_second, wait),
             queries: Gate::new(quota.queries_per_minute / 60.0, wait),
         }
@@ -62,6 +71,26 @@ impl PacedHub {
             return CallOutcome::Undelivered(Trouble::Throttled { retry_after });
         }
         let outcome = self.hub.call(device, call).await;
+        if let CallOutcome::Undelivered(trouble) = &outcome {
+            note_refusal(&self.methods, trouble, "a method call");
+        }
+        outcome
+    }
+
+    /// Takes what a call costs that may be left hanging, if nobody waits to call a method and nobody
+    /// has to wait for it: whatever is asked for comes first.
+    pub(crate) fn try_hang(&self) -> bool {
+        let now = Instant::now();
+        let mut hanging = self.hanging.lock().unwrap_or_else(PoisonError::into_inner);
+        now >= hanging.ready_at()
+            && self.requests.is_idle()
+            && self.methods.try_pass()
+            && hanging.take(now)
+    }
+
+    /// Makes a call that [`PacedHub::try_hang`] has been asked for.
+    pub(crate) async fn hang(&self, device: &DeviceId, call: &MethodCall) -> CallOutcome {
+        let outcome = self.hub.hang(device, call).await;
         if let CallOutcome::Undelivered(trouble) = &outcome {
             note_refusal(&self.methods, trouble, "a method call");
         }
@@ -108,5 +137,68 @@ fn note_refusal(gate: &Gate, trouble: &Trouble, what: &str) {
     if let Trouble::Throttled { retry_after } = trouble {
         tracing::warn!(?retry_after, "the hub refused {what} for want of quota");
         gate.refused(*retry_after);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use iot_hub::identity::ConnectionString;
+
+    use super::*;
+
+    /// A hub that is never asked.
+    fn paced(methods_per_second: f64) -> PacedHub {
+        let text = "HostName=localhost;SharedAccessKeyName=service;\
+                    SharedAccessKey=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        let Ok(ConnectionString::Service(connection)) = text.parse() else {
+            panic!("a service's connection string");
+        };
+        let quota = HubQuota {
+            methods_per_second,
+            updates_per_second: 1.0,
+            queries_per_minute: 1.0,
+            longest_wait: Duration::from_secs(10),
+            hanging_calls: 100,
+        };
+        PacedHub::new(Arc::new(Hub::new(connection, 1, None).unwrap()), &quota)
+    }
+
+    #[tokio::test]
+    async fn nothing_hangs_while_a_request_waits() {
+        let paced = paced(2.0);
+        assert!(paced.try_begin());
+        let mut waiting = Box::pin(paced.begin("somebody"));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert!(!paced.try_hang(), "a new request waits");
+        waiting.await.unwrap();
+        assert!(paced.try_hang());
+    }
+
+    #[tokio::test]
+    async fn nothing_hangs_while_a_call_waits() {
+        let paced = paced(2.0);
+        paced.methods.pass(Claim::First).await.unwrap();
+        assert!(!paced.try_hang(), "the quota is used");
+        let mut waiting = Box::pin(paced.methods.pass(Claim::First));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert!(!paced.try_hang(), "a call waits");
+        waiting.await.unwrap();
+    }
+
+    #[test]
+    fn what_hangs_takes_half_of_the_methods_at_most() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let _entered = runtime.enter();
+        let paced = paced(1000.0);
+        let begun = Instant::now();
+        let mut hanging = 0;
+        while begun.elapsed() < Duration::from_millis(200) {
+            hanging += u32::from(paced.try_hang());
+        }
+        let most = 1.0 + 500.0 * begun.elapsed().as_secs_f64();
+        assert!(f64::from(hanging) <= most, "{hanging} of {most}");
+        assert!(hanging >= 10, "{hanging}");
     }
 }

@@ -77,7 +77,12 @@ impl Queue {
 
     /// Lets somebody through who does not wait, when nobody else does.
     pub(crate) fn try_pass(&mut self, now: Instant) -> bool {
-        self.first.is_empty() && self.line.is_empty() && self.bucket.take(now)
+        self.is_idle() && self.bucket.take(now)
+    }
+
+    /// Nobody waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.first.is_empty() && self.line.is_empty()
     }
 
     /// Somebody does not wait any longer.
@@ -90,7 +95,7 @@ impl Queue {
 
     /// Says who is next.
     pub(crate) fn next(&mut self, now: Instant) -> Turn {
-        if self.first.is_empty() && self.line.is_empty() {
+        if self.is_idle() {
             return Turn::Idle;
         }
         if !self.bucket.take(now) {

@@ -16,7 +16,10 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
-use super::{INPUTS, Inner, Live, Log, Question};
+use super::{
+    INPUTS, Inner, Live, Log, Question,
+    hanging::{Hanging, Hint},
+};
 use crate::{
     attempt::{Attempt, CancelAnswer, Effect, Input, Reading, Step, Trouble, Written},
     durations::Estimate,
@@ -40,6 +43,7 @@ pub(super) struct Runner {
     follower: Follower,
     questions: mpsc::Receiver<Question>,
     calls: FuturesUnordered<BoxFuture<'static, Input>>,
+    hanging: Hanging,
     /// When the state last changed, for the cadence.
     since: Instant,
     last_read: Timestamp,
@@ -50,6 +54,7 @@ enum Happened {
     Asked(Question),
     Read(TwinRead),
     Called(Input),
+    Hinted(Hint),
     Woke,
     Looked,
     Stopping,
@@ -78,6 +83,7 @@ impl Runner {
             log,
             questions,
             calls: FuturesUnordered::new(),
+            hanging: Hanging::default(),
             since: Instant::now(),
             last_read: Timestamp::MIN,
         };
@@ -98,6 +104,12 @@ impl Runner {
             return;
         }
         while self.is_needed() {
+            let device = &self.attempt.view.device;
+            let wanted = self.attempt.needs_reading() && self.log.is_watched();
+            // What the attempt itself has to call goes first.
+            if self.calls.is_empty() || self.hanging.is_held() {
+                self.hanging.keep(wanted, &self.inner, device);
+            }
             self.follower.expect(self.expectation());
             let go_on = match self.next().await {
                 Happened::Asked(question) => {
@@ -108,6 +120,12 @@ impl Runner {
                 }
                 Happened::Read(read) => self.read(read).await,
                 Happened::Called(input) => self.take(input).await,
+                Happened::Hinted(hint) => {
+                    if hint == Hint::Read {
+                        self.follower.read_now();
+                    }
+                    true
+                }
                 Happened::Woke => self.take(Input::Tick).await,
                 // What is expected depends on who waits for it.
                 Happened::Looked => true,
@@ -146,6 +164,7 @@ impl Runner {
             Some(question) = self.questions.recv() => Happened::Asked(question),
             read = self.follower.next() => Happened::Read(read),
             Some(input) = self.calls.next() => Happened::Called(input),
+            hint = self.hanging.next() => Happened::Hinted(hint),
             () = tokio::time::sleep(wake) => Happened::Woke,
             () = self.log.looked() => Happened::Looked,
             () = stopping.cancelled(), if idle => Happened::Stopping,
@@ -162,6 +181,7 @@ impl Runner {
             Ok(twin) => {
                 self.log.set_last_read(read.begun);
                 let mut reading = Reading::of(&twin, read.begun);
+                self.hanging.saw(reading.report.as_ref());
                 if self.attempt.wants_estimate() {
                     let (device, class) = (twin.device.clone(), reading.class.clone());
                     reading.estimate = estimate(&self.inner, device, class).await;
@@ -301,7 +321,8 @@ impl Runner {
         if !self.attempt.needs_reading() {
             return Expectation::Nothing;
         }
-        if !self.log.is_watched() {
+        // A call that hangs tells when it is time to read.
+        if !self.log.is_watched() || self.hanging.is_held() {
             return Expectation::Unhurried;
         }
         match self.attempt.return_forecast() {

@@ -33,6 +33,8 @@ pub(crate) struct Device {
     packets: Framed<TlsStream<TcpStream>, Codec>,
     rid: u32,
     seq: u64,
+    /// It says that it answers `rebootWatch`.
+    watch: bool,
 }
 
 /// A method that the hub delivered.
@@ -62,6 +64,7 @@ impl Device {
             packets: Framed::new(dial(emulator).await, codec),
             rid: 0,
             seq: 0,
+            watch: false,
         };
         let mut connect = Connect::new(connection.client_id());
         let user = connection.mqtt_user("2021-04-12").to_string();
@@ -80,6 +83,14 @@ impl Device {
     /// Connects a device of our gateway, which reports what it can do.
     pub(crate) async fn native(emulator: &Emulator, id: &str) -> Self {
         let mut device = Self::plain(emulator, id).await;
+        device.report_attempt(None).await;
+        device
+    }
+
+    /// Connects a device of our gateway that answers `rebootWatch`.
+    pub(crate) async fn watchable(emulator: &Emulator, id: &str) -> Self {
+        let mut device = Self::plain(emulator, id).await;
+        device.watch = true;
         device.report_attempt(None).await;
         device
     }
@@ -117,6 +128,11 @@ impl Device {
         request_id
     }
 
+    /// The number of the newest report.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
+
     /// Reports properties, and waits until the hub has them.
     pub(crate) async fn report(&mut self, patch: &Value) {
         self.rid += 1;
@@ -139,6 +155,7 @@ impl Device {
             capabilities: Some(Capabilities {
                 modes: BTreeMap::from([("graceful".into(), true), ("forced".into(), true)]),
                 cancel: true,
+                watch: self.watch,
                 best_grade: Grade::Caused,
                 required_grade: Grade::BootChanged,
             }),

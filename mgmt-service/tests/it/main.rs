@@ -15,6 +15,8 @@ mod device;
 #[cfg(test)]
 mod devices;
 #[cfg(test)]
+mod hanging;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod hub;

@@ -62,6 +62,7 @@ impl Scene {
             updates_per_second: 100.0,
             queries_per_minute: 6.0,
             longest_wait: Duration::from_secs(2),
+            hanging_calls: 0,
         };
         let minute = Duration::from_secs(60);
         let timing = Timing {

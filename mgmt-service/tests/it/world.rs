@@ -26,7 +26,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long the hub waits for a device in these tests, instead of the 5 s it asks for at least.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 
 pub(crate) struct World {
     pub(crate) emulator: Emulator,
@@ -58,12 +58,22 @@ impl World {
 
     /// Starts over a folder that may hold a database.
     pub(crate) async fn in_folder(folder: TempDir, timing: &str) -> Self {
-        let config = EmulatorConfig {
-            response_timeout_cap: Some(ANSWER_TIMEOUT),
-            ..EmulatorConfig::default()
-        };
-        let emulator = Emulator::start(config).await.unwrap();
+        let emulator = emulator(Some(ANSWER_TIMEOUT)).await;
         let settings = settings(&emulator, folder.path(), timing);
+        Self::of(emulator, folder, settings).await
+    }
+
+    /// Starts with a hub that waits so long for devices, or as long as it is asked to. Nobody is read
+    /// in time but those whose change is expected.
+    pub(crate) async fn patient(answer_timeout: Option<Duration>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let emulator = emulator(answer_timeout).await;
+        let settings = settings(&emulator, folder.path(), "");
+        let settings = settings.replace("max_interval = \"50ms\"", "max_interval = \"1h\"");
+        Self::of(emulator, folder, settings).await
+    }
+
+    async fn of(emulator: Emulator, folder: TempDir, settings: String) -> Self {
         let (address, service) = serve(&settings, folder.path()).await;
         Self {
             client: connect(address).await,
@@ -187,6 +197,14 @@ impl Drop for Service {
             runtime.shutdown_background();
         }
     }
+}
+
+async fn emulator(answer_timeout: Option<Duration>) -> Emulator {
+    let config = EmulatorConfig {
+        response_timeout_cap: answer_timeout,
+        ..EmulatorConfig::default()
+    };
+    Emulator::start(config).await.unwrap()
 }
 
 /// Waits for something, but not for ever.

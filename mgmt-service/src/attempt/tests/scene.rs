@@ -139,6 +139,7 @@ pub(super) fn native(attempt: Option<AttemptReport>) -> Reading {
             capabilities: Some(Capabilities {
                 modes: BTreeMap::from([("graceful".into(), true), ("forced".into(), true)]),
                 cancel: true,
+                watch: false,
                 best_grade: Grade::Caused,
                 required_grade: Grade::BootChanged,
             }),
