@@ -2,6 +2,7 @@
 
 mod device;
 mod driver;
+mod escalation;
 mod timing;
 
 use std::{

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret as _;
 
 use super::{
     driver::{self, DriverConfig},
-    timing,
+    escalation, timing,
 };
 use crate::engine::Settings;
 
@@ -48,6 +48,7 @@ pub(super) fn read(mut section: Section, shared: &Settings) -> Option<DeviceConf
             &Grade::ALL.map(|grade| (grade.name(), grade)),
         )
         .optional();
+    settings.escalation = escalation::read(&mut section);
     let driver = driver::read(&mut section);
     if let Some(DriverConfig::Host(host)) = &driver {
         settings.dry_run = host.dry_run;

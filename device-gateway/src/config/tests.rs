@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use iot_hub::reboot::Mode;
+
 use super::*;
 
 const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -58,6 +60,9 @@ token_life = "10m"
 settle = "3s"
 go_down_limit = "1m"
 cooldown = "30s"
+escalation = ["graceful", "forced"]
+steps.forced.go_down_limit = "20s"
+steps.forced.return_limit = "3m"
 [device.mqtt]
 password = "secret"
 {}[device.command]
@@ -77,6 +82,16 @@ timeout = "5s"
     );
     assert_eq!(config.link.token_life.as_secs(), 600);
     let settings = &config.devices[0].settings;
+    let [graceful, forced] = settings.escalation[..] else {
+        panic!("{:?}", settings.escalation);
+    };
+    assert_eq!(
+        (graceful.mode, graceful.return_limit),
+        (Mode::Graceful, None)
+    );
+    assert_eq!(settings.go_down_limit(Mode::Graceful).as_secs(), 60);
+    assert_eq!(settings.go_down_limit(forced.mode).as_secs(), 20);
+    assert_eq!(settings.return_limit(Mode::Forced).as_secs(), 180);
     assert_eq!(settings.answer_grace.as_secs(), 2);
     assert_eq!(settings.settle.as_secs(), 3);
     assert_eq!(
@@ -235,5 +250,27 @@ fn the_packages_settings_are_good_once_taken_over() {
     assert_eq!(
         parse(PACKAGED).unwrap_err(),
         ["device: expected at least one [[device]]"]
+    );
+}
+
+#[test]
+fn an_escalation_rises_and_limits_only_its_own_steps() {
+    let with = |more: &str| {
+        let device = device("d1");
+        format!("state_dir = \"s\"\n{device}{more}\n[device.host]\n")
+    };
+    let list = "a list of graceful, forced, power-cycle: mildest first, each once";
+    for wrong in [
+        "[\"forced\", \"graceful\"]",
+        "[\"forced\", \"forced\"]",
+        "[\"pull the plug\"]",
+        "\"forced\"",
+    ] {
+        let mistake = format!("device[0].escalation = {wrong}: expected {list}");
+        mistaken(&with(&format!("escalation = {wrong}")), &[&mistake]);
+    }
+    mistaken(
+        &with("escalation = [\"graceful\"]\nsteps.forced.return_limit = \"1m\""),
+        &["device[0].steps.forced.return_limit = …: expected no such key"],
     );
 }

@@ -103,6 +103,11 @@ fn any(section: &mut Section, key: &str, default: Duration) -> Duration {
     section.duration(key, Duration::ZERO, LONGEST).or(default)
 }
 
+/// Takes a time that must not be nothing, and may be left out.
+pub(super) fn limit(section: &mut Section, key: &str) -> Option<Duration> {
+    section.duration(key, SHORTEST, LONGEST).optional()
+}
+
 /// Takes a time that must not be nothing.
 pub(super) fn positive(section: &mut Section, key: &str, default: Duration) -> Duration {
     section.duration(key, SHORTEST, LONGEST).or(default)

@@ -29,24 +29,29 @@ pub struct DeviceSetup {
 impl DeviceSetup {
     /// A device with limits so long that only its own behaviour decides.
     pub fn new(id: &str, behavior: Behavior) -> Self {
-        let settings = vec![
-            ("settle", "200ms".to_owned()),
-            ("go_down_limit", "50s".to_owned()),
-            ("return_limit", "50s".to_owned()),
-            ("verify_limit", "50s".to_owned()),
-        ];
-        Self {
+        let setup = Self {
             id: id.to_owned(),
             behavior,
             boot_time: Duration::from_millis(50),
             key: None,
-            settings,
-        }
+            settings: Vec::new(),
+        };
+        setup
+            .with("settle", "200ms")
+            .with("go_down_limit", "50s")
+            .with("return_limit", "50s")
+            .with("verify_limit", "50s")
+    }
+
+    /// Sets one of the gateway's settings of this device, a text.
+    #[must_use]
+    pub fn with(self, key: &'static str, value: &str) -> Self {
+        self.with_toml(key, &format!("\"{value}\""))
     }
 
     /// Sets one of the gateway's settings of this device.
     #[must_use]
-    pub fn with(mut self, key: &'static str, value: &str) -> Self {
+    pub fn with_toml(mut self, key: &'static str, value: &str) -> Self {
         self.settings.retain(|(known, _)| *known != key);
         self.settings.push((key, value.to_owned()));
         self
@@ -119,7 +124,7 @@ pub(super) fn gateway_toml(
             setup.connection_string(emulator),
         );
         for (key, value) in &setup.settings {
-            let _ = writeln!(toml, "{key} = \"{value}\"");
+            let _ = writeln!(toml, "{key} = {value}");
         }
         let _ = write!(toml, "[device.mqtt]\npassword = \"{LOCAL_PASSWORD}\"\n");
     }
