@@ -20,6 +20,7 @@ mod given;
 mod in_force;
 mod mistake;
 mod section;
+mod taken;
 
 use std::{
     cell::RefCell,
@@ -39,6 +40,7 @@ pub use self::{
     in_force::InForce,
     mistake::{Mistake, Mistakes},
     section::{Secret, Section},
+    taken::{Fingerprint, Taken},
 };
 
 /// The settings as they were given, before anybody looked at what they mean.

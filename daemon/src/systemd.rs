@@ -10,6 +10,14 @@ pub fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
+/// The program reads its settings again; [`ready`] tells that it has.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "cannot notify systemd"),
+    }
+}
+
 /// The program was told to stop and does so.
 pub fn stopping() {
     notify(&[NotifyState::Stopping]);

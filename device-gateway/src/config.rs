@@ -130,6 +130,10 @@ fn check_together(root: &Section, devices: &[DeviceConfig], has_endpoint: bool) 
             let expected = format!("a section with `listen`: device {id} connects there");
             root.mistake("local_mqtt", "", &expected);
         }
+        if driver.local_password().is_some() && id.as_str().contains(['/', '+', '#']) {
+            let expected = format!("an id without '/', '+' and '#' for [device.mqtt], not {id}");
+            root.mistake("device", "", &expected);
+        }
         hosts += usize::from(driver.is_host());
     }
     if hosts > 1 {

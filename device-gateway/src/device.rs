@@ -10,6 +10,7 @@
 mod desired;
 pub(crate) mod drive;
 mod mail;
+mod unread;
 mod watches;
 
 use std::{
@@ -39,6 +40,7 @@ use crate::{
     driver::{Delay, Driver, Notice},
     engine::{Answer, Call, Engine, Input, Now, Outcome, Settings, Step, Ticket},
     hub_link::{LinkEvent, LinkHandle, MethodCall, Reply},
+    outbox::Outbox,
     pulse::Pulse,
     safety::Safety,
     storage::{Kept, Storage, StorageError},
@@ -71,6 +73,8 @@ enum Event {
     Pulse,
     /// The gateway's host is about to go down, or is not any more.
     HostGoesDown(Option<Timestamp>),
+    /// It shall end as soon as nothing is cut short by that.
+    Drain,
     Stop,
 }
 
@@ -80,7 +84,6 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) safety: Arc<Safety>,
-    pub(crate) kept: Kept,
     pub(crate) storage: Storage,
     pub(crate) link: LinkHandle,
     pub(crate) gateway: GatewayInfo,
@@ -88,6 +91,17 @@ pub(crate) struct Parts {
     /// How long to wait before writing or sending again what failed.
     pub(crate) retry: Duration,
     pub(crate) pulse: Pulse,
+    /// Where the monotonic clock begins.
+    pub(crate) began: Instant,
+}
+
+/// How a device's task is told to end. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stop {
+    /// At once; an open attempt stays in the journal.
+    pub(crate) now: CancellationToken,
+    /// As soon as no attempt is open, and the hub knows how the newest ended or cannot be told now.
+    pub(crate) drained: CancellationToken,
 }
 
 /// One device.
@@ -116,26 +130,31 @@ pub(crate) struct Device {
     retry_at: Option<Instant>,
     retry: Duration,
     pulse: Pulse,
+    draining: bool,
 }
 
 impl Device {
+    /// What [`Device::start`] said, waited for as long as it takes until it can go on; until then
+    /// every call is refused. `None` when told to stop before that.
+    pub(crate) async fn when_possible(
+        started: Result<Self, Box<(Parts, StorageError)>>,
+        stop: &Stop,
+    ) -> Option<Self> {
+        match started {
+            Ok(device) => Some(device),
+            Err(failed) => unread::wait(failed, stop).await,
+        }
+    }
+
     /// Goes on where the journal ends.
-    pub(crate) async fn start(parts: Parts) -> Result<Self, StorageError> {
-        let began = Instant::now();
-        let now = Now::new(Timestamp::now(), Duration::ZERO);
-        let Kept {
-            journal,
-            remembered,
-            outbox,
-        } = parts.kept;
-        let (engine, mut step) = Engine::start(parts.settings, journal, remembered, now);
-        if let Some((id, state)) = engine.open() {
-            let trace_id = engine.trace().map(|trace| trace.trace());
-            tracing::info!(device = %parts.id, attempt = %id, trace_id, %state, "going on with an attempt");
+    pub(crate) async fn start(parts: Parts) -> Result<Self, Box<(Parts, StorageError)>> {
+        match take_up(&parts).await {
+            Ok((engine, outbox, step)) => Ok(Self::new(parts, engine, outbox, step)),
+            Err(error) => Err(Box::new((parts, error))),
         }
-        if let Some(record) = step.persist.take() {
-            parts.storage.write_record(&parts.id, *record).await?;
-        }
+    }
+
+    fn new(parts: Parts, engine: Engine, outbox: Outbox, step: Step) -> Self {
         let mut device = Self {
             id: parts.id,
             engine,
@@ -152,29 +171,39 @@ impl Device {
             link: parts.link,
             driving: FuturesUnordered::new(),
             replies: BTreeMap::new(),
-            began,
+            began: parts.began,
             stalled: VecDeque::new(),
             retry_at: None,
             retry: parts.retry,
             pulse: parts.pulse,
+            draining: false,
         };
         device.safety.member().stands(device.engine.open());
         device.carry_out(step);
-        Ok(device)
+        device
     }
 
     /// Works until told to stop. An open attempt stays in the journal.
-    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: &Stop) {
         loop {
-            let event = self.next(&shutdown).await;
+            let event = self.next(stop).await;
             if matches!(event, Event::Stop) {
                 return;
             }
             self.handle(event).await;
+            if self.draining && self.is_drained() {
+                return;
+            }
         }
     }
 
-    async fn next(&mut self, shutdown: &CancellationToken) -> Event {
+    /// Nothing would be cut short if the device ended now.
+    fn is_drained(&self) -> bool {
+        let idle = self.engine.open().is_none() && self.retry_at.is_none();
+        idle && self.replies.is_empty() && self.mail.is_delivered()
+    }
+
+    async fn next(&mut self, stop: &Stop) -> Event {
         let stalled = self.retry_at.is_some();
         let wake = self.engine.wake_at();
         let wake = self.began.checked_add(wake).filter(|_| !stalled);
@@ -191,7 +220,8 @@ impl Device {
             () = at(self.watches.wakes_at()) => Event::WatchOver,
             () = at(self.retry_at) => Event::Retry,
             () = self.pulse.beat() => Event::Pulse,
-            () = shutdown.cancelled() => Event::Stop,
+            () = stop.drained.cancelled(), if !self.draining => Event::Drain,
+            () = stop.now.cancelled() => Event::Stop,
         }
     }
 
@@ -222,6 +252,10 @@ impl Device {
                 for input in std::mem::take(&mut self.stalled) {
                     self.feed(input).await;
                 }
+            }
+            Event::Drain => {
+                self.draining = true;
+                self.watches.finish();
             }
             Event::Pulse | Event::Stop => {}
         }
@@ -402,6 +436,25 @@ impl Device {
             self.driving.push(Box::pin(driving));
         }
     }
+}
+
+/// Reads the journal, and writes what follows from that.
+async fn take_up(parts: &Parts) -> Result<(Engine, Outbox, Step), StorageError> {
+    let Kept {
+        journal,
+        remembered,
+        outbox,
+    } = parts.storage.load(&parts.id).await?;
+    let now = Now::new(Timestamp::now(), parts.began.elapsed());
+    let (engine, mut step) = Engine::start(parts.settings.clone(), journal, remembered, now);
+    if let Some(record) = step.persist.take() {
+        parts.storage.write_record(&parts.id, *record).await?;
+    }
+    if let Some((id, state)) = engine.open() {
+        let trace_id = engine.trace().map(|trace| trace.trace());
+        tracing::info!(device = %parts.id, attempt = %id, trace_id, %state, "going on with an attempt");
+    }
+    Ok((engine, outbox, step))
 }
 
 fn refuse(reply: Reply, code: RefusalCode, message: String) {

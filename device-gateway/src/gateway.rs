@@ -3,29 +3,23 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use iot_hub::{identity::DeviceId, reboot::GatewayInfo};
-use tokio::{sync::Semaphore, task::JoinSet, time};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    task::JoinSet,
+    time,
+};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
 use crate::{
-    config::{Config, DeviceConfig, DriverConfig},
-    device::{Device, Parts},
-    driver::{
-        Driver,
-        command::CommandDriver,
-        host::HostDriver,
-        http::HttpDriver,
-        mqtt::{DEFAULT_ACK_LIMIT, MqttDriver},
-    },
-    hub_link::{CONNECTING, Dialer, Link, TlsSetupError},
+    config::Config,
+    driver::Driver,
+    fleet::{Changes, Fleet, Ground},
+    hub_link::{CONNECTING, Dialer, TlsSetupError},
     local_mqtt::{LocalMqtt, LocalMqttError},
     pulse::{Heart, Watchdog},
-    safety::{Family, Safety},
+    safety::Family,
     storage::{Storage, StorageError},
 };
-
-/// How long a device waits before it writes or sends again what failed.
-const RETRY: Duration = Duration::from_secs(5);
 
 /// How long a stop waits for links to sign off.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
@@ -39,6 +33,37 @@ pub struct Gateway {
     local_mqtt: Option<LocalMqtt>,
     drivers: BTreeMap<DeviceId, Arc<dyn Driver>>,
     watchdog: Option<Watchdog>,
+    reload: (Reload, mpsc::Receiver<Asked>),
+}
+
+/// Gives a gateway that serves other settings. Clones give them to the same.
+#[derive(Debug, Clone)]
+pub struct Reload(mpsc::Sender<Asked>);
+
+type Asked = (Config, oneshot::Sender<Result<Changes, ReloadError>>);
+
+/// Why other settings are not taken into force; nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// They are of a kind that does not change while the gateway serves.
+    #[error("{0} changes only when the gateway is started again")]
+    NeedsRestart(&'static str),
+    /// No connection to a hub could be made with them.
+    #[error("set up TLS")]
+    Tls(#[from] TlsSetupError),
+    /// The gateway has stopped.
+    #[error("the gateway does not serve any more")]
+    Stopped,
+}
+
+impl Reload {
+    /// Takes other settings into force, and says what they change.
+    pub async fn to(&self, config: Config) -> Result<Changes, ReloadError> {
+        let (answer, answered) = oneshot::channel();
+        let asked = self.0.send((config, answer)).await;
+        asked.map_err(|_| ReloadError::Stopped)?;
+        answered.await.unwrap_or(Err(ReloadError::Stopped))
+    }
 }
 
 /// Why a gateway cannot be set up.
@@ -72,31 +97,18 @@ impl Gateway {
         let storage = Storage::open(&config.state_dir)?;
         let dialer = Dialer::new(&config.hub)?;
         let local_mqtt = match &config.local_mqtt {
-            Some(local) => {
-                let accounts = config.devices.iter().filter_map(|device| {
-                    let password = device.driver.local_password()?;
-                    Some((device.id.to_string(), password.clone()))
-                });
-                Some(LocalMqtt::bind(local.listen, accounts).await?)
-            }
+            Some(local) => Some(LocalMqtt::bind(local.listen, []).await?),
             None => None,
         };
-        let mut drivers = BTreeMap::new();
-        for device in &config.devices {
-            let driver = driver_of(device, local_mqtt.as_ref());
-            let driver = driver.map_err(|message| GatewayError::Driver {
-                device: device.id.clone(),
-                message,
-            })?;
-            drivers.extend(driver.map(|driver| (device.id.clone(), driver)));
-        }
+        let (ask, asked) = mpsc::channel(1);
         Ok(Self {
             config,
             storage,
             dialer,
             local_mqtt,
-            drivers,
+            drivers: BTreeMap::new(),
             watchdog: None,
+            reload: (Reload(ask), asked),
         })
     }
 
@@ -122,6 +134,11 @@ impl Gateway {
         self.local_mqtt.as_ref().map(LocalMqtt::local_addr)
     }
 
+    /// Gives this gateway other settings, once it serves.
+    pub fn reload(&self) -> Reload {
+        self.reload.0.clone()
+    }
+
     /// Takes up every open attempt, and then serves until told to stop.
     ///
     /// `ready` is called once every journal is read and every open attempt is taken up; the hub is
@@ -131,71 +148,59 @@ impl Gateway {
         ready: impl FnOnce(),
         shutdown: CancellationToken,
     ) -> Result<(), GatewayError> {
-        let mut tasks = JoinSet::new();
-        let connecting = Arc::new(Semaphore::new(CONNECTING));
-        let gateway = GatewayInfo {
-            id: self.config.gateway_id.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            going_down: None,
+        let mut config = self.config;
+        let (own, mut asked) = self.reload;
+        drop(own);
+        let heart = Heart::new();
+        let mut ground = Ground {
+            storage: self.storage,
+            dialer: self.dialer,
+            link: config.link.clone(),
+            gateway: gateway_info(&config),
+            connecting: Arc::new(Semaphore::new(CONNECTING)),
+            heart: heart.clone(),
+            accounts: self.local_mqtt.as_ref().map(LocalMqtt::accounts),
+            drivers: self.drivers,
+            family: Family::default(),
         };
-        let mut heart = Heart::new();
-        let family = Family::default();
-        let mut starting = Vec::new();
-        for config in self.config.devices {
-            let Some(driver) = self.drivers.get(&config.id).cloned() else {
-                continue;
-            };
-            let (link, handle) = Link::new(
-                config.connection,
-                self.config.link.clone(),
-                self.dialer.clone(),
-                connecting.clone(),
-            );
-            let span = tracing::info_span!("device", id = %config.id);
-            let is_host = matches!(config.driver, DriverConfig::Host(_));
-            let member = family.member(config.id.clone(), is_host);
-            let parts = Parts {
-                safety: Arc::new(Safety::new(member)),
-                settings: config.settings,
-                driver,
-                kept: self.storage.load(&config.id).await?,
-                storage: self.storage.clone(),
-                link: handle,
-                gateway: gateway.clone(),
-                report_delay: self.config.link.report_delay,
-                retry: RETRY,
-                pulse: heart.pulse(config.id.to_string()),
-                id: config.id,
-            };
-            let device = Device::start(parts).instrument(span.clone()).await?;
-            starting.push((device, link, span));
+        let mut fleet = Fleet::new(ground.clone(), shutdown.clone());
+        let changes = fleet.change(None, config.devices.clone());
+        if let Some((device, message)) = changes.refused.into_iter().next() {
+            return Err(GatewayError::Driver { device, message });
         }
+        fleet.settled().await;
+        let mut tasks = JoinSet::new();
         if let Some(local_mqtt) = self.local_mqtt {
             tasks.spawn(local_mqtt.serve(shutdown.clone()));
-        }
-        for (device, link, span) in starting {
-            tasks.spawn(device.run(shutdown.clone()).instrument(span.clone()));
-            tasks.spawn(link.run(shutdown.clone()).instrument(span));
         }
         ready();
         if let Some(watchdog) = self.watchdog {
             tasks.spawn(watch(heart, watchdog, shutdown.clone()));
         }
         let mut ended_early = false;
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => {}
-            Some(ended) = tasks.join_next() => {
-                ended_early = true;
-                tracing::error!(panicked = ended.is_err(), "a task ended early, stopping");
-                shutdown.cancel();
+        while !ended_early {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(_) = tasks.join_next() => ended_early = true,
+                ended = fleet.next_end() => ended_early = ended.is_err(),
+                Some((wanted, answer)) = asked.recv() => {
+                    let changed = reload(&mut fleet, &mut ground, &mut config, wanted);
+                    // Whoever asked may have gone.
+                    let _ = answer.send(changed);
+                }
             }
         }
+        if ended_early {
+            tracing::error!("a task ended early, stopping");
+            shutdown.cancel();
+        }
         let drained = time::timeout(DRAIN_LIMIT, async {
+            fleet.all_ended().await;
             while tasks.join_next().await.is_some() {}
         });
         if drained.await.is_err() {
-            tracing::warn!(left = tasks.len(), "stopped without waiting for every task");
+            tracing::warn!("stopped without waiting for every task");
         }
         if ended_early {
             Err(GatewayError::EndedEarly)
@@ -205,31 +210,52 @@ impl Gateway {
     }
 }
 
+/// Takes other settings into force, all of them or none.
+fn reload(
+    fleet: &mut Fleet,
+    ground: &mut Ground,
+    config: &mut Config,
+    wanted: Config,
+) -> Result<Changes, ReloadError> {
+    if wanted.state_dir != config.state_dir {
+        return Err(ReloadError::NeedsRestart("state_dir"));
+    }
+    if wanted.local_mqtt != config.local_mqtt {
+        return Err(ReloadError::NeedsRestart("local_mqtt"));
+    }
+    let moved = wanted.hub != config.hub
+        || wanted.link != config.link
+        || wanted.gateway_id != config.gateway_id;
+    let other = moved
+        .then(|| {
+            Ok::<_, TlsSetupError>(Ground {
+                dialer: Dialer::new(&wanted.hub)?,
+                link: wanted.link.clone(),
+                gateway: gateway_info(&wanted),
+                ..ground.clone()
+            })
+        })
+        .transpose()?;
+    if let Some(other) = &other {
+        *ground = other.clone();
+    }
+    let changes = fleet.change(other, wanted.devices.clone());
+    *config = wanted;
+    Ok(changes)
+}
+
+fn gateway_info(config: &Config) -> GatewayInfo {
+    GatewayInfo {
+        id: config.gateway_id.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        going_down: None,
+    }
+}
+
 /// Feeds the watchdog until told to stop; from then on, stopping has limits of its own.
 async fn watch(heart: Heart, watchdog: Watchdog, shutdown: CancellationToken) {
     tokio::select! {
         () = heart.beat(watchdog) => {}
         () = shutdown.cancelled() => {}
     }
-}
-
-/// Makes the driver of a device. The configuration makes sure that there is an endpoint for those
-/// that need one.
-fn driver_of(
-    device: &DeviceConfig,
-    local_mqtt: Option<&LocalMqtt>,
-) -> Result<Option<Arc<dyn Driver>>, String> {
-    Ok(Some(match &device.driver {
-        DriverConfig::Mqtt(_) => {
-            let local = local_mqtt.and_then(|endpoint| endpoint.device(device.id.as_str()));
-            let Some(local) = local else { return Ok(None) };
-            Arc::new(MqttDriver::start(local, DEFAULT_ACK_LIMIT))
-        }
-        DriverConfig::Command(command) => Arc::new(CommandDriver::new(command.clone())),
-        DriverConfig::Host(host) => Arc::new(HostDriver::new(host.clone())),
-        DriverConfig::Http(http) => {
-            let driver = HttpDriver::new(http.endpoint.clone(), http.plan.clone());
-            Arc::new(driver.map_err(|error| error.to_string())?)
-        }
-    }))
 }

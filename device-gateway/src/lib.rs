@@ -14,7 +14,7 @@ mod device;
 pub mod driver;
 pub mod engine;
 pub mod evidence;
-
+mod fleet;
 pub mod fuzzing;
 mod gateway;
 mod host;
@@ -26,5 +26,6 @@ mod pulse;
 mod safety;
 pub mod storage;
 
-pub use gateway::{Gateway, GatewayError};
+pub use fleet::Changes;
+pub use gateway::{Gateway, GatewayError, Reload, ReloadError};
 pub use hub_link::TlsSetupError;

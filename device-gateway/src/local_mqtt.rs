@@ -18,14 +18,16 @@
 //! connection and nothing else.
 
 mod account;
+mod accounts;
 mod connection;
 mod session;
 
 pub(crate) use session::fuzz;
 
-use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use account::Account;
+pub(crate) use accounts::Accounts;
 use bytes::Bytes;
 use secrecy::SecretString;
 use tokio::{
@@ -42,15 +44,12 @@ const STRANGERS: usize = 32;
 /// How long to wait when no connection can be accepted, as when there are no file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest device id: as long as a hub allows.
-const DEVICE_ID_CHARS: usize = 128;
-
 /// The endpoint, bound and not yet serving.
 #[derive(Debug)]
 pub struct LocalMqtt {
     listener: TcpListener,
     address: SocketAddr,
-    accounts: Arc<HashMap<String, Arc<Account>>>,
+    accounts: Accounts,
 }
 
 /// Why the endpoint cannot be set up.
@@ -77,18 +76,10 @@ impl LocalMqtt {
         address: SocketAddr,
         devices: impl IntoIterator<Item = (String, SecretString)>,
     ) -> Result<Self, LocalMqttError> {
-        let accounts = devices
-            .into_iter()
-            .map(|(device, password)| {
-                if device.is_empty()
-                    || device.chars().count() > DEVICE_ID_CHARS
-                    || device.contains(['/', '+', '#', '\0'])
-                {
-                    return Err(LocalMqttError::DeviceId(device));
-                }
-                Ok((device.clone(), Arc::new(Account::new(&device, password))))
-            })
-            .collect::<Result<_, _>>()?;
+        let accounts = Accounts::default();
+        for (device, password) in devices {
+            accounts.admit(&device, password)?;
+        }
         let bound = async {
             let listener = TcpListener::bind(address).await?;
             Ok((listener.local_addr()?, listener))
@@ -99,7 +90,7 @@ impl LocalMqtt {
         Ok(Self {
             listener,
             address,
-            accounts: Arc::new(accounts),
+            accounts,
         })
     }
 
@@ -110,10 +101,12 @@ impl LocalMqtt {
 
     /// The gateway's end of one device.
     pub fn device(&self, device: &str) -> Option<LocalDevice> {
-        let account = self.accounts.get(device)?;
-        Some(LocalDevice {
-            account: account.clone(),
-        })
+        self.accounts.device(device)
+    }
+
+    /// Who may sign in, to be changed at any time.
+    pub(crate) fn accounts(&self) -> Accounts {
+        self.accounts.clone()
     }
 
     /// Serves until told to stop; then every connection is closed.

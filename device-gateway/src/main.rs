@@ -8,17 +8,17 @@ use std::{
 use anyhow::Context as _;
 use clap::Parser;
 use daemon::{
-    logs::LogArguments,
+    logs::{LogArguments, LogControl},
     ready::ReadyArguments,
     settings::{InForce, Mistakes, SettingsArguments},
-    signals::StopSignals,
+    signals::{Hangups, StopSignals},
     systemd::{self, Watchdog},
 };
-use device_gateway::{Gateway, config::Config};
+use device_gateway::{Gateway, Reload, config::Config};
 use tokio_util::sync::CancellationToken;
 
 /// Bridges devices onto IoT Hub, reboots them when asked, and proves that they rebooted.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(version)]
 struct Arguments {
     #[command(flatten)]
@@ -42,7 +42,7 @@ async fn main() -> ExitCode {
             return daemon::exit_code(Err(mistakes.context("use the settings")));
         }
     };
-    config.log.start(None);
+    let log = config.log.start(None);
     if arguments.settings.print_config {
         let printed = write!(io::stdout().lock(), "{in_force}");
         return daemon::exit_code(printed.context("print the settings"));
@@ -51,11 +51,12 @@ async fn main() -> ExitCode {
         tracing::info!(devices = config.devices.len(), "the settings are good");
         return ExitCode::SUCCESS;
     }
-    daemon::exit_code(run(arguments, config).await)
+    daemon::exit_code(run(arguments, config, log).await)
 }
 
-async fn run(arguments: Arguments, config: Config) -> anyhow::Result<()> {
+async fn run(arguments: Arguments, config: Config, log: LogControl) -> anyhow::Result<()> {
     let signals = StopSignals::listen().context("listen for signals")?;
+    let hangups = Hangups::listen().context("listen for signals")?;
     arguments.ready.withdraw()?;
     let devices = config.devices.len();
     let mut gateway = Gateway::bind(config).await.context("start")?;
@@ -66,11 +67,14 @@ async fn run(arguments: Arguments, config: Config) -> anyhow::Result<()> {
     if let Some(address) = local_mqtt {
         tracing::info!(%address, "listening for local devices");
     }
+    let announcement = arguments.ready.clone();
+    let reload = reload_on_hangup(hangups, arguments, log, gateway.reload());
     let ready = move || {
         tracing::info!("ready");
-        systemd::status(&format!("holds {devices} device(s)"));
+        say_how_many(devices);
         let how = serde_json::json!({ "localMqtt": local_mqtt });
-        if let Err(error) = arguments.ready.announce(&how) {
+        tokio::spawn(reload);
+        if let Err(error) = announcement.announce(&how) {
             tracing::error!("failed to {:#}", anyhow::Error::from(error));
         }
     };
@@ -78,6 +82,41 @@ async fn run(arguments: Arguments, config: Config) -> anyhow::Result<()> {
     let serving = gateway.serve(ready, shutdown.clone());
     let served = signals.run(&shutdown, serving).await.context("stop")?;
     served.context("serve")
+}
+
+/// Reads the settings again at each SIGHUP. Those with a mistake in them change nothing.
+async fn reload_on_hangup(
+    mut hangups: Hangups,
+    arguments: Arguments,
+    log: LogControl,
+    reload: Reload,
+) {
+    loop {
+        hangups.next().await;
+        systemd::reloading();
+        match arguments.read_config() {
+            Ok((config, _)) => {
+                let (filter, devices) = (config.log.filter.clone(), config.devices.len());
+                match reload.to(config).await {
+                    Ok(changes) => {
+                        tracing::info!("the settings are read again: {changes}");
+                        log.set_filter(filter);
+                        say_how_many(devices);
+                    }
+                    Err(error) => {
+                        let error = anyhow::Error::from(error);
+                        tracing::error!("kept the settings in force: {error:#}");
+                    }
+                }
+            }
+            Err(mistakes) => tracing::error!("kept the settings in force: {mistakes}"),
+        }
+        systemd::ready();
+    }
+}
+
+fn say_how_many(devices: usize) {
+    systemd::status(&format!("holds {devices} device(s)"));
 }
 
 impl Arguments {

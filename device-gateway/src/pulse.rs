@@ -7,7 +7,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -15,11 +15,15 @@ use std::{
 
 use tokio::{sync::watch, time};
 
-/// Asks the loops.
+/// The loops by their names, each with the round that it answered last.
+type Loops = Vec<(String, Weak<AtomicU64>)>;
+
+/// Asks the loops. Clones ask the same.
+#[derive(Debug, Clone)]
 pub(crate) struct Heart {
     round: watch::Sender<u64>,
-    asked: u64,
-    loops: Vec<(String, Arc<AtomicU64>)>,
+    /// Those that go round; one that has ended is asked no more.
+    loops: Arc<Mutex<Loops>>,
 }
 
 /// A loop's part: it answers.
@@ -39,23 +43,27 @@ impl Heart {
     pub(crate) fn new() -> Self {
         Self {
             round: watch::Sender::new(0),
-            asked: 0,
-            loops: Vec::new(),
+            loops: Arc::default(),
         }
     }
 
     /// The part of one more loop.
-    pub(crate) fn pulse(&mut self, name: String) -> Pulse {
-        let answered = Arc::new(AtomicU64::new(0));
-        self.loops.push((name, answered.clone()));
-        Pulse {
-            round: self.round.subscribe(),
-            answered,
-        }
+    pub(crate) fn pulse(&self, name: String) -> Pulse {
+        let mut loops = self.loops();
+        let round = self.round.subscribe();
+        // What was asked before it began is no question to it.
+        let answered = Arc::new(AtomicU64::new(*round.borrow()));
+        loops.push((name, Arc::downgrade(&answered)));
+        Pulse { round, answered }
+    }
+
+    fn loops(&self) -> MutexGuard<'_, Loops> {
+        // No holder of the lock can leave it half changed.
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Feeds the watchdog for as long as every loop answers.
-    pub(crate) async fn beat(mut self, watchdog: Watchdog) {
+    pub(crate) async fn beat(self, watchdog: Watchdog) {
         let mut ticks = time::interval(watchdog.interval);
         loop {
             ticks.tick().await;
@@ -68,18 +76,23 @@ impl Heart {
 
     /// Asks every loop, if every loop has answered since it was asked last; else names those that
     /// have not.
-    fn ask(&mut self) -> Result<(), Vec<&str>> {
-        let silent: Vec<_> = self
-            .loops
-            .iter()
-            .filter(|(_, answered)| answered.load(Ordering::Relaxed) != self.asked)
-            .map(|(name, _)| name.as_str())
-            .collect();
+    fn ask(&self) -> Result<(), Vec<String>> {
+        let mut loops = self.loops();
+        let asked = *self.round.borrow();
+        let mut silent = Vec::new();
+        loops.retain(|(name, answered)| {
+            let answered = answered.upgrade();
+            if let Some(answered) = &answered
+                && answered.load(Ordering::Relaxed) != asked
+            {
+                silent.push(name.clone());
+            }
+            answered.is_some()
+        });
         if !silent.is_empty() {
             return Err(silent);
         }
-        self.asked += 1;
-        self.round.send_replace(self.asked);
+        self.round.send_replace(asked + 1);
         Ok(())
     }
 }
@@ -118,24 +131,29 @@ mod tests {
 
     #[test]
     fn whoever_does_not_answer_is_named_and_stops_the_feeding() {
-        let mut heart = Heart::new();
+        let heart = Heart::new();
         let mut a = heart.pulse("a".into());
         let mut b = heart.pulse("b".into());
         for _ in 0..3 {
             assert_eq!(heart.ask(), Ok(()));
-            assert_eq!(heart.ask(), Err(vec!["a", "b"]));
+            assert_eq!(heart.ask(), Err(vec!["a".to_owned(), "b".to_owned()]));
             a.beat().now_or_never().expect("an answer");
-            assert_eq!(heart.ask(), Err(vec!["b"]));
+            assert_eq!(heart.ask(), Err(vec!["b".to_owned()]));
             // It answers once for each time that it is asked.
             assert_eq!(a.beat().now_or_never(), None);
             b.beat().now_or_never().expect("an answer");
         }
         assert_eq!(heart.ask(), Ok(()));
+        a.beat().now_or_never().expect("an answer");
+        // One that has ended is missed no more, and one that begins owes no answer.
+        drop(b);
+        let _c = heart.pulse("c".into());
+        assert_eq!(heart.ask(), Ok(()));
     }
 
     #[tokio::test]
     async fn the_watchdog_is_fed_as_long_as_a_loop_goes_round() {
-        let mut heart = Heart::new();
+        let heart = Heart::new();
         let mut pulse = heart.pulse("a".into());
         let fed = Arc::new(AtomicUsize::new(0));
         let feed = fed.clone();

@@ -15,7 +15,9 @@ use humantime_serde::re::humantime;
 use secrecy::SecretString;
 use toml::{Table, Value};
 
-use super::{Given, InForce, Origin, given::Show as _, in_force::Shown, mistake::Mistake};
+use super::{
+    Given, InForce, Origin, given::Show as _, in_force::Shown, mistake::Mistake, taken::Taken,
+};
 
 /// A section of the settings. What is left in it when it is dropped was not expected.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub struct Section {
     prefix: String,
     table: Table,
     record: Rc<RefCell<Record>>,
+    taken: Taken,
 }
 
 /// A secret, and under which key it was given.
@@ -65,6 +68,7 @@ impl Section {
             prefix: String::new(),
             table,
             record,
+            taken: Taken::default(),
         }
     }
 
@@ -89,6 +93,7 @@ impl Section {
             prefix: format!("{}{name}.", self.prefix),
             table,
             record: Rc::clone(&self.record),
+            taken: self.taken.within(name),
         }
     }
 
@@ -111,6 +116,7 @@ impl Section {
                 prefix: format!("{}{name}[{number}].", self.prefix),
                 table,
                 record: Rc::clone(&self.record),
+                taken: Taken::default(),
             })
             .collect()
     }
@@ -118,6 +124,12 @@ impl Section {
     /// Somebody gave this key.
     pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
+    }
+
+    /// What tells these settings from others, once they are all taken: the values of this section
+    /// and of those within it, and what is in the files that they name.
+    pub fn taken(&self) -> Taken {
+        self.taken.clone()
     }
 
     /// Where relative paths of the file begin.
@@ -322,6 +334,7 @@ impl Section {
         let full = self.full(key);
         let origin = self.record.borrow().origin(&full);
         let mut shown = self.table.remove(key);
+        self.taken.add(key, shown.as_ref());
         let mut value = None;
         let mut mistaken = false;
         if let Some(given) = &shown {
@@ -350,6 +363,7 @@ impl Section {
         let full = self.full(key);
         let origin = self.record.borrow().origin(&full);
         let given = self.table.remove(key);
+        self.taken.add(key, given.as_ref());
         let text = given.as_ref().map(|value| {
             let text = value.as_str().map(str::trim);
             text.filter(|text| !text.is_empty()).map(SecretString::from)
@@ -367,7 +381,10 @@ impl Section {
 
     fn read_file(&self, key: &str, path: &Path) -> Option<Vec<u8>> {
         match fs::read(path) {
-            Ok(bytes) => Some(bytes),
+            Ok(bytes) => {
+                self.taken.add_bytes(key, &bytes);
+                Some(bytes)
+            }
             Err(error) => {
                 let expected = format!("a file that can be read: {error}");
                 self.mistake(key, &path.display().to_string(), &expected);

@@ -189,3 +189,37 @@ fn an_assignment_has_a_key_and_a_value() {
         assert_eq!(text.parse::<Assignment>(), Err(AssignmentError));
     }
 }
+
+#[test]
+fn settings_that_say_the_same_have_the_same_fingerprint() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |text: &str| {
+        let sources = Sources::of_text(text, folder.path()).unwrap();
+        let read = |root: &mut Section| {
+            let prints = root.sections("device").into_iter().map(|mut device| {
+                let taken = device.taken();
+                let _ = device.text("id").optional();
+                let mut inner = device.section("inner");
+                let part = inner.taken();
+                let _ = inner.optional_secret("key");
+                drop(inner);
+                (taken.fingerprint(), part.fingerprint())
+            });
+            Some(prints.collect::<Vec<_>>())
+        };
+        sources.read(read).unwrap().0
+    };
+    fs::write(folder.path().join("k"), "one").unwrap();
+    let a = "[[device]]\nid = \"a\"\n[device.inner]\nkey = \"x\"\n";
+    let b = "[[device]]\nid = \"b\"\n[device.inner]\nkey_file = \"k\"\n";
+    let first = of(&format!("{a}{b}"));
+    let swapped = of(&format!("{b}# another place\n{a}"));
+    assert_eq!((first[0], first[1]), (swapped[1], swapped[0]));
+    let other_id = of(&a.replace("\"a\"", "\"c\""));
+    assert_ne!(other_id[0].0, first[0].0);
+    assert_eq!(other_id[0].1, first[0].1, "what is within says the same");
+    fs::write(folder.path().join("k"), "two").unwrap();
+    let replaced = of(b);
+    assert_ne!(replaced[0].0, first[1].0, "a file says something else");
+    assert_ne!(replaced[0].1, first[1].1);
+}

@@ -1,6 +1,6 @@
 //! The settings of one `[[device]]`.
 
-use daemon::settings::{Secret, Section};
+use daemon::settings::{Fingerprint, Secret, Section};
 use iot_hub::{
     identity::{ConnectionString, DeviceAuth, DeviceConnection, DeviceId},
     reboot::Grade,
@@ -24,6 +24,15 @@ pub struct DeviceConfig {
     pub settings: Settings,
     /// How the gateway reaches it.
     pub driver: DriverConfig,
+    /// Tells these settings from others.
+    pub(crate) print: Fingerprint,
+}
+
+impl DeviceConfig {
+    /// A device of the other settings would be just like this one.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        self.print == other.print && self.settings == other.settings
+    }
 }
 
 pub(super) fn read(mut section: Section, shared: &Settings) -> Option<DeviceConfig> {
@@ -61,6 +70,7 @@ pub(super) fn read(mut section: Section, shared: &Settings) -> Option<DeviceConf
         connection: connection?,
         settings,
         driver: driver?,
+        print: section.taken().fingerprint(),
     })
 }
 

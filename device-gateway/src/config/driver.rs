@@ -72,7 +72,7 @@ impl DriverConfig {
     }
 
     /// The device is the gateway's own machine.
-    pub(super) fn is_host(&self) -> bool {
+    pub(crate) fn is_host(&self) -> bool {
         matches!(self, Self::Host(_))
     }
 }

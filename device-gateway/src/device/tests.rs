@@ -84,7 +84,7 @@ struct World {
 }
 
 impl World {
-    async fn start() -> Self {
+    fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let full = Arc::new(AtomicBool::new(false));
         let storage = on_disk(folder.path(), &full);
@@ -103,17 +103,21 @@ impl World {
                 notices: Mutex::new(Some(notices_out)),
             }),
             safety: Arc::new(Safety::alone()),
-            kept: storage.load(&id).await.unwrap(),
             storage,
             link: handle,
             gateway: GatewayInfo::default(),
             report_delay: Duration::ZERO,
             retry: Duration::from_millis(20),
             pulse: Pulse::unwatched(),
+            began: Instant::now(),
             id,
         };
-        let device = Device::start(parts).await.unwrap();
-        tokio::spawn(device.run(CancellationToken::new()));
+        let stop = Stop::default();
+        tokio::spawn(async move {
+            let started = Device::start(parts).await;
+            let device = Device::when_possible(started, &stop).await;
+            device.expect("a device").run(&stop).await;
+        });
         Self {
             full,
             link,
@@ -164,7 +168,7 @@ impl Held {
 
 #[tokio::test]
 async fn a_device_that_goes_down_is_held_up_until_the_hub_knows() {
-    let mut world = World::start().await;
+    let mut world = World::start();
     world.connect().await;
     let events = world.link.events.clone();
     events.send(LinkEvent::PatchApplied).await.unwrap();
@@ -189,7 +193,7 @@ async fn a_device_that_goes_down_is_held_up_until_the_hub_knows() {
 
 #[tokio::test]
 async fn a_device_that_goes_down_without_a_hub_is_not_held_up() {
-    let world = World::start().await;
+    let world = World::start();
     let began = Instant::now();
     world.announce().await.until_let_go().await;
     assert!(began.elapsed() < FAREWELL);
@@ -197,7 +201,7 @@ async fn a_device_that_goes_down_without_a_hub_is_not_held_up() {
 
 #[tokio::test]
 async fn a_gateway_that_cannot_write_begins_nothing_and_recovers() {
-    let mut world = World::start().await;
+    let mut world = World::start();
     world.connect().await;
     world.full.store(true, Ordering::SeqCst);
     for _ in 0..3 {
@@ -220,7 +224,7 @@ async fn a_gateway_that_cannot_write_begins_nothing_and_recovers() {
 
 #[tokio::test]
 async fn a_patch_without_an_answer_is_sent_again() {
-    let mut world = World::start().await;
+    let mut world = World::start();
     let first = world.connect().await;
     world
         .link
@@ -233,7 +237,7 @@ async fn a_patch_without_an_answer_is_sent_again() {
 
 #[tokio::test]
 async fn a_patch_that_the_hub_will_never_take_is_sent_once() {
-    let mut world = World::start().await;
+    let mut world = World::start();
     world.connect().await;
     let refused = LinkEvent::PatchRefused {
         status: 400,
@@ -249,7 +253,7 @@ async fn a_patch_that_the_hub_will_never_take_is_sent_once() {
 
 #[tokio::test]
 async fn a_queued_request_is_checked_once_more_when_the_hub_has_the_report() {
-    let mut world = World::start().await;
+    let mut world = World::start();
     let deadline = Timestamp::now() + jiff::SignedDuration::from_hours(1);
     let id = Uuid::from_u128(7).to_string();
     let request = json!({ "requestId": id, "deadline": deadline.to_string() });

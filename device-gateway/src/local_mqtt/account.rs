@@ -108,14 +108,19 @@ impl Account {
     pub(super) async fn take_seat(&self) -> Option<Seated<'_>> {
         let mut number = 0;
         self.newest.send_modify(|newest| {
-            *newest += 1;
-            number = *newest;
+            number = newest.saturating_add(1).min(u64::MAX - 1);
+            *newest = number.max(*newest);
         });
         let mut newest = self.newest.subscribe();
         tokio::select! {
             seat = self.seat.lock() => Some(Seated { number, newest, _seat: seat }),
             () = is_newer(&mut newest, number) => None,
         }
+    }
+
+    /// Makes the connection leave, and every one that comes.
+    pub(super) fn close_for_good(&self) {
+        self.newest.send_replace(u64::MAX);
     }
 
     /// Begins a connection.

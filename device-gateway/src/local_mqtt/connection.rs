@@ -1,6 +1,6 @@
 //! One TCP connection: sign-in, deadlines, take-over.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use mqtt_wire::{ConnAck, Connect, ConnectReturnCode, Packet, ServerCodec};
@@ -14,6 +14,7 @@ use tokio_util::codec::Framed;
 use super::{
     Event,
     account::Account,
+    accounts::Accounts,
     session::{Next, Violation},
 };
 
@@ -39,7 +40,7 @@ pub(super) enum Ended {
     Silent,
     #[error("it did not take what it was sent in time")]
     Stuck,
-    #[error("another connection of the same device took over")]
+    #[error("another connection of the same device took over, or its account is gone")]
     TakenOver,
     #[error("it did not begin with CONNECT")]
     NoConnect,
@@ -54,7 +55,7 @@ pub(super) enum Ended {
 /// Serves a connection to its end. The permit is given back once it has signed in.
 pub(super) async fn serve<S>(
     stream: S,
-    accounts: Arc<HashMap<String, Arc<Account>>>,
+    accounts: Accounts,
     stranger: OwnedSemaphorePermit,
 ) -> Result<(), Ended>
 where
@@ -91,7 +92,7 @@ where
     tracing::info!(device = account.device(), "a local device connected");
     account.tell(Event::Connected).await;
     let ended = tokio::select! {
-        ended = exchange(&mut link, account, idle) => ended,
+        ended = exchange(&mut link, &account, idle) => ended,
         () = seated.is_wanted() => Err(Ended::TakenOver),
     };
     account.close().await;
@@ -101,14 +102,11 @@ where
 
 /// Checks who it is. The client id has to be the device id too, since an MQTT server tells
 /// connections apart by it.
-fn sign_in<'a>(
-    accounts: &'a HashMap<String, Arc<Account>>,
-    connect: &Connect,
-) -> Result<&'a Account, ConnectReturnCode> {
+fn sign_in(accounts: &Accounts, connect: &Connect) -> Result<Arc<Account>, ConnectReturnCode> {
     let login = connect.login.as_ref();
     let login = login.ok_or(ConnectReturnCode::BadUserNamePassword)?;
     let account = accounts
-        .get(&login.username)
+        .find(&login.username)
         .filter(|account| account.is_password(login.password.as_bytes()))
         .ok_or(ConnectReturnCode::BadUserNamePassword)?;
     if connect.client_id != account.device() {

@@ -370,6 +370,53 @@ async fn an_address_in_use_and_an_id_that_is_no_topic_are_told() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn whoever_has_no_account_any_more_is_shown_out() {
+    let endpoint = LocalMqtt::bind(([127, 0, 0, 1], 0).into(), [])
+        .await
+        .unwrap();
+    let (address, accounts) = (endpoint.local_addr(), endpoint.accounts());
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(endpoint.serve(shutdown.clone()));
+    for id in ["d1", "d2"] {
+        accounts.admit(id, "old".into()).unwrap();
+    }
+    let mut streams = Vec::new();
+    for id in ["d1", "d2"] {
+        let device = accounts.device(id).unwrap();
+        let mut events = device.subscribe();
+        streams.push((TestDevice::connect(address, id, "old").await, device));
+        assert_eq!(soon(events.recv()).await, Some(Event::Connected));
+        let change = if id == "d1" {
+            accounts.dismiss("d1");
+            "a dismissal"
+        } else {
+            accounts.admit("d2", "new".into()).unwrap();
+            "another password"
+        };
+        // Its last will comes first.
+        let will = soon(events.recv()).await;
+        assert!(
+            matches!(will, Some(Event::Message { .. })),
+            "{change}: {will:?}"
+        );
+        let end = soon(events.recv()).await;
+        assert_eq!(end, Some(Event::Disconnected), "{change}");
+    }
+    for (id, password) in [("d1", "old"), ("d2", "old")] {
+        let options = options(address, id, id, password);
+        let refused = TestDevice::try_connect(options).await.err();
+        assert_eq!(
+            refused,
+            Some(ConnectReturnCode::BadUserNamePassword),
+            "{id}"
+        );
+    }
+    TestDevice::connect(address, "d2", "new").await;
+    shutdown.cancel();
+    soon(serving).await.unwrap();
+}
+
 #[test]
 fn no_bytes_whatever_end_the_endpoint() {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -392,12 +439,12 @@ fn no_bytes_whatever_end_the_endpoint() {
     TestRunner::default()
         .run(&(prefix, bytes), |(prefix, bytes)| {
             runtime.block_on(async {
-                let account = Arc::new(Account::new("d1", "secret1".into()));
-                let accounts = HashMap::from([("d1".to_owned(), account.clone())]);
+                let accounts = Accounts::default();
+                let device = accounts.admit("d1", "secret1".into()).unwrap();
                 let strangers = Arc::new(Semaphore::new(1));
                 let stranger = strangers.clone().try_acquire_owned().unwrap();
                 let (mut peer, stream) = tokio::io::duplex(1024);
-                let served = tokio::spawn(connection::serve(stream, accounts.into(), stranger));
+                let served = tokio::spawn(connection::serve(stream, accounts, stranger));
                 // The server may hang up before it has read all.
                 let _ = peer.write_all(&prefix).await;
                 let _ = peer.write_all(&bytes).await;
@@ -405,7 +452,7 @@ fn no_bytes_whatever_end_the_endpoint() {
                 let ended = served.await;
                 prop_assert!(ended.is_ok(), "it panicked: {ended:?}");
                 prop_assert_eq!(
-                    account.publish("x", &Bytes::new()),
+                    device.publish("x", Bytes::new()),
                     Err(PublishError::NotConnected)
                 );
                 prop_assert_eq!(strangers.available_permits(), 1);

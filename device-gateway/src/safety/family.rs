@@ -190,6 +190,17 @@ impl Member {
     }
 }
 
+impl Drop for Member {
+    /// A device that is none of the gateway's any more is nobody's to wait for.
+    fn drop(&mut self) {
+        self.shared().standings.send_modify(|standings| {
+            standings.children.remove(&self.id);
+            standings.begun.remove(&self.id);
+            standings.untold.remove(&self.id);
+        });
+    }
+}
+
 impl Standings {
     fn leaves(&self) -> bool {
         self.claimed || self.commanded || self.announced

@@ -111,3 +111,18 @@ async fn the_host_waits_until_its_devices_have_told_the_hub_but_not_for_ever() {
     let (objections, ()) = tokio::join!(host.member().claim(false, Duration::MAX), told);
     assert!(objections.is_empty());
 }
+
+#[tokio::test]
+async fn a_device_that_is_gone_holds_up_nobody() {
+    let (host, device) = family();
+    device.member().stands(Some((ID, State::Rebooting)));
+    assert!(!host.blockers().is_empty());
+    drop(device);
+    assert!(host.blockers().is_empty());
+    let begun = Instant::now();
+    assert!(host.prepare(&order()).await.is_empty());
+    assert!(
+        begun.elapsed() < TELL_LIMIT,
+        "there is nobody to tell the hub"
+    );
+}

@@ -6,5 +6,6 @@ mod device;
 mod hub;
 mod link;
 mod reboot;
+mod reload;
 mod systemd;
 mod world;

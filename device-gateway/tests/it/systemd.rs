@@ -7,19 +7,19 @@ use tokio::{net::UnixDatagram, process::Command, time::timeout};
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// The next message to systemd that begins like this; others are left out.
-async fn told(systemd: &UnixDatagram, words: &str) {
+async fn told(systemd: &UnixDatagram, words: &str) -> String {
     let mut bytes = [0; 4096];
     let heard = async {
         loop {
             let length = systemd.recv(&mut bytes).await.expect("a message");
             let message = String::from_utf8_lossy(&bytes[..length]);
             if message.lines().any(|line| line.starts_with(words)) {
-                return;
+                return message.into_owned();
             }
         }
     };
     let heard = timeout(LIMIT, heard).await;
-    assert!(heard.is_ok(), "{words} is not said in time");
+    heard.unwrap_or_else(|_| panic!("{words} is not said in time"))
 }
 
 #[tokio::test]
@@ -50,8 +50,39 @@ async fn readiness_status_watchdog_and_stopping_are_told() {
         told(&systemd, "WATCHDOG=1").await;
     }
     let id = gateway.id().unwrap().to_string();
-    let sent = Command::new("kill").args(["-TERM", &id]).status().await;
-    assert!(sent.unwrap().success());
+    let send = async |signal: &str| {
+        let sent = Command::new("kill")
+            .args([signal, id.as_str()])
+            .status()
+            .await;
+        assert!(sent.unwrap().success());
+    };
+    // With a second device, with a mistake, and with no more than the one device again.
+    let second = text.split_once("[[device]]").unwrap().1.replace("d1", "d2");
+    let second = second.replace(
+        "[device.host]\ndry_run = true\nfallback = false\nbus_address",
+        "[device.command]\nbaseline",
+    );
+    let second = second.replace(
+        "\"unix:path=/nowhere\"",
+        "[\"false\"]\ntrigger = [\"false\"]\nobserve = [\"false\"]",
+    );
+    for (text, devices) in [
+        (format!("{text}[[device]]{second}"), Some("2 device")),
+        (format!("{text}colour = 1\n"), None),
+        (text.to_owned(), Some("1 device")),
+    ] {
+        fs::write(&settings, text).unwrap();
+        send("-HUP").await;
+        let message = told(&systemd, "RELOADING=1").await;
+        assert!(message.contains("MONOTONIC_USEC="), "{message}");
+        if let Some(devices) = devices {
+            let status = told(&systemd, "STATUS=").await;
+            assert!(status.contains(devices), "{status}");
+        }
+        told(&systemd, "READY=1").await;
+    }
+    send("-TERM").await;
     told(&systemd, "STOPPING=1").await;
     let ended = timeout(LIMIT, gateway.wait()).await;
     assert!(ended.expect("it ends in time").unwrap().success());

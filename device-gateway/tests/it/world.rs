@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use device_gateway::{Gateway, config::Config};
+use device_gateway::{Changes, Gateway, Reload, ReloadError, config::Config};
 use hub_emulator::{Emulator, EmulatorConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -38,6 +38,7 @@ struct Running {
     runtime: Runtime,
     shutdown: CancellationToken,
     gateway: JoinHandle<()>,
+    reload: Reload,
 }
 
 impl World {
@@ -79,16 +80,25 @@ impl World {
         let device = self.device.clone();
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
+        let (told, reload) = std::sync::mpsc::channel();
         let gateway = runtime.spawn(async move {
             let gateway = Gateway::bind(config).await.unwrap();
             let gateway = gateway.with_driver(DEVICE.parse().unwrap(), device);
+            told.send(gateway.reload()).unwrap();
             gateway.serve(|| {}, token).await.unwrap();
         });
+        let reload = reload.recv_timeout(PATIENCE).unwrap();
         self.running = Some(Running {
             runtime,
             shutdown,
             gateway,
+            reload,
         });
+    }
+
+    /// Gives the gateway other settings.
+    pub(crate) async fn reload(&self, config: Config) -> Result<Changes, ReloadError> {
+        within(self.running.as_ref().unwrap().reload.to(config)).await
     }
 
     pub(crate) fn config(&self, connection_string: &str) -> Config {
@@ -98,9 +108,33 @@ impl World {
     pub(crate) fn config_of(&self, connection_string: &str, mqtt_port: u16) -> Config {
         let folder = self.folder.path();
         std::fs::write(folder.join("ca.pem"), self.hub.ca_pem()).unwrap();
-        let own = self.timing.contains("answer_grace");
-        let grace = if own { "" } else { "answer_grace = \"50ms\"" };
-        let text = format!(
+        let text = self.settings(connection_string, mqtt_port);
+        Config::parse(&text, folder).unwrap()
+    }
+
+    /// The settings, with a text replaced and others devices added, which commands cannot reach.
+    pub(crate) fn config_otherwise(&self, from: &str, to: &str, others: &[&str]) -> Config {
+        let connection = self.hub.device(DEVICE);
+        let mut text = self.settings(&connection, self.hub.mqtt_port());
+        text = text.replace(from, to);
+        for other in others {
+            let connection = self.hub.device(other);
+            text += &format!(
+                "[[device]]\nid = \"{other}\"\nconnection_string = \"{connection}\"\n\
+                 [device.command]\nbaseline = [\"false\"]\ntrigger = [\"false\"]\nobserve = [\"false\"]\n"
+            );
+        }
+        Config::parse(&text, self.folder.path()).unwrap()
+    }
+
+    fn settings(&self, connection_string: &str, mqtt_port: u16) -> String {
+        let own = ["answer_grace = \"50ms\"", "report_delay = \"500ms\""];
+        let own = own.into_iter().filter(|setting| {
+            let key = setting.split(' ').next().unwrap_or_default();
+            !self.timing.contains(key)
+        });
+        let own = own.collect::<Vec<_>>().join("\n");
+        format!(
             r#"
             state_dir = "state"
             [gateway]
@@ -113,7 +147,6 @@ impl World {
             observe_interval = "20ms"
             reconnect_min = "20ms"
             reconnect_max = "200ms"
-            report_delay = "500ms"
             {}
             [[device]]
             id = "{DEVICE}"
@@ -127,9 +160,8 @@ impl World {
             trigger = ["false"]
             observe = ["false"]
             "#,
-            mqtt_port, grace, self.timing,
-        );
-        Config::parse(&text, folder).unwrap()
+            mqtt_port, own, self.timing,
+        )
     }
 
     pub(crate) fn state_dir(&self) -> &Path {

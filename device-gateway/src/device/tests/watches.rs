@@ -38,7 +38,7 @@ fn seq(patch: &Map<String, Value>) -> u64 {
 
 #[tokio::test]
 async fn two_watchers_are_answered_as_soon_as_the_hub_has_the_next_report() {
-    let mut world = World::start().await;
+    let mut world = World::start();
     let first = world.reported().await;
     world.watch(first, LONG).await;
     world.watch(first, LONG).await;
@@ -59,7 +59,7 @@ async fn two_watchers_are_answered_as_soon_as_the_hub_has_the_next_report() {
 
 #[tokio::test]
 async fn a_watcher_who_missed_a_report_is_answered_at_once() {
-    let mut world = World::start().await;
+    let mut world = World::start();
     let first = world.reported().await;
     for missed in [0, first + 100] {
         world.watch(missed, LONG).await;
@@ -69,7 +69,7 @@ async fn a_watcher_who_missed_a_report_is_answered_at_once() {
 
 #[tokio::test]
 async fn a_watch_ends_when_its_time_is_up() {
-    let mut world = World::start().await;
+    let mut world = World::start();
     let first = world.reported().await;
     let began = Instant::now();
     world.watch(first, 1).await;
@@ -80,7 +80,7 @@ async fn a_watch_ends_when_its_time_is_up() {
 
 #[tokio::test]
 async fn watches_leave_room_for_other_methods() {
-    let mut world = World::start().await;
+    let mut world = World::start();
     let first = world.reported().await;
     for number in 0..40 {
         world.watch(first, LONG).await;
@@ -98,7 +98,7 @@ async fn watches_leave_room_for_other_methods() {
 
 #[tokio::test]
 async fn a_watch_ends_with_its_connection() {
-    let mut world = World::start().await;
+    let mut world = World::start();
     let first = world.reported().await;
     world.watch(first, LONG).await;
     world.link.events.send(LinkEvent::Renewing).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_watch_ends_with_its_connection() {
 
 #[tokio::test]
 async fn a_malformed_watch_is_refused_and_one_that_cannot_be_journalled_is_held() {
-    let mut world = World::start().await;
+    let mut world = World::start();
     let first = world.reported().await;
     let malformed = json!({ "timeoutSec": 0 });
     let (status, body) = world.link.call("rebootWatch", malformed).await;

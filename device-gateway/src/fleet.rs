@@ -1,0 +1,289 @@
+//! The devices that the gateway holds, and how they change while it runs.
+//!
+//! ```text
+//!   settings ─► changes ─► added:    begins
+//!                          removed:  drains, ends
+//!                          changed:  drains, ends, begins again
+//!                          the rest: notices nothing
+//! ```
+//!
+//! A device that drains goes on until no attempt of it is open, so that no attempt is cut short.
+
+mod changes;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use iot_hub::{identity::DeviceId, reboot::GatewayInfo};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+pub use self::changes::Changes;
+use crate::{
+    config::{DeviceConfig, DriverConfig, LinkTiming, MqttDeviceConfig},
+    device::{Device, Parts, Stop},
+    driver::{
+        Driver,
+        command::CommandDriver,
+        host::HostDriver,
+        http::HttpDriver,
+        mqtt::{DEFAULT_ACK_LIMIT, MqttDriver},
+    },
+    hub_link::{Dialer, Link},
+    local_mqtt::{Accounts, LocalMqttError},
+    pulse::Heart,
+    safety::{Family, Safety},
+    storage::Storage,
+};
+
+/// How long a device waits before it writes or sends again what failed.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How many devices read their journals at once.
+const READERS: usize = 4;
+
+/// What all devices stand on.
+#[derive(Debug, Clone)]
+pub(crate) struct Ground {
+    pub(crate) storage: Storage,
+    pub(crate) dialer: Dialer,
+    pub(crate) link: LinkTiming,
+    pub(crate) gateway: GatewayInfo,
+    pub(crate) connecting: Arc<Semaphore>,
+    pub(crate) heart: Heart,
+    /// Who may sign in at the endpoint for local devices, if there is one.
+    pub(crate) accounts: Option<Accounts>,
+    pub(crate) family: Family,
+    /// Drivers other than configured.
+    pub(crate) drivers: BTreeMap<DeviceId, Arc<dyn Driver>>,
+}
+
+/// The devices.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    ground: Ground,
+    members: BTreeMap<DeviceId, Member>,
+    tasks: JoinSet<DeviceId>,
+    settling: Settling,
+    settled: mpsc::Receiver<()>,
+    shutdown: CancellationToken,
+}
+
+/// Held by a device until it has gone on where its journal ends, or could not.
+#[derive(Debug, Clone)]
+struct Settling {
+    /// So that many devices do not take many threads to wait for one disk.
+    turns: Arc<Semaphore>,
+    until: mpsc::Sender<()>,
+}
+
+#[derive(Debug)]
+struct Member {
+    /// What it is to be; what it is, unless it drains.
+    config: Option<DeviceConfig>,
+    stop: Stop,
+}
+
+/// A device's task ended though nobody told it to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EndedEarly;
+
+impl Fleet {
+    /// No device yet. Each ends at once when the shutdown comes.
+    pub(crate) fn new(ground: Ground, shutdown: CancellationToken) -> Self {
+        let (until, settled) = mpsc::channel(1);
+        Self {
+            ground,
+            members: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            settling: Settling {
+                turns: Arc::new(Semaphore::new(READERS)),
+                until,
+            },
+            settled,
+            shutdown,
+        }
+    }
+
+    /// Waits until every device that began by now has gone on where its journal ends, or has found
+    /// that it cannot.
+    pub(crate) async fn settled(&mut self) {
+        let (until, settled) = mpsc::channel(1);
+        self.settling.until = until;
+        let mut former = std::mem::replace(&mut self.settled, settled);
+        // Nothing is ever sent.
+        let _ = former.recv().await;
+    }
+
+    /// Takes other settings into force. What all devices stand on may be another, too; then every
+    /// one of them begins anew.
+    pub(crate) fn change(&mut self, ground: Option<Ground>, wanted: Vec<DeviceConfig>) -> Changes {
+        let moved = ground.is_some();
+        if let Some(ground) = ground {
+            self.ground = ground;
+        }
+        let present: Vec<_> = self
+            .members
+            .values()
+            .filter_map(|member| member.config.as_ref())
+            .collect();
+        let mut changes = Changes::between(&present, &wanted, moved);
+        for id in changes.removed.iter().chain(&changes.changed) {
+            if let Some(member) = self.members.get_mut(id) {
+                member.config = None;
+                member.stop.drained.cancel();
+            }
+        }
+        for config in wanted {
+            match self.members.get_mut(&config.id) {
+                None => {
+                    let id = config.id.clone();
+                    if let Err(error) = self.begin(config) {
+                        changes.refused.push((id, error.to_string()));
+                    }
+                }
+                Some(member) if member.is_draining() => member.config = Some(config),
+                Some(_) => {}
+            }
+        }
+        changes
+    }
+
+    /// Waits until a device's task ends, and begins what comes after it.
+    pub(crate) async fn next_end(&mut self) -> Result<(), EndedEarly> {
+        let Some(ended) = self.tasks.join_next().await else {
+            // No device, and so none that ends.
+            return std::future::pending().await;
+        };
+        let Ok(id) = ended else {
+            return Err(EndedEarly);
+        };
+        let Some(member) = self.members.remove(&id) else {
+            return Err(EndedEarly);
+        };
+        if !member.is_draining() {
+            return Err(EndedEarly);
+        }
+        match member.config {
+            Some(config) => {
+                tracing::info!(device = %id, "begins anew, by other settings");
+                if let Err(error) = self.begin(config) {
+                    tracing::error!(device = %id, %error, "cannot hold the device");
+                }
+            }
+            None => {
+                if let Some(accounts) = &self.ground.accounts {
+                    accounts.dismiss(id.as_str());
+                }
+                tracing::info!(device = %id, "is no device of this gateway any more");
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until every task has ended.
+    pub(crate) async fn all_ended(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// A driver that cannot be made leaves the device out.
+    fn begin(&mut self, config: DeviceConfig) -> Result<(), NoDriver> {
+        let span = tracing::info_span!("device", id = %config.id);
+        let driver = self.ground.driver_of(&config)?;
+        let is_host = config.driver.is_host();
+        let member = self.ground.family.member(config.id.clone(), is_host);
+        let (link, handle) = Link::new(
+            config.connection.clone(),
+            self.ground.link.clone(),
+            self.ground.dialer.clone(),
+            self.ground.connecting.clone(),
+        );
+        let parts = Parts {
+            settings: config.settings.clone(),
+            driver,
+            safety: Arc::new(Safety::new(member)),
+            storage: self.ground.storage.clone(),
+            link: handle,
+            gateway: self.ground.gateway.clone(),
+            report_delay: self.ground.link.report_delay,
+            retry: RETRY,
+            pulse: self.ground.heart.pulse(config.id.to_string()),
+            began: Instant::now(),
+            id: config.id.clone(),
+        };
+        let stop = Stop {
+            now: self.shutdown.child_token(),
+            drained: CancellationToken::new(),
+        };
+        let id = config.id.clone();
+        let settling = self.settling.clone();
+        let living = live(parts, link, stop.clone(), settling).instrument(span);
+        self.tasks.spawn(living);
+        let config = Some(config);
+        self.members.insert(id, Member { config, stop });
+        Ok(())
+    }
+}
+
+/// A device and its link, from the reading of its journal to its end.
+async fn live(parts: Parts, link: Link, stop: Stop, settling: Settling) -> DeviceId {
+    let id = parts.id.clone();
+    let started = {
+        // It is closed at no time; a permit that is missing only lets more read at once.
+        let _turn = settling.turns.acquire().await;
+        Device::start(parts).await
+    };
+    drop(settling);
+    let hang_up = stop.now.child_token();
+    let linked = tokio::spawn(link.run(hang_up.clone()).in_current_span());
+    if let Some(device) = Device::when_possible(started, &stop).await {
+        device.run(&stop).await;
+    }
+    hang_up.cancel();
+    // Should it have panicked, that ended the device.
+    let _ = linked.await;
+    id
+}
+
+impl Member {
+    fn is_draining(&self) -> bool {
+        self.stop.drained.is_cancelled()
+    }
+}
+
+impl Ground {
+    /// Makes the driver of a device.
+    fn driver_of(&self, device: &DeviceConfig) -> Result<Arc<dyn Driver>, NoDriver> {
+        if let Some(driver) = self.drivers.get(&device.id) {
+            return Ok(driver.clone());
+        }
+        Ok(match &device.driver {
+            DriverConfig::Mqtt(MqttDeviceConfig { password }) => {
+                let accounts = self.accounts.as_ref().ok_or(NoDriver::NoEndpoint)?;
+                let local = accounts.admit(device.id.as_str(), password.clone())?;
+                Arc::new(MqttDriver::start(local, DEFAULT_ACK_LIMIT))
+            }
+            DriverConfig::Command(command) => Arc::new(CommandDriver::new(command.clone())),
+            DriverConfig::Host(host) => Arc::new(HostDriver::new(host.clone())),
+            DriverConfig::Http(http) => {
+                let driver = HttpDriver::new(http.endpoint.clone(), http.plan.clone());
+                Arc::new(driver.map_err(|error| NoDriver::Other(error.to_string()))?)
+            }
+        })
+    }
+}
+
+/// Why a device cannot be reached in the configured way.
+#[derive(Debug, thiserror::Error)]
+enum NoDriver {
+    #[error("there is no endpoint for local devices")]
+    NoEndpoint,
+    #[error("{0}")]
+    Other(String),
+    #[error(transparent)]
+    Account(#[from] LocalMqttError),
+}

@@ -1,0 +1,62 @@
+//! Who may sign in at the endpoint.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use secrecy::SecretString;
+
+use super::{LocalDevice, LocalMqttError, account::Account};
+
+/// The longest device id: as long as a hub allows.
+const DEVICE_ID_CHARS: usize = 128;
+
+/// Who may sign in. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Accounts(Arc<RwLock<HashMap<String, Arc<Account>>>>);
+
+impl Accounts {
+    /// Lets a device sign in with that password. Where it could with another, that one is worth
+    /// nothing any more, and a connection that used it ends.
+    pub(crate) fn admit(
+        &self,
+        device: &str,
+        password: SecretString,
+    ) -> Result<LocalDevice, LocalMqttError> {
+        if device.is_empty()
+            || device.chars().count() > DEVICE_ID_CHARS
+            || device.contains(['/', '+', '#', '\0'])
+        {
+            return Err(LocalMqttError::DeviceId(device.to_owned()));
+        }
+        let account = Arc::new(Account::new(device, password));
+        let mut accounts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let former = accounts.insert(device.to_owned(), account.clone());
+        drop(accounts);
+        if let Some(former) = former {
+            former.close_for_good();
+        }
+        Ok(LocalDevice { account })
+    }
+
+    /// Lets a device sign in no more; its connection ends.
+    pub(crate) fn dismiss(&self, device: &str) {
+        let mut accounts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let former = accounts.remove(device);
+        drop(accounts);
+        if let Some(former) = former {
+            former.close_for_good();
+        }
+    }
+
+    pub(super) fn device(&self, device: &str) -> Option<LocalDevice> {
+        let account = self.find(device)?;
+        Some(LocalDevice { account })
+    }
+
+    pub(super) fn find(&self, device: &str) -> Option<Arc<Account>> {
+        let accounts = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        accounts.get(device).cloned()
+    }
+}
