@@ -49,6 +49,8 @@ pub struct Sources {
     table: Table,
     /// Where the values are from that are not from the file, by their full keys.
     origins: BTreeMap<String, Origin>,
+    /// Variables that are named after nothing of this program.
+    foreign: BTreeMap<String, String>,
     file: Option<PathBuf>,
     folder: PathBuf,
     mistakes: Vec<Mistake>,
@@ -144,18 +146,21 @@ impl Sources {
     }
 
     /// Lays the environment over what is there: every variable that begins with the program's
-    /// name and two underscores.
+    /// name and two underscores. The others are kept for [`Section::adopt`].
     pub fn environment(
         &mut self,
         program: &str,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) {
         let prefix = format!("{}__", program.to_uppercase().replace('-', "_"));
-        let mut named: Vec<_> = variables
+        let (mut named, foreign): (Vec<_>, Vec<_>) = variables
             .into_iter()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-            .filter(|(name, _)| name.starts_with(&prefix))
-            .collect();
+            .partition(|(name, _)| name.starts_with(&prefix));
+        let readable = foreign
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.into_string().ok()?)));
+        self.foreign.extend(readable);
         // For the same outcome every time.
         named.sort_unstable();
         for (name, value) in named {
@@ -196,6 +201,7 @@ impl Sources {
     ) -> Result<(T, InForce), Mistakes> {
         let record = Rc::new(RefCell::new(Record {
             origins: self.origins,
+            foreign: self.foreign,
             folder: self.folder,
             mistakes: self.mistakes,
             in_force: InForce::new(self.file),

@@ -13,7 +13,7 @@ use std::{
 
 use humantime_serde::re::humantime;
 use secrecy::SecretString;
-use toml::{Table, Value};
+use toml::{Table, Value, map::Entry};
 
 use super::{
     Given, InForce, Origin, given::Show as _, in_force::Shown, mistake::Mistake, taken::Taken,
@@ -41,6 +41,7 @@ pub struct Secret {
 #[derive(Debug, Default)]
 pub(super) struct Record {
     pub(super) origins: BTreeMap<String, Origin>,
+    pub(super) foreign: BTreeMap<String, String>,
     pub(super) folder: PathBuf,
     pub(super) mistakes: Vec<Mistake>,
     pub(super) in_force: InForce,
@@ -135,6 +136,22 @@ impl Section {
     /// Where relative paths of the file begin.
     pub fn folder(&self) -> PathBuf {
         self.record.borrow().folder.clone()
+    }
+
+    /// Lets a variable of the environment that others name, and a platform may set, stand in for
+    /// a key that nobody gave. An empty one is none.
+    pub fn adopt(&mut self, key: &str, variable: &str) {
+        let full = self.full(key);
+        let mut record = self.record.borrow_mut();
+        let text = record.foreign.get(variable);
+        let Some(text) = text.filter(|text| !text.is_empty()).cloned() else {
+            return;
+        };
+        if let Entry::Vacant(absent) = self.table.entry(key) {
+            absent.insert(Value::String(text));
+            let origin = Origin::Environment(variable.to_owned());
+            record.origins.insert(full, origin);
+        }
     }
 
     /// Notes a mistake.

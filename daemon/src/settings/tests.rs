@@ -179,6 +179,29 @@ fn the_stronger_source_of_a_secret_wins() {
 }
 
 #[test]
+fn a_variable_of_a_platform_stands_in_for_an_absent_key_only() {
+    let read = |text: &str| {
+        let variables = [("PLATFORM_NAME", "by-platform"), ("PLATFORM_EMPTY", "")];
+        let sources = sources(text, &variables, &[]);
+        let read = sources.read(|root| {
+            root.adopt("name", "PLATFORM_NAME");
+            root.adopt("empty", "PLATFORM_EMPTY");
+            root.adopt("other", "PLATFORM_OTHER");
+            let given = [root.text("name"), root.text("empty"), root.text("other")];
+            Some(given.map(Given::optional))
+        });
+        let (values, in_force) = read.unwrap();
+        (values, in_force.to_string())
+    };
+    let (values, printed) = read("");
+    assert_eq!(values, [Some("by-platform".to_owned()), None, None]);
+    assert!(printed.contains("# PLATFORM_NAME"), "{printed}");
+    let (values, printed) = read("name = \"by-file\"");
+    assert_eq!(values, [Some("by-file".to_owned()), None, None]);
+    assert!(!printed.contains("PLATFORM"), "{printed}");
+}
+
+#[test]
 fn an_assignment_has_a_key_and_a_value() {
     let assignment: Assignment = "hub.key = a=b ".parse().unwrap();
     assert_eq!(
