@@ -49,6 +49,7 @@ pub mod error;
 mod http;
 pub mod hub;
 pub mod listener;
+mod lock;
 pub mod metrics;
 pub mod poller;
 pub mod quota;

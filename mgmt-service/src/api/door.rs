@@ -19,7 +19,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -27,7 +27,7 @@ use std::{
 
 use self::rate::Rate;
 pub(super) use self::{guarded::Guarded, porter::PorterLayer};
-use crate::{config::Limits, error::Error};
+use crate::{config::Limits, error::Error, lock::lock};
 
 /// Counts who is inside.
 #[derive(Debug)]
@@ -153,14 +153,6 @@ impl Drop for OpenCall {
         let mut work = lock(&self.seat.work);
         work.calls -= 1;
         work.idle_since = Instant::now();
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    match mutex.lock() {
-        Ok(guard) => guard,
-        // Each holder changes numbers in one step.
-        Err(poisoned) => poisoned.into_inner(),
     }
 }
 
