@@ -5,6 +5,7 @@ use iot_hub::provisioning::{IdScope, RegistrationId};
 use iot_hub::sas::{SasError, SasParseError, SasToken, SharedKey};
 use jiff::Timestamp;
 
+use crate::bearer::BearerTokens;
 use crate::certificate::{CertificateRefused, DeviceAuthorities, DeviceCertificate};
 use crate::hub::{Authentication, EntityId, Hub, Identity, Keys, Status};
 use crate::policies::{Permission, Policies};
@@ -20,6 +21,8 @@ pub(crate) enum Denied {
     BadToken(#[from] SasError),
     #[error("token for {resource}, which does not cover {scope}")]
     WrongScope { resource: String, scope: String },
+    #[error("a bearer token that is none of those to be accepted")]
+    UnknownBearer,
     #[error("no policy named {0}")]
     UnknownPolicy(String),
     #[error("policy {policy} lacks the permission {permission:?}")]
@@ -80,11 +83,23 @@ impl HubNames<'_> {
 pub(crate) fn authorize(
     policies: &Policies,
     names: HubNames<'_>,
+    bearer_tokens: &BearerTokens,
     header: Option<&str>,
     permission: Permission,
     now: Timestamp,
 ) -> Result<(), Denied> {
-    let token: SasToken = header.ok_or(Denied::NoCredentials)?.parse()?;
+    let header = header.ok_or(Denied::NoCredentials)?;
+    if let Some(shown) = header.strip_prefix("Bearer ") {
+        return match (bearer_tokens.accept(shown), permission) {
+            (true, Permission::ServiceConnect) => Ok(()),
+            (true, permission) => Err(Denied::Forbidden {
+                policy: "of bearer tokens".to_owned(),
+                permission,
+            }),
+            (false, _) => Err(Denied::UnknownBearer),
+        };
+    }
+    let token: SasToken = header.parse()?;
     names.check_scope(&token, "")?;
     check_policy(policies, &token, permission, now)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use iot_hub::identity::HubHost;
+use secrecy::SecretString;
 
 use crate::faults::{Fault, Times};
 use crate::setup::{DeviceSetup, ProvisioningSetup};
@@ -42,6 +43,9 @@ pub struct EmulatorConfig {
     pub provisioning: ProvisioningSetup,
     /// Faults that are there from the start.
     pub faults: Vec<(Fault, Times)>,
+    /// Texts that open the REST API as `Authorization: Bearer`, each with the rights of a service.
+    /// Without any, tokens of Microsoft Entra ID are refused. They are compared, not understood.
+    pub bearer_tokens: Vec<SecretString>,
     /// How long clients may take.
     pub limits: ClientLimits,
     /// How long after a device's token expired its live connection is closed.
@@ -89,6 +93,7 @@ impl Default for EmulatorConfig {
             devices: Vec::new(),
             provisioning: ProvisioningSetup::default(),
             faults: Vec::new(),
+            bearer_tokens: Vec::new(),
             limits: ClientLimits::default(),
             token_grace: Self::DEFAULT_TOKEN_GRACE,
             message_lock: Self::DEFAULT_MESSAGE_LOCK,

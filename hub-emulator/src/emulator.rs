@@ -18,6 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
+use crate::bearer::BearerTokens;
 use crate::certificate::DeviceAuthorities;
 use crate::config::EmulatorConfig;
 use crate::error::{FrontDoor, StartError};
@@ -300,6 +301,13 @@ impl Emulator {
             state.carry_out(effects);
             Ok(())
         })
+    }
+
+    /// From now on these bearer tokens open the REST API, and no others.
+    pub fn accept_bearer_tokens(&self, tokens: &[&str]) {
+        let tokens = tokens.iter().map(|token| (*token).into()).collect();
+        self.switchboard
+            .change(|state, _| state.bearer_tokens = BearerTokens::new(tokens));
     }
 
     /// Faults on demand.

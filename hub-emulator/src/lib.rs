@@ -47,6 +47,7 @@ pub use self::tls::TlsError;
 
 mod admin;
 mod auth;
+mod bearer;
 mod certificate;
 mod config;
 mod counters;

@@ -193,9 +193,13 @@ fn check_token(switchboard: &Switchboard, call: &Call, parts: &Parts) -> Result<
         .headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
-    let now = switchboard.change(|state, now| now.skewed(state.faults.clock_skew(None)));
     let (policies, names) = (&switchboard.policies, switchboard.names());
-    auth::authorize(policies, names, header, call.permission(), now).map_err(|denied| {
+    let allowed = switchboard.change(|state, now| {
+        let now = now.skewed(state.faults.clock_skew(None));
+        let bearers = &state.bearer_tokens;
+        auth::authorize(policies, names, bearers, header, call.permission(), now)
+    });
+    allowed.map_err(|denied| {
         tracing::info!(?call, reason = %denied, "refused a call");
         let error = HubError::new(ErrorCode::IotHubUnauthorizedAccess, "Unauthorized");
         Failure::new(error, ErrorStyle::Nested)

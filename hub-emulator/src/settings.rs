@@ -67,6 +67,11 @@ fn read(root: &mut Section, named: &[DeviceId]) -> Option<Settings> {
         ca_dir: root.path("ca_dir").optional(),
         state_file: root.path("state").optional(),
         device_ca_files: device_ca_files(root),
+        bearer_tokens: root
+            .optional_secret("bearer_token")
+            .into_iter()
+            .map(|secret| secret.text)
+            .collect(),
         tier: None,
         ..EmulatorConfig::default()
     };

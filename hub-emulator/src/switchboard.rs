@@ -17,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::auth::HubNames;
+use crate::bearer::BearerTokens;
 use crate::certificate::DeviceAuthorities;
 use crate::config::EmulatorConfig;
 use crate::counters::Meters;
@@ -56,6 +57,7 @@ pub(crate) struct State {
     pub(crate) provisioning: Provisioning,
     pub(crate) faults: Plan,
     pub(crate) meters: Meters,
+    pub(crate) bearer_tokens: BearerTokens,
     throttle: Throttle,
     pub(crate) quota: Quota,
     pub(crate) open_connections: usize,
@@ -128,6 +130,7 @@ impl Switchboard {
         names: Vec<HubHost>,
         mut state: State,
     ) -> Self {
+        state.bearer_tokens = BearerTokens::new(config.bearer_tokens.clone());
         state.throttle = Throttle::new(config.tier, config.shaping);
         let of_the_tier = config.tier.map(Tier::daily_messages);
         let lock = SignedDuration::try_from(config.message_lock);

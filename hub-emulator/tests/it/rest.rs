@@ -74,6 +74,34 @@ async fn a_bad_token_is_refused() {
 }
 
 #[tokio::test]
+async fn a_bearer_token_is_accepted_when_the_emulator_is_told_to() {
+    let config = EmulatorConfig {
+        bearer_tokens: vec!["one".into()],
+        ..EmulatorConfig::default()
+    };
+    let emulator = Emulator::start(config).await.unwrap();
+    let _ = emulator.device("d1");
+    let service = Service::with_token(&emulator, "Bearer one");
+    assert_eq!(service.get("/twins/d1").await.status, 200);
+    check_unauthorized(&service.get("/devices/d1").await);
+    for bad in [
+        "Bearer on",
+        "Bearer one2",
+        "Bearer ",
+        "Bearer",
+        "bearer one",
+        "one",
+    ] {
+        let service = Service::with_token(&emulator, bad);
+        check_unauthorized(&service.get("/twins/d1").await);
+    }
+    emulator.accept_bearer_tokens(&["two"]);
+    check_unauthorized(&service.get("/twins/d1").await);
+    let service = Service::with_token(&emulator, "Bearer two");
+    assert_eq!(service.get("/twins/d1").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_policy_allows_what_it_says() {
     let emulator = emulator().await;
     let _ = emulator.device("d1");
