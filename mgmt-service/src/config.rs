@@ -1,6 +1,7 @@
 //! The settings and their defaults.
 
 mod access;
+mod hub;
 mod limits;
 mod tls;
 mod web;
@@ -15,10 +16,9 @@ use daemon::{
     logs::LogSettings,
     settings::{InForce, Mistakes, Section, Sources},
 };
-use iot_hub::identity::{ConnectionString, ServiceConnection};
-use secrecy::ExposeSecret as _;
 
 pub use self::{
+    hub::HubConfig,
     limits::Limits,
     tls::TlsConfig,
     web::{Origin, WebOptions},
@@ -81,17 +81,6 @@ pub struct Config {
     pub log: LogSettings,
 }
 
-/// How to reach the hub.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HubConfig {
-    /// The hub and the credentials.
-    pub connection: ServiceConnection,
-    /// The port of its HTTPS API.
-    pub https_port: u16,
-    /// The certificates that sign the hub's, as PEM; the platform's when absent.
-    pub ca: Option<Vec<u8>>,
-}
-
 impl Config {
     /// Makes sense of the settings, and says which are in force.
     pub fn read(sources: Sources) -> Result<(Self, InForce), Mistakes> {
@@ -128,7 +117,7 @@ fn read(root: &mut Section) -> Option<Config> {
     if !listen.ip().is_loopback() {
         check_open_listen(root, listen, open, has_tls, &access);
     }
-    let hub = read_hub(root.section("hub"));
+    let hub = hub::read(root.section("hub"));
     let (store, retention) = read_store(root.section("store"));
     let (tier, quota) = read_quota(root.section("quota"));
     let cadence = read_polling(root.section("polling"), tier);
@@ -196,29 +185,6 @@ fn check_open_listen(
         let expected = "a loopback address: static tokens are for development; access.allow_static_tokens = true lifts this";
         root.mistake("listen", &listen, expected);
     }
-}
-
-fn read_hub(mut section: Section) -> Option<HubConfig> {
-    let https_port = section.port("https_port").or(443);
-    let ca = section.file("ca_file");
-    let secret = section.secret("connection_string")?;
-    let mistake = |expected: &str| section.mistake(&secret.key, "(hidden)", expected);
-    let connection = match secret.text.expose_secret().parse() {
-        Ok(ConnectionString::Service(connection)) => connection,
-        Ok(ConnectionString::Device(_)) => {
-            mistake("a service's connection string, with SharedAccessKeyName");
-            return None;
-        }
-        Err(error) => {
-            mistake(&format!("a service's connection string: {error}"));
-            return None;
-        }
-    };
-    Some(HubConfig {
-        connection,
-        https_port,
-        ca,
-    })
 }
 
 fn read_store(mut section: Section) -> (SqliteOptions, Duration) {

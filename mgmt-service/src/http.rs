@@ -1,6 +1,6 @@
 //! HTTP clients. With [`crate::hub`], the only place that knows of HTTP.
 
-use std::{net::IpAddr, time::Duration};
+use std::{error::Error, net::IpAddr, time::Duration};
 
 use reqwest::{Certificate, Client, ClientBuilder, Url, redirect, retry};
 
@@ -78,9 +78,9 @@ impl Document {
 }
 
 /// An error with its causes; reqwest's own text says little.
-pub(crate) fn chain(error: &reqwest::Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         text = format!("{text}: {cause}");
         source = cause.source();

@@ -1,29 +1,36 @@
 //! The hub's service API: twins, direct methods and twin queries over HTTPS.
 //!
-//! Beside `crate::http` the only file that knows HTTP. Its errors say the one thing that matters to an attempt: whether
+//! With `crate::http` the only place that knows HTTP. Its errors say the one thing that matters to an attempt: whether
 //! a call certainly did not reach the device, or may have.
+
+mod credential;
+mod entra;
+mod renewal;
 
 use std::{
     fmt,
-    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use iot_hub::{
     error::{ERROR_CODE_HEADER, ErrorCode, HubError},
-    identity::{DeviceId, ServiceConnection},
+    identity::DeviceId,
     method::{MethodCall, MethodResult},
     twin::Twin,
 };
-use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
-    Client, RequestBuilder, Response,
-    header::{AUTHORIZATION, HeaderMap, HeaderValue, IF_MATCH, RETRY_AFTER},
+    Client, RequestBuilder, Response, StatusCode,
+    header::{AUTHORIZATION, HeaderMap, IF_MATCH, RETRY_AFTER},
 };
 use serde_json::{Value, json};
 use tracing::{Instrument as _, field::Empty};
 
+use self::credential::Credential;
+pub use self::{
+    credential::HubCredential,
+    entra::{ClientSecret, EntraIdentity, EntraOptions, ManagedIdentity},
+};
 use crate::{
     attempt::{Trouble, Written},
     http::{self, chain},
@@ -33,12 +40,6 @@ use crate::{
 
 /// The version of the REST API that Microsoft's service SDKs use.
 const API_VERSION: &str = "2021-04-12";
-
-/// How long a token is good for, as the SDKs have it.
-const TOKEN_LIFE: Duration = Duration::from_secs(3600);
-
-/// How long before its end a token is replaced; more than clocks may differ.
-const TOKEN_MARGIN: Duration = Duration::from_secs(600);
 
 /// How long a read may take: less than callers wait for a reboot to begin, which needs one first.
 const READ_LIMIT: Duration = Duration::from_secs(15);
@@ -60,14 +61,16 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 pub struct Hub {
     http: Client,
     base: String,
-    connection: ServiceConnection,
-    token: Mutex<Option<Token>>,
+    credential: Credential,
     instruments: Option<Instruments>,
 }
 
-struct Token {
-    header: HeaderValue,
-    expiry: Timestamp,
+/// Why a request has no answer.
+enum Unanswered {
+    /// Nothing was sent.
+    Unsent(Trouble),
+    /// It may have arrived.
+    Lost(String),
 }
 
 /// What became of a method call.
@@ -98,14 +101,14 @@ pub struct SetupError(#[source] reqwest::Error);
 impl Hub {
     /// Makes a client; `ca` is PEM, and replaces the platform's roots.
     pub fn new(
-        connection: ServiceConnection,
+        credential: &HubCredential,
         https_port: u16,
         ca: Option<&[u8]>,
     ) -> Result<Self, SetupError> {
         // Whether to send anything twice is for the attempt to decide.
         let builder = http::client(ca).map_err(SetupError)?.http1_only();
-        let address = connection.host.address();
-        let port = connection.host.port().unwrap_or(https_port);
+        let (address, port) = (credential.host().address(), credential.host().port());
+        let port = port.unwrap_or(https_port);
         let base = if address.contains(':') {
             format!("https://[{address}]:{port}")
         } else {
@@ -114,8 +117,7 @@ impl Hub {
         Ok(Self {
             http: builder.build().map_err(SetupError)?,
             base,
-            connection,
-            token: Mutex::new(None),
+            credential: Credential::new(credential)?,
             instruments: None,
         })
     }
@@ -144,7 +146,7 @@ impl Hub {
     async fn read_twin(&self, device: &DeviceId) -> Result<Twin, Trouble> {
         let url = self.device_url(device, "");
         let response = self.send(self.http.get(url), READ_LIMIT).await;
-        let body = read_body(response.map_err(|error| unreachable_hub(&error))?).await?;
+        let body = read_body(response?).await?;
         let value: Value = serde_json::from_slice(&body)
             .map_err(|error| Trouble::HubUnreachable(format!("read a twin: {error}")))?;
         Twin::from_value(&value)
@@ -169,11 +171,8 @@ impl Hub {
         let request = self.http.post(url).json(&call.to_json());
         let response = match self.send(request, limit).await {
             Ok(response) => response,
-            // The connection was not made, so nothing was sent.
-            Err(error) if error.is_connect() || error.is_builder() => {
-                return CallOutcome::Undelivered(unreachable_hub(&error));
-            }
-            Err(error) => return CallOutcome::Ambiguous(chain(&error)),
+            Err(Unanswered::Unsent(trouble)) => return CallOutcome::Undelivered(trouble),
+            Err(Unanswered::Lost(why)) => return CallOutcome::Ambiguous(why),
         };
         let status = response.status().as_u16();
         let headers = response.headers().clone();
@@ -209,10 +208,8 @@ impl Hub {
             .header(IF_MATCH, condition);
         let response = match self.send(request, READ_LIMIT).await {
             Ok(response) => response,
-            Err(error) if error.is_connect() || error.is_builder() => {
-                return Written::Not(unreachable_hub(&error));
-            }
-            Err(error) => return Written::Unknown(chain(&error)),
+            Err(Unanswered::Unsent(trouble)) => return Written::Not(trouble),
+            Err(Unanswered::Lost(why)) => return Written::Unknown(why),
         };
         let status = response.status().as_u16();
         let headers = response.headers().clone();
@@ -258,8 +255,7 @@ impl Hub {
         if let Some(continuation) = continuation {
             request = request.header("x-ms-continuation", continuation);
         }
-        let response = self.send(request, READ_LIMIT).await;
-        let response = response.map_err(|error| unreachable_hub(&error))?;
+        let response = self.send(request, READ_LIMIT).await?;
         let next = response.headers().get("x-ms-continuation");
         let continuation = next
             .and_then(|value| value.to_str().ok())
@@ -295,35 +291,41 @@ impl Hub {
         )
     }
 
-    async fn send(&self, request: RequestBuilder, limit: Duration) -> reqwest::Result<Response> {
-        let request = request
-            .header(AUTHORIZATION, self.authorization(Timestamp::now()))
-            .timeout(limit);
-        request.send().await
+    /// Sends a request with our credentials; once more with others when the hub refuses these, for
+    /// then it has done nothing.
+    async fn send(&self, request: RequestBuilder, limit: Duration) -> Result<Response, Unanswered> {
+        let request = request.timeout(limit);
+        let again = request.try_clone();
+        let header = self.credential.header().await;
+        let header = header.map_err(Unanswered::Unsent)?;
+        let response = request.header(AUTHORIZATION, &header).send().await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        match (again, self.credential.instead_of(&header).await) {
+            (Some(again), Some(header)) => Ok(again.header(AUTHORIZATION, header).send().await?),
+            (None, _) | (_, None) => Ok(response),
+        }
     }
+}
 
-    /// A token that is good for a while yet.
-    fn authorization(&self, now: Timestamp) -> HeaderValue {
-        let mut token = match self.token.lock() {
-            Ok(token) => token,
-            // Whoever panicked did so before or after the one assignment below.
-            Err(poisoned) => poisoned.into_inner(),
-        };
-        let renew_before = now.checked_add(TOKEN_MARGIN).unwrap_or(Timestamp::MAX);
-        match &*token {
-            Some(token) if token.expiry > renew_before => token.header.clone(),
-            Some(_) | None => {
-                let expiry = now.checked_add(TOKEN_LIFE).unwrap_or(Timestamp::MAX);
-                let text = self.connection.token(expiry).to_string();
-                let mut header = HeaderValue::from_str(&text)
-                    .expect("a token is percent-encoded, hence visible ASCII");
-                header.set_sensitive(true);
-                *token = Some(Token {
-                    header: header.clone(),
-                    expiry,
-                });
-                header
-            }
+impl From<reqwest::Error> for Unanswered {
+    fn from(error: reqwest::Error) -> Self {
+        // Without a connection nothing was sent.
+        if error.is_connect() || error.is_builder() {
+            Self::Unsent(unreachable_hub(&error))
+        } else {
+            Self::Lost(chain(&error))
+        }
+    }
+}
+
+/// For what may well be sent twice.
+impl From<Unanswered> for Trouble {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Unsent(trouble) => trouble,
+            Unanswered::Lost(why) => Self::HubUnreachable(why),
         }
     }
 }

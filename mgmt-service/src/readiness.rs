@@ -29,10 +29,12 @@ pub struct Condition {
     stopping: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum HubCondition {
-    #[default]
-    Unknown,
+    /// It was never reached; why, if it was tried.
+    Unknown {
+        why: Option<String>,
+    },
     Reached,
     Failing {
         since: Instant,
@@ -40,6 +42,12 @@ enum HubCondition {
     Gone {
         why: String,
     },
+}
+
+impl Default for HubCondition {
+    fn default() -> Self {
+        Self::Unknown { why: None }
+    }
 }
 
 impl Readiness {
@@ -116,7 +124,10 @@ impl Condition {
             return Some(format!("the store fails: {why}"));
         }
         match &self.hub {
-            HubCondition::Unknown => Some("the hub was not reached yet".to_owned()),
+            HubCondition::Unknown { why: None } => Some("the hub was not reached yet".to_owned()),
+            HubCondition::Unknown { why: Some(why) } => {
+                Some(format!("the hub was not reached yet: {why}"))
+            }
             HubCondition::Reached | HubCondition::Failing { .. } => None,
             HubCondition::Gone { why } => Some(format!("the hub does not answer: {why}")),
         }
@@ -138,7 +149,9 @@ impl Condition {
 
     fn hub_failed(&mut self, why: &str, now: Instant, limit: Duration) {
         self.hub = match &self.hub {
-            HubCondition::Unknown => HubCondition::Unknown,
+            HubCondition::Unknown { .. } => HubCondition::Unknown {
+                why: Some(why.to_owned()),
+            },
             HubCondition::Reached if !limit.is_zero() => HubCondition::Failing { since: now },
             HubCondition::Failing { since } if now.duration_since(*since) < limit => return,
             HubCondition::Reached | HubCondition::Failing { .. } | HubCondition::Gone { .. } => {
@@ -166,7 +179,8 @@ mod tests {
         assert!(condition.trouble().is_some());
         condition.hub_failed("no route", at(0), LIMIT);
         condition.hub_failed("no route", at(100), LIMIT);
-        assert_eq!(condition, Condition::default(), "it was never there");
+        let never = condition.trouble().unwrap();
+        assert_eq!(never, "the hub was not reached yet: no route");
         condition.hub_answered();
         assert_eq!(condition.trouble(), None);
         condition.hub_failed("no route", at(200), LIMIT);

@@ -77,9 +77,8 @@ pub async fn serve_observed(
     let _stop = shutdown.clone().drop_guard();
     let options = config.store.clone();
     let store = tokio::task::spawn_blocking(move || Sqlite::open(&options)).await??;
-    let connection = config.hub.connection.clone();
     let ca = config.hub.ca.as_deref();
-    let hub = Hub::new(connection, config.hub.https_port, ca)?;
+    let hub = Hub::new(&config.hub.credential, config.hub.https_port, ca)?;
     let hub = Arc::new(hub.observed(instruments.clone()));
     // The poller serves the attempts' tasks, so it stops after them.
     let poller_shutdown = CancellationToken::new();

@@ -80,6 +80,20 @@ impl Daemon {
         I: IntoIterator<Item = S>,
         S: AsRef<std::ffi::OsStr>,
     {
+        Self::start_in(name, folder, arguments, &[])
+    }
+
+    /// As [`Daemon::start`], with some more variables in its environment.
+    pub fn start_in<I, S>(
+        name: &str,
+        folder: &Path,
+        arguments: I,
+        environment: &[(&str, String)],
+    ) -> Result<Self>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<std::ffi::OsStr>,
+    {
         let program = name.split('.').next().unwrap_or(name);
         let log = folder.join(format!("{name}.log"));
         let file = fs::File::options()
@@ -89,6 +103,7 @@ impl Daemon {
             .with_context(|| format!("open {}", log.display()))?;
         let child = tokio::process::Command::new(binary(program))
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(file.try_clone().context("share the log")?)

@@ -33,8 +33,10 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct WorldBuilder {
     devices: Vec<DeviceSetup>,
     bare_devices: Vec<String>,
+    hub_access: Option<String>,
     service_settings: String,
-    files: Vec<(&'static str, &'static str)>,
+    environment: Vec<(&'static str, String)>,
+    files: Vec<(&'static str, String)>,
     hub: EmulatorConfig,
     log: &'static str,
 }
@@ -44,7 +46,9 @@ impl Default for WorldBuilder {
         Self {
             devices: Vec::new(),
             bare_devices: Vec::new(),
+            hub_access: None,
             service_settings: String::new(),
+            environment: Vec::new(),
             files: Vec::new(),
             hub: EmulatorConfig::default(),
             log: "info",
@@ -62,8 +66,8 @@ impl WorldBuilder {
 
     /// Puts a file beside the settings, for them to name.
     #[must_use]
-    pub fn file(mut self, name: &'static str, text: &'static str) -> Self {
-        self.files.push((name, text));
+    pub fn file(mut self, name: &'static str, text: &str) -> Self {
+        self.files.push((name, text.to_owned()));
         self
     }
 
@@ -85,6 +89,20 @@ impl WorldBuilder {
     #[must_use]
     pub fn bare_device(mut self, id: &str) -> Self {
         self.bare_devices.push(id.to_owned());
+        self
+    }
+
+    /// Gives the service these settings of `[hub]` instead of a connection string.
+    #[must_use]
+    pub fn hub_access(mut self, toml: &str) -> Self {
+        self.hub_access = Some(toml.to_owned());
+        self
+    }
+
+    /// Puts a variable into the service's environment.
+    #[must_use]
+    pub fn environment(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.push((name, value.to_owned()));
         self
     }
 
@@ -120,7 +138,11 @@ impl WorldBuilder {
         let service_config = folder.path().join("service.toml");
         fs::write(
             &service_config,
-            service_toml(&emulator, &self.service_settings),
+            service_toml(
+                &emulator,
+                self.hub_access.as_deref(),
+                &self.service_settings,
+            ),
         )
         .expect("write the service's settings");
         let mut world = World {
@@ -133,6 +155,8 @@ impl WorldBuilder {
             setups: self.devices,
             devices: Vec::new(),
             client: None,
+            metrics_address: None,
+            environment: self.environment,
             log: self.log,
         };
         world.start_service().await;
@@ -159,6 +183,8 @@ pub struct World {
     setups: Vec<DeviceSetup>,
     devices: Vec<(String, Daemon)>,
     client: Option<DeviceManagementClient<Channel>>,
+    metrics_address: Option<SocketAddr>,
+    environment: Vec<(&'static str, String)>,
     log: &'static str,
 }
 

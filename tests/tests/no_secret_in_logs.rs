@@ -1,10 +1,12 @@
 //! No log and no message shows a secret, at whatever level and whatever is wrong.
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::Duration};
 
+use hub_emulator::EmulatorConfig;
 use iothubdm_proto::v1::{AttemptState, GetDeviceRequest, WatchRebootRequest};
 use iothubdm_tests::{
-    Behavior, DeviceSetup, LOCAL_PASSWORD, PATIENCE, Watched, World, binary, eventually, request,
+    Behavior, DeviceSetup, LOCAL_PASSWORD, PATIENCE, TokenEndpoint, Watched, World, binary,
+    eventually, request,
 };
 use tonic::{Code, Request};
 
@@ -101,6 +103,49 @@ async fn a_whole_reboot_at_the_lowest_level_shows_none() {
     assert_shows_none("the gateway", &gateway, &secrets);
 }
 
+#[tokio::test]
+async fn an_identity_of_microsoft_entra_id_shows_none() {
+    const ISSUED: &str = "issued-token-that-nobody-may-read";
+    const ASSERTION: &str = "federated-token-that-nobody-may-read";
+    const PASSWORD: &str = "password-that-nobody-may-read";
+    const HEADER: &str = "header-that-nobody-may-read";
+    let endpoint = TokenEndpoint::start(ISSUED, Duration::from_secs(3600)).await;
+    let application = format!(
+        "tenant_id = \"t\"\nclient_id = \"c\"\nca_file = \"entra.pem\"\nauthority = \"{}\"\n",
+        endpoint.authority()
+    );
+    for kind in [
+        format!("kind = \"workload-identity\"\ntoken_file = \"token\"\n{application}"),
+        format!("kind = \"client-secret\"\nclient_secret = \"{PASSWORD}\"\n{application}"),
+        "kind = \"managed-identity\"\n".to_owned(),
+    ] {
+        let world = World::builder()
+            .hub(EmulatorConfig {
+                bearer_tokens: vec![ISSUED.into()],
+                ..EmulatorConfig::default()
+            })
+            .hub_access(&format!("host_name = \"localhost\"\n[hub.entra]\n{kind}"))
+            .file("entra.pem", endpoint.ca_pem())
+            .file("token", ASSERTION)
+            .environment("IDENTITY_ENDPOINT", &endpoint.identity_endpoint())
+            .environment("IDENTITY_HEADER", HEADER)
+            .bare_device(DEVICE)
+            .log("trace")
+            .start_without_waiting()
+            .await;
+        let request = GetDeviceRequest {
+            name: format!("devices/{DEVICE}"),
+        };
+        let device = world.client().get_device(request).await;
+        assert!(device.is_ok(), "{device:?}");
+        let log = world.service().log();
+        assert!(log.contains("TRACE") && log.contains("got a token"));
+        let secrets = [ISSUED, ASSERTION, PASSWORD, HEADER].map(str::to_owned);
+        assert_shows_none("the service", &log, &secrets);
+    }
+    assert_eq!(endpoint.asked().len(), 3);
+}
+
 #[test]
 fn settings_with_a_mistake_show_none() {
     let folder = tempfile::tempdir().expect("make a folder");
@@ -123,6 +168,16 @@ fn settings_with_a_mistake_show_none() {
         (
             "mgmt-service",
             format!("[hub]\nconnection_strin = \"{service}\""),
+        ),
+        (
+            "mgmt-service",
+            format!("[hub]\n[hub.entra]\nkind = \"client-secret\"\nclient_secret = [\"{secret}\"]"),
+        ),
+        (
+            "mgmt-service",
+            format!(
+                "[hub]\n[hub.entra]\nkind = \"workload-identity\"\nclient_secret = \"{secret}\""
+            ),
         ),
         (
             "mgmt-service",

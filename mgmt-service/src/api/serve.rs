@@ -153,13 +153,18 @@ async fn follow_readiness(
     shutdown: CancellationToken,
 ) {
     let mut changes = instruments.readiness().changes();
+    let mut told = None;
     loop {
-        let trouble = changes.borrow_and_update().trouble();
-        let status = match trouble {
-            None => ServingStatus::Serving,
-            Some(_) => ServingStatus::NotServing,
-        };
-        report(&reporter, status).await;
+        let ready = changes.borrow_and_update().trouble().is_none();
+        // Why it is not ready may change without a word to those who watch its health.
+        if told.replace(ready) != Some(ready) {
+            let status = if ready {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
+            report(&reporter, status).await;
+        }
         tokio::select! {
             Ok(()) = changes.changed() => {}
             () = shutdown.cancelled() => break,

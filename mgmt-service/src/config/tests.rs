@@ -1,6 +1,7 @@
 //! Texts in, settings or mistakes out.
 
 use super::*;
+use crate::hub::{ClientSecret, EntraIdentity, HubCredential, ManagedIdentity};
 
 const HUB: &str = "HostName=h.example;SharedAccessKeyName=service;SharedAccessKey=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
@@ -404,7 +405,10 @@ fn a_connection_string_may_be_in_a_file() {
     std::fs::write(folder.path().join("hub.txt"), format!("{HUB}\n")).unwrap();
     let text = "[hub]\nconnection_string_file = \"hub.txt\"";
     let config = Config::parse(text, folder.path(), None).unwrap();
-    assert_eq!(config.hub.connection.policy, "service");
+    let HubCredential::SharedKey(connection) = config.hub.credential else {
+        panic!("a shared key");
+    };
+    assert_eq!(connection.policy, "service");
     let missing = text.replace("hub.txt", "no.txt");
     let error = Config::parse(&missing, folder.path(), None).unwrap_err();
     assert_eq!(error.0[0].key, "hub.connection_string_file");
@@ -414,4 +418,124 @@ fn a_connection_string_may_be_in_a_file() {
 fn text_that_is_no_toml_is_told_with_its_place() {
     let error = Config::parse("listen = ", Path::new("."), None).unwrap_err();
     assert!(error.to_string().contains("line 1"), "{error}");
+}
+
+/// Settings whose hub has tokens of Microsoft Entra ID, in an environment.
+fn entra_sources(lines: &str, environment: &[(&str, &str)]) -> Sources {
+    let text = format!("[hub]\nhost_name = \"h.example\"\n{lines}");
+    let mut sources = Sources::of_text(&text, Path::new("/etc/x")).unwrap();
+    let pairs = environment.iter().map(|(k, v)| (k.into(), v.into()));
+    sources.environment("mgmt-service", pairs);
+    sources
+}
+
+fn entra(lines: &str, environment: &[(&str, &str)]) -> Result<HubConfig, Vec<String>> {
+    match Config::read(entra_sources(lines, environment)) {
+        Ok((config, _)) => Ok(config.hub),
+        Err(mistakes) => Err(mistakes.0.iter().map(ToString::to_string).collect()),
+    }
+}
+
+fn identity(lines: &str, environment: &[(&str, &str)]) -> EntraIdentity {
+    let hub = entra(lines, environment).unwrap();
+    let HubCredential::Entra { host, options } = hub.credential else {
+        panic!("an identity");
+    };
+    assert_eq!(host.to_string(), "h.example");
+    options.identity
+}
+
+#[test]
+fn an_identity_is_in_the_settings_or_where_the_platform_puts_it() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().display().to_string();
+    let by_platform = [
+        ("AZURE_TENANT_ID", "t"),
+        ("AZURE_CLIENT_ID", "c"),
+        ("AZURE_FEDERATED_TOKEN_FILE", path.as_str()),
+        ("AZURE_CLIENT_SECRET", "hunter2"),
+    ];
+    let workload = EntraIdentity::Workload {
+        tenant: "t".into(),
+        client: "c".into(),
+        token_file: file.path().into(),
+    };
+    let kind = "[hub.entra]\nkind = \"workload-identity\"\n";
+    assert_eq!(identity(kind, &by_platform), workload);
+    let told = format!("{kind}tenant_id = \"t\"\nclient_id = \"c\"\ntoken_file = \"{path}\"");
+    assert_eq!(identity(&told, &[("AZURE_CLIENT_ID", "other")]), workload);
+
+    let kind = "[hub.entra]\nkind = \"client-secret\"\n";
+    let secret = |text: &str| EntraIdentity::Secret {
+        tenant: "t".into(),
+        client: "c".into(),
+        secret: ClientSecret(text.into()),
+    };
+    assert_eq!(identity(kind, &by_platform), secret("hunter2"));
+    std::fs::write(file.path(), "from-the-file\n").unwrap();
+    let told = format!("{kind}client_secret_file = \"{path}\"");
+    assert_eq!(identity(&told, &by_platform), secret("from-the-file"));
+
+    let kind = "[hub.entra]\nkind = \"managed-identity\"\n";
+    let managed = |identity| EntraIdentity::Managed(identity);
+    assert_eq!(
+        identity(kind, &by_platform),
+        managed(ManagedIdentity::System)
+    );
+    let told = format!("{kind}object_id = \"o\"");
+    assert_eq!(
+        identity(&told, &[]),
+        managed(ManagedIdentity::ObjectId("o".into()))
+    );
+}
+
+#[test]
+fn every_mistake_about_an_identity_is_told() {
+    for (lines, expected) in [
+        ("", vec!["hub.host_name", "hub.connection_string"]),
+        ("[hub.entra]\n", vec!["hub.entra.kind"]),
+        (
+            "[hub.entra]\nkind = \"magic\"",
+            vec!["hub.entra.kind = \"magic\""],
+        ),
+        (
+            "[hub.entra]\nkind = \"client-secret\"\ntenant_id = \"a b\"\nauthority = \"http://x\"",
+            vec![
+                "hub.entra.tenant_id",
+                "hub.entra.client_id",
+                "hub.entra.client_secret",
+                "hub.entra.authority",
+            ],
+        ),
+        (
+            "[hub.entra]\nkind = \"workload-identity\"\ntoken_file = \"/none\"",
+            vec![
+                "hub.entra.tenant_id",
+                "hub.entra.client_id",
+                "hub.entra.token_file = /none",
+            ],
+        ),
+        (
+            "[hub.entra]\nkind = \"managed-identity\"\nclient_id = \"c\"\nresource_id = \"r\"",
+            vec!["hub.entra.resource_id"],
+        ),
+        (
+            "[hub.entra]\nkind = \"managed-identity\"\nclient_secret = \"hunter2\"",
+            vec!["hub.entra.client_secret"],
+        ),
+        (
+            "connection_string = \"hunter2\"\n[hub.entra]\nkind = \"managed-identity\"",
+            vec!["hub.connection_string = (hidden)"],
+        ),
+    ] {
+        let told = entra(lines, &[]).unwrap_err();
+        assert_eq!(told.len(), expected.len(), "{lines}: {told:#?}");
+        for part in expected {
+            assert!(
+                told.iter().any(|told| told.contains(part)),
+                "{part}: {told:#?}"
+            );
+        }
+        assert!(!told.concat().contains("hunter2"), "{told:#?}");
+    }
 }

@@ -147,6 +147,7 @@ mod tests {
     use iot_hub::identity::ConnectionString;
 
     use super::*;
+    use crate::hub::HubCredential;
 
     /// A hub that is never asked.
     fn paced(methods_per_second: f64) -> PacedHub {
@@ -162,7 +163,8 @@ mod tests {
             longest_wait: Duration::from_secs(10),
             hanging_calls: 100,
         };
-        PacedHub::new(Arc::new(Hub::new(connection, 1, None).unwrap()), &quota)
+        let hub = Hub::new(&HubCredential::SharedKey(connection), 1, None).unwrap();
+        PacedHub::new(Arc::new(hub), &quota)
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use mgmt_service::{
     access::{Caller, who::Identity},
     attempt::{Asked, Rules, Trouble},
     error::Error,
-    hub::Hub,
+    hub::{Hub, HubCredential},
     poller::{Cadence, Poller},
     quota::HubQuota,
     service::{Service, Timing},
@@ -44,7 +44,8 @@ impl Scene {
             panic!("a service's connection string");
         };
         let ca = emulator.ca_pem();
-        let hub = Hub::new(connection, emulator.https_port(), Some(ca.as_bytes())).unwrap();
+        let connection = HubCredential::SharedKey(connection);
+        let hub = Hub::new(&connection, emulator.https_port(), Some(ca.as_bytes())).unwrap();
         let hub = Arc::new(hub);
         let options = SqliteOptions {
             path: folder.path().join("service.db"),

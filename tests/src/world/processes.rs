@@ -42,9 +42,11 @@ impl World {
             "--log".into(),
             self.log.into(),
         ];
-        let mut daemon =
-            Daemon::start("mgmt-service", self.folder(), arguments).expect("start the service");
+        let (folder, environment) = (self.folder(), &self.environment);
+        let mut daemon = Daemon::start_in("mgmt-service", folder, arguments, environment)
+            .expect("start the service");
         let told = daemon.ready(&ready, PATIENCE).await;
+        self.metrics_address = told.get("metrics").map(address_of);
         // Clients that were connected find a restarted service where it was.
         self.service_address = address_of(&told["address"]);
         let channel = Channel::from_shared(format!("http://{}", self.service_address))
@@ -125,6 +127,11 @@ impl World {
     /// The service's address.
     pub fn service_address(&self) -> SocketAddr {
         self.service_address
+    }
+
+    /// Where the service serves its metrics, if its settings say so.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// The service's process.

@@ -84,16 +84,20 @@ impl DeviceSetup {
     }
 }
 
-pub(super) fn service_toml(emulator: &Emulator, more: &str) -> String {
+pub(super) fn service_toml(emulator: &Emulator, access: Option<&str>, more: &str) -> String {
+    let own = || {
+        let text = emulator.service_connection_string();
+        format!("connection_string = \"{text}\"\n")
+    };
+    let access = access.map_or_else(own, str::to_owned);
     format!(
         "[hub]\n\
-         connection_string = \"{}\"\n\
          https_port = {}\n\
          ca_file = \"ca.pem\"\n\
+         {access}\
          [store]\n\
          path = \"service.db\"\n\
          {more}\n",
-        emulator.service_connection_string(),
         emulator.https_port(),
     )
 }
