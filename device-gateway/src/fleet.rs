@@ -33,7 +33,7 @@ use crate::{
         http::HttpDriver,
         mqtt::{DEFAULT_ACK_LIMIT, MqttDriver},
     },
-    hub_link::{Dialer, Link},
+    hub_link::{Dialer, Link, Turnstile},
     local_mqtt::{Accounts, LocalMqttError},
     pulse::Heart,
     safety::{Family, Safety},
@@ -53,7 +53,7 @@ pub(crate) struct Ground {
     pub(crate) dialer: Dialer,
     pub(crate) link: LinkTiming,
     pub(crate) gateway: GatewayInfo,
-    pub(crate) connecting: Arc<Semaphore>,
+    pub(crate) turnstile: Arc<Turnstile>,
     pub(crate) heart: Heart,
     /// Who may sign in at the endpoint for local devices, if there is one.
     pub(crate) accounts: Option<Accounts>,
@@ -200,7 +200,7 @@ impl Fleet {
             config.connection.clone(),
             self.ground.link.clone(),
             self.ground.dialer.clone(),
-            self.ground.connecting.clone(),
+            self.ground.turnstile.clone(),
         );
         let parts = Parts {
             settings: config.settings.clone(),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use iot_hub::{identity::DeviceId, reboot::GatewayInfo};
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::JoinSet,
     time,
 };
@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     driver::Driver,
     fleet::{Changes, Fleet, Ground},
-    hub_link::{CONNECTING, Dialer, TlsSetupError},
+    hub_link::{Dialer, TlsSetupError, Turnstile},
     local_mqtt::{LocalMqtt, LocalMqttError},
     pulse::{Heart, Watchdog},
     safety::Family,
@@ -157,7 +157,7 @@ impl Gateway {
             dialer: self.dialer,
             link: config.link.clone(),
             gateway: gateway_info(&config),
-            connecting: Arc::new(Semaphore::new(CONNECTING)),
+            turnstile: Arc::new(Turnstile::new(config.link.connects_per_second)),
             heart: heart.clone(),
             accounts: self.local_mqtt.as_ref().map(LocalMqtt::accounts),
             drivers: self.drivers,
@@ -231,6 +231,7 @@ fn reload(
             Ok::<_, TlsSetupError>(Ground {
                 dialer: Dialer::new(&wanted.hub)?,
                 link: wanted.link.clone(),
+                turnstile: Arc::new(Turnstile::new(wanted.link.connects_per_second)),
                 gateway: gateway_info(&wanted),
                 ..ground.clone()
             })

@@ -16,6 +16,7 @@
 mod backoff;
 mod dial;
 mod session;
+mod turnstile;
 
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
@@ -31,11 +32,12 @@ use serde_json::{Map, Value};
 use session::{End, Session};
 use tokio::{
     net::TcpStream,
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     time::{self, Instant},
 };
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
+pub(crate) use turnstile::Turnstile;
 
 use crate::config::LinkTiming;
 
@@ -54,9 +56,6 @@ const PATCHES: usize = 4;
 
 /// How many checks of the twin may wait: there is one under way, and a newer one replaces it.
 const CHECKS: usize = 2;
-
-/// How many devices may be connecting at once, so that a big gateway does not storm its hub.
-pub(crate) const CONNECTING: usize = 32;
 
 /// How long an answer that was not acknowledged is worth sending again: a caller waits up to 5
 /// minutes.
@@ -184,7 +183,7 @@ pub(crate) struct Link {
     connection: DeviceConnection,
     timing: LinkTiming,
     dialer: Dialer,
-    connecting: Arc<Semaphore>,
+    turnstile: Arc<Turnstile>,
     events: mpsc::Sender<LinkEvent>,
     patches: mpsc::Receiver<Patch>,
     checks: mpsc::Receiver<u64>,
@@ -240,7 +239,7 @@ impl Link {
         connection: DeviceConnection,
         timing: LinkTiming,
         dialer: Dialer,
-        connecting: Arc<Semaphore>,
+        turnstile: Arc<Turnstile>,
     ) -> (Self, LinkHandle) {
         let (events_in, events) = mpsc::channel(EVENTS);
         let (patches, patches_out) = mpsc::channel(PATCHES);
@@ -250,7 +249,7 @@ impl Link {
             connection,
             timing,
             dialer,
-            connecting,
+            turnstile,
             events: events_in,
             patches: patches_out,
             checks: checks_out,
@@ -318,8 +317,12 @@ impl Link {
     /// Connects and signs in.
     async fn open(&mut self, standing: Option<TlsStream<TcpStream>>) -> Result<Session, LinkError> {
         let limit = self.timing.connect_limit;
+        // One that stands is renewed; its device is away until that is done.
+        let _turn = match standing {
+            Some(_) => None,
+            None => self.turnstile.pass().await,
+        };
         let connecting = async {
-            let _turn = self.connecting.acquire().await;
             let stream = match standing {
                 Some(stream) => stream,
                 None => self.dial().await?,

@@ -26,6 +26,8 @@ pub struct LinkTiming {
     pub connect_limit: Duration,
     /// How long a request to the hub may take.
     pub request_limit: Duration,
+    /// How many devices may connect in a second, all together.
+    pub connects_per_second: u32,
     /// The first wait before connecting again is up to this long.
     pub reconnect_min: Duration,
     /// Later waits are up to this long.
@@ -44,6 +46,8 @@ impl Default for LinkTiming {
             keep_alive: Duration::from_secs(60),
             connect_limit: Duration::from_secs(30),
             request_limit: Duration::from_secs(30),
+            // The smallest hub takes 100, of all its clients.
+            connects_per_second: 90,
             reconnect_min: Duration::from_secs(1),
             reconnect_max: Duration::from_secs(60),
             link_good: Duration::from_secs(30),
@@ -59,6 +63,9 @@ pub(super) fn read_link(section: &mut Section) -> LinkTiming {
         keep_alive: positive(section, "keep_alive", default.keep_alive),
         connect_limit: positive(section, "connect_limit", default.connect_limit),
         request_limit: positive(section, "request_limit", default.request_limit),
+        connects_per_second: section
+            .count("connects_per_second", 1, 100_000)
+            .or(default.connects_per_second),
         reconnect_min: positive(section, "reconnect_min", default.reconnect_min),
         reconnect_max: positive(section, "reconnect_max", default.reconnect_max),
         link_good: any(section, "link_good", default.link_good),

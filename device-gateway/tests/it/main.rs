@@ -7,5 +7,6 @@ mod hub;
 mod link;
 mod reboot;
 mod reload;
+mod scale;
 mod systemd;
 mod world;
