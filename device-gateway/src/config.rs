@@ -3,6 +3,7 @@
 mod device;
 mod driver;
 mod escalation;
+mod safety;
 mod timing;
 
 use std::{
@@ -22,6 +23,7 @@ pub use self::{
         CommandConfig, CommandLine, DEFAULT_BOOT_ID_FILE, DEFAULT_COMMAND_TIMEOUT,
         DEFAULT_UPTIME_FILE, DriverConfig, HostConfig, HostMethod, HttpConfig, MqttDeviceConfig,
     },
+    safety::{HookConfig, InterlockConfig, QuestionConfig, SafetyConfig},
     timing::LinkTiming,
 };
 
@@ -122,7 +124,10 @@ fn read(root: &mut Section) -> Option<Config> {
 fn check_together(root: &Section, devices: &[DeviceConfig], has_endpoint: bool) {
     let mut seen = BTreeSet::new();
     let mut hosts = 0;
-    for DeviceConfig { id, driver, .. } in devices {
+    for device in devices {
+        let DeviceConfig {
+            id, driver, safety, ..
+        } = device;
         if !seen.insert(id) {
             root.mistake("device", "", &format!("one {id}, and it is there twice"));
         }
@@ -135,6 +140,15 @@ fn check_together(root: &Section, devices: &[DeviceConfig], has_endpoint: bool) 
             root.mistake("device", "", &expected);
         }
         hosts += usize::from(driver.is_host());
+        for asked in safety.devices() {
+            let connects = devices
+                .iter()
+                .any(|other| other.id.as_str() == asked && other.driver.local_password().is_some());
+            if !connects {
+                let expected = "a device of this gateway with [device.mqtt]";
+                root.mistake("device.interlock.device", asked, expected);
+            }
+        }
     }
     if hosts > 1 {
         root.mistake("device", "", "only one that is the gateway's host");

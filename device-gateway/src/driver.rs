@@ -152,6 +152,13 @@ impl Order {
     }
 }
 
+impl Order {
+    /// The reason as a script gets it: it expects one line, and an environment cannot hold a NUL.
+    pub(crate) fn one_line_reason(&self) -> String {
+        self.reason.replace(char::is_control, " ")
+    }
+}
+
 /// What became of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Triggered {

@@ -205,7 +205,11 @@ impl Fleet {
         let parts = Parts {
             settings: config.settings.clone(),
             driver,
-            safety: Arc::new(Safety::new(member)),
+            safety: Arc::new(Safety::new(
+                config.safety.clone(),
+                self.ground.accounts.as_ref(),
+                member,
+            )),
             storage: self.ground.storage.clone(),
             link: handle,
             gateway: self.ground.gateway.clone(),

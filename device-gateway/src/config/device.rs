@@ -9,7 +9,9 @@ use secrecy::ExposeSecret as _;
 
 use super::{
     driver::{self, DriverConfig},
-    escalation, timing,
+    escalation,
+    safety::SafetyConfig,
+    timing,
 };
 use crate::engine::Settings;
 
@@ -24,6 +26,8 @@ pub struct DeviceConfig {
     pub settings: Settings,
     /// How the gateway reaches it.
     pub driver: DriverConfig,
+    /// What must say yes before its reboots.
+    pub safety: SafetyConfig,
     /// Tells these settings from others.
     pub(crate) print: Fingerprint,
 }
@@ -58,6 +62,8 @@ pub(super) fn read(mut section: Section, shared: &Settings) -> Option<DeviceConf
         )
         .optional();
     settings.escalation = escalation::read(&mut section);
+    let safety = SafetyConfig::read(&mut section, settings.survey_limit);
+    settings.absolute = safety.absolute();
     let driver = driver::read(&mut section);
     if let Some(DriverConfig::Host(host)) = &driver {
         settings.dry_run = host.dry_run;
@@ -70,6 +76,7 @@ pub(super) fn read(mut section: Section, shared: &Settings) -> Option<DeviceConf
         connection: connection?,
         settings,
         driver: driver?,
+        safety,
         print: section.taken().fingerprint(),
     })
 }

@@ -3,7 +3,7 @@
 //! A driver's settings are a struct with a `read` in a file of its own below this one, a variant of
 //! [`DriverConfig`], and a line of `WAYS`.
 
-mod command;
+pub(super) mod command;
 mod host;
 mod http;
 mod mqtt;

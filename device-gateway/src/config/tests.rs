@@ -274,3 +274,66 @@ fn an_escalation_rises_and_limits_only_its_own_steps() {
         &["device[0].steps.forced.return_limit = …: expected no such key"],
     );
 }
+
+#[test]
+fn what_must_say_yes() {
+    let text = |more: &str| {
+        format!(
+            "state_dir = \"s\"\n[local_mqtt]\nlisten = \"127.0.0.1:0\"\n{}{more}\n{}[device.mqtt]\n\
+             password = \"x\"\n",
+            device("d1") + "[device.host]\n",
+            device("press-1"),
+        )
+    };
+    let config = parse(&text(
+        r#"
+[[device.interlock]]
+name = "line stopped"
+command = ["line-stopped"]
+absolute = true
+[[device.interlock]]
+name = "idle"
+device = "press-1"
+topic = "state/idle"
+yes = "yes"
+[device.prepare]
+command = ["drain", "all"]
+timeout = "2m"
+"#,
+    ))
+    .unwrap();
+    let d1 = &config.devices[0];
+    assert_eq!(d1.safety.interlocks.len(), 2);
+    let absolute: Vec<_> = d1.settings.absolute.iter().collect();
+    assert_eq!(absolute, ["interlock-line-stopped"]);
+    let prepare = d1.safety.prepare.as_ref().unwrap();
+    assert_eq!(prepare.timeout.as_secs(), 120);
+
+    let mistakes = parse(&text(
+        r#"
+[[device.interlock]]
+name = "a b"
+device = "press-2"
+topic = "t"
+yes = "yes"
+[[device.interlock]]
+name = "a.b"
+command = ["x"]
+timeout = "20s"
+[[device.interlock]]
+name = "both"
+command = ["x"]
+device = "press-1"
+"#,
+    ))
+    .unwrap_err()
+    .join("\n");
+    for part in [
+        "press-2",
+        "a.b",
+        "less than timing.survey_limit",
+        "exactly one of command, device",
+    ] {
+        assert!(mistakes.contains(part), "{part}: {mistakes}");
+    }
+}

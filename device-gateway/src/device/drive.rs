@@ -60,8 +60,8 @@ async fn blockers(
     safety: &Safety,
     mode: Mode,
 ) -> Result<BTreeMap<String, Blocker>, DriverError> {
-    let mut blockers = driver.blockers(mode).await?;
-    blockers.extend(safety.blockers());
+    let (found, mut blockers) = tokio::join!(driver.blockers(mode), safety.blockers());
+    blockers.extend(found?);
     Ok(blockers)
 }
 

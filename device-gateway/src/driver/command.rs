@@ -14,7 +14,7 @@
 //! A rehearsal does not run `trigger`: a script that overlooks a flag must not reboot a device.
 
 mod reading;
-mod run;
+pub(crate) mod run;
 
 use futures_util::future::BoxFuture;
 use iot_hub::reboot::{Grade, Mode};
@@ -125,8 +125,7 @@ impl Driver for CommandDriver {
             let environment = [
                 ("DM_REQUEST_ID", order.id.to_string()),
                 ("DM_MODE", order.mode.to_string()),
-                // An environment cannot hold a NUL, and a script expects one line.
-                ("DM_REASON", order.reason.replace(char::is_control, " ")),
+                ("DM_REASON", order.one_line_reason()),
             ];
             let finished = self
                 .run(

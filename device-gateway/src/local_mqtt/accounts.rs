@@ -6,6 +6,7 @@ use std::{
 };
 
 use secrecy::SecretString;
+use tokio::sync::watch;
 
 use super::{LocalDevice, LocalMqttError, account::Account};
 
@@ -14,7 +15,10 @@ const DEVICE_ID_CHARS: usize = 128;
 
 /// Who may sign in. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Accounts(Arc<RwLock<HashMap<String, Arc<Account>>>>);
+pub(crate) struct Accounts {
+    accounts: Arc<RwLock<HashMap<String, Arc<Account>>>>,
+    admitted: watch::Sender<()>,
+}
 
 impl Accounts {
     /// Lets a device sign in with that password. Where it could with another, that one is worth
@@ -31,9 +35,13 @@ impl Accounts {
             return Err(LocalMqttError::DeviceId(device.to_owned()));
         }
         let account = Arc::new(Account::new(device, password));
-        let mut accounts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = self
+            .accounts
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let former = accounts.insert(device.to_owned(), account.clone());
         drop(accounts);
+        self.admitted.send_replace(());
         if let Some(former) = former {
             former.close_for_good();
         }
@@ -42,7 +50,10 @@ impl Accounts {
 
     /// Lets a device sign in no more; its connection ends.
     pub(crate) fn dismiss(&self, device: &str) {
-        let mut accounts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = self
+            .accounts
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let former = accounts.remove(device);
         drop(accounts);
         if let Some(former) = former {
@@ -50,13 +61,19 @@ impl Accounts {
         }
     }
 
-    pub(super) fn device(&self, device: &str) -> Option<LocalDevice> {
+    /// Changes whenever a device is let in.
+    pub(crate) fn admitted(&self) -> watch::Receiver<()> {
+        self.admitted.subscribe()
+    }
+
+    /// The gateway's end of one device.
+    pub(crate) fn device(&self, device: &str) -> Option<LocalDevice> {
         let account = self.find(device)?;
         Some(LocalDevice { account })
     }
 
     pub(super) fn find(&self, device: &str) -> Option<Arc<Account>> {
-        let accounts = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
         accounts.get(device).cloned()
     }
 }

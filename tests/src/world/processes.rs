@@ -67,7 +67,12 @@ impl World {
         let config = self.path("gateway.toml");
         fs::write(
             &config,
-            gateway_toml(&self.emulator, self.gateway_address, &self.setups),
+            gateway_toml(
+                &self.emulator,
+                self.gateway_address,
+                &self.setups,
+                self.folder(),
+            ),
         )
         .expect("write the gateway's settings");
         let arguments = [

@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     process,
     sync::atomic::{AtomicU8, Ordering},
     time::Duration,
@@ -24,6 +25,7 @@ pub struct DeviceSetup {
     pub(super) boot_time: Duration,
     key: Option<String>,
     settings: Vec<(&'static str, String)>,
+    tables: String,
 }
 
 impl DeviceSetup {
@@ -35,6 +37,7 @@ impl DeviceSetup {
             boot_time: Duration::from_millis(50),
             key: None,
             settings: Vec::new(),
+            tables: String::new(),
         };
         setup
             .with("settle", "200ms")
@@ -54,6 +57,13 @@ impl DeviceSetup {
     pub fn with_toml(mut self, key: &'static str, value: &str) -> Self {
         self.settings.retain(|(known, _)| *known != key);
         self.settings.push((key, value.to_owned()));
+        self
+    }
+
+    /// Adds tables to the gateway's settings of this device. `{folder}` is the world's folder.
+    #[must_use]
+    pub fn table(mut self, toml: &str) -> Self {
+        self.tables.push_str(toml);
         self
     }
 
@@ -106,6 +116,7 @@ pub(super) fn gateway_toml(
     emulator: &Emulator,
     local_mqtt: SocketAddr,
     setups: &[DeviceSetup],
+    folder: &Path,
 ) -> String {
     let mut toml = format!(
         "state_dir = \"gateway-state\"\n\
@@ -117,7 +128,8 @@ pub(super) fn gateway_toml(
          [local_mqtt]\n\
          listen = \"{local_mqtt}\"\n\
          [timing]\n\
-         answer_grace = \"50ms\"\n",
+         answer_grace = \"50ms\"\n\
+         block_interval = \"500ms\"\n",
         emulator.mqtt_port(),
     );
     for setup in setups {
@@ -131,6 +143,7 @@ pub(super) fn gateway_toml(
             let _ = writeln!(toml, "{key} = {value}");
         }
         let _ = write!(toml, "[device.mqtt]\npassword = \"{LOCAL_PASSWORD}\"\n");
+        toml += &setup.tables.replace("{folder}", &folder.to_string_lossy());
     }
     toml
 }

@@ -9,7 +9,8 @@ use crate::config::timing::positive;
 /// How long a configured command may run.
 pub const DEFAULT_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
-const EXPECTED: &str = "a program and its arguments, as [\"program\", \"argument\"]";
+pub(in crate::config) const EXPECTED: &str =
+    "a program and its arguments, as [\"program\", \"argument\"]";
 
 /// A device that is reached by running commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl CommandConfig {
     }
 }
 
-fn command_line(section: &mut Section, key: &str) -> Given<CommandLine> {
+pub(in crate::config) fn command_line(section: &mut Section, key: &str) -> Given<CommandLine> {
     section.take(key, EXPECTED, |value| {
         let words = value.as_array()?.iter();
         let words: Option<Vec<_>> = words.map(|word| word.as_str().map(str::to_owned)).collect();

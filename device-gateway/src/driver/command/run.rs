@@ -24,17 +24,17 @@ const LINE_CHARS: usize = 256;
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Finished {
-    pub(super) end: End,
+pub(crate) struct Finished {
+    pub(crate) end: End,
     /// The beginning of its standard output.
-    pub(super) printed: Vec<u8>,
+    pub(crate) printed: Vec<u8>,
     /// The last line of its standard error that is not empty.
-    pub(super) complaint: Option<String>,
+    pub(crate) complaint: Option<String>,
 }
 
 /// How a command came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// By itself, with that exit status.
     Exited(i32),
     /// By that signal.
@@ -45,7 +45,7 @@ pub(super) enum End {
 
 impl Finished {
     /// The command's own words on why it failed, or how it ended.
-    pub(super) fn why(&self) -> String {
+    pub(crate) fn why(&self) -> String {
         if let Some(complaint) = &self.complaint {
             return complaint.clone();
         }
@@ -58,7 +58,7 @@ impl Finished {
 }
 
 /// Runs a command to its end. Dropping the future kills it and all that it started.
-pub(super) async fn run(
+pub(crate) async fn run(
     line: &CommandLine,
     environment: &[(&str, String)],
     limit: Duration,

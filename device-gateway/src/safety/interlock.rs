@@ -1,0 +1,106 @@
+//! Something that must say yes before a device is rebooted.
+
+use bytes::Bytes;
+use iot_hub::reboot::Blocker;
+use tokio::sync::{mpsc, watch};
+
+use super::naming::{clip, property_name};
+use crate::{
+    config::{InterlockConfig, QuestionConfig},
+    driver::command::run::{End, run},
+    local_mqtt::{Accounts, Event},
+};
+
+/// Something that must say yes.
+#[derive(Debug)]
+pub(super) struct Interlock {
+    config: InterlockConfig,
+    /// What the device said that is asked, where a device is.
+    pub(super) told: Option<watch::Receiver<Option<Bytes>>>,
+}
+
+/// What an interlock objects with.
+pub(crate) fn blocker_name(name: &str) -> String {
+    format!("interlock-{}", property_name(name))
+}
+
+impl Interlock {
+    pub(super) fn new(config: InterlockConfig, accounts: Option<&Accounts>) -> Self {
+        let told = match &config.question {
+            QuestionConfig::Value { device, topic, .. } => {
+                accounts.map(|accounts| follow(accounts.clone(), device.clone(), topic.clone()))
+            }
+            QuestionConfig::Command { .. } => None,
+        };
+        Self { config, told }
+    }
+
+    /// Asks it. Whatever is not a yes is an objection.
+    pub(super) async fn ask(&self) -> Option<(String, Blocker)> {
+        let why = match &self.config.question {
+            QuestionConfig::Command { command, timeout } => {
+                match run(command, &[], *timeout).await {
+                    Ok(finished) if finished.end == End::Exited(0) => return None,
+                    Ok(finished) => finished.why(),
+                    Err(error) => format!("{}: {error}", command.program),
+                }
+            }
+            QuestionConfig::Value { device, yes, .. } => {
+                match self.told.as_ref().and_then(|told| told.borrow().clone()) {
+                    Some(said) if said == yes.as_bytes() => return None,
+                    Some(said) => format!("{device} says {:?}", String::from_utf8_lossy(&said)),
+                    None => format!("{device} has said nothing since it connected"),
+                }
+            }
+        };
+        let name = &self.config.name;
+        let blocker = Blocker {
+            who: clip(name),
+            why: clip(&why),
+            until: None,
+        };
+        Some((blocker_name(name), blocker))
+    }
+}
+
+/// Follows what a device says on one of its topics. Only what it said on its present connection counts:
+/// what it said before may no longer be so.
+fn follow(accounts: Accounts, device: String, topic: String) -> watch::Receiver<Option<Bytes>> {
+    let (told, receiver) = watch::channel(None);
+    tokio::spawn(async move {
+        let mut admitted = accounts.admitted();
+        loop {
+            // Its end of the events alone is kept, so that they end with the account.
+            let events = accounts.device(&device).map(|device| device.subscribe());
+            let news = async {
+                match events {
+                    Some(events) => pass_on(events, &topic, &told).await,
+                    None => {
+                        let _ = admitted.changed().await;
+                    }
+                }
+            };
+            tokio::select! {
+                () = news => {}
+                () = told.closed() => return,
+            }
+        }
+    });
+    receiver
+}
+
+/// Passes on what is said until the account ends.
+async fn pass_on(
+    mut events: mpsc::Receiver<Event>,
+    topic: &str,
+    told: &watch::Sender<Option<Bytes>>,
+) {
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Connected | Event::Disconnected => told.send_replace(None),
+            Event::Message { name, payload } if name == topic => told.send_replace(Some(payload)),
+            Event::Message { .. } => continue,
+        };
+    }
+    told.send_replace(None);
+}
