@@ -4,18 +4,14 @@
 //! field as one of its own), so what comes out of here is a stream of bytes. Compression is not
 //! spoken, whatever the client offers.
 
-use std::io;
-
 use axum::extract::Extension;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
-use futures_util::{SinkExt as _, Stream, StreamExt as _, future};
+use mqtt_wire::{Content, bytes_inside};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 
 use crate::mqtt::MAX_PACKET;
 
@@ -61,34 +57,15 @@ pub(crate) async fn upgrade(
 
 /// The bytes inside a WebSocket.
 pub(crate) fn into_bytes(socket: WebSocket) -> impl AsyncRead + AsyncWrite + Send + Sync + Unpin {
-    let (sink, stream) = socket.split();
-    let sink = sink
-        .with(|bytes: Bytes| future::ready(Ok::<_, axum::Error>(Message::Binary(bytes))))
-        .sink_map_err(io::Error::other);
-    tokio::io::join(
-        StreamReader::new(Box::pin(payloads(stream))),
-        SinkWriter::new(CopyToBytes::new(sink)),
-    )
+    bytes_inside(socket, Message::Binary, content)
 }
 
-/// The payloads of the messages that carry MQTT; the others end the stream or mean nothing to it.
-fn payloads(
-    stream: impl Stream<Item = Result<Message, axum::Error>>,
-) -> impl Stream<Item = io::Result<Bytes>> {
-    stream
-        .take_while(|message| future::ready(!matches!(message, Ok(Message::Close(_)))))
-        .filter_map(|message| {
-            future::ready(match message {
-                Ok(Message::Binary(bytes)) if !bytes.is_empty() => Some(Ok(bytes)),
-                // An empty read would count as the end. Pings are answered below us.
-                Ok(
-                    Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Close(_),
-                ) => None,
-                Ok(Message::Text(_)) => Some(Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "a text message, where MQTT comes in binary ones",
-                ))),
-                Err(error) => Some(Err(io::Error::other(error))),
-            })
-        })
+fn content(message: Message) -> Content {
+    match message {
+        Message::Binary(bytes) => Content::Part(bytes),
+        // Pings are answered below us.
+        Message::Ping(_) | Message::Pong(_) => Content::Nothing,
+        Message::Close(_) => Content::End,
+        Message::Text(_) => Content::Foreign("a text message, where MQTT comes in binary ones"),
+    }
 }

@@ -12,6 +12,7 @@
 //! - [`ServerCodec`]: reads what a client sends and writes what a server sends, for `tokio_util`'s
 //!   `Framed`.
 //! - [`Filter`]: a subscription, and which topics it matches.
+//! - [`bytes_inside`]: MQTT inside a WebSocket's messages, for either end.
 //! - [`Error`]: why a connection has to be closed.
 //!
 //! # Invariants
@@ -26,6 +27,7 @@ mod connect;
 mod error;
 mod filter;
 mod header;
+mod messages;
 mod publish;
 mod text;
 
@@ -41,4 +43,5 @@ pub use self::{
     codec::ServerCodec,
     error::Error,
     filter::{Filter, FilterError},
+    messages::{Content, bytes_inside},
 };
