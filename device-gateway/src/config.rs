@@ -3,6 +3,8 @@
 mod device;
 mod driver;
 mod escalation;
+mod hub;
+mod identity;
 mod safety;
 mod timing;
 
@@ -23,12 +25,14 @@ pub use self::{
         CommandConfig, CommandLine, DEFAULT_BOOT_ID_FILE, DEFAULT_COMMAND_TIMEOUT,
         DEFAULT_UPTIME_FILE, DriverConfig, HostConfig, HostMethod, HttpConfig, MqttDeviceConfig,
     },
+    hub::{
+        DEFAULT_MQTT_PORT, DEFAULT_WEBSOCKET_PORT, HubConfig, ProvisioningConfig, Proxy,
+        ProxyError, Transport,
+    },
+    identity::{CertificateFiles, HomeConfig, Identity},
     safety::{HookConfig, InterlockConfig, QuestionConfig, SafetyConfig},
     timing::LinkTiming,
 };
-
-/// The port of MQTT over TLS.
-pub const DEFAULT_MQTT_PORT: u16 = 8883;
 
 /// The daemon's settings.
 #[derive(Debug, Clone)]
@@ -47,15 +51,6 @@ pub struct Config {
     pub devices: Vec<DeviceConfig>,
     /// What is logged, and how.
     pub log: LogSettings,
-}
-
-/// How to reach the hub; its name is in the devices' connection strings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HubConfig {
-    /// The port of its MQTT endpoint.
-    pub mqtt_port: u16,
-    /// The certificate authority to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
 }
 
 /// The endpoint for local devices that speak MQTT.
@@ -83,11 +78,7 @@ fn read(root: &mut Section) -> Option<Config> {
         .section("gateway")
         .filled("id")
         .or("device-gateway".to_owned());
-    let mut hub = root.section("hub");
-    let hub = HubConfig {
-        mqtt_port: hub.port("mqtt_port").or(DEFAULT_MQTT_PORT),
-        ca_file: hub.path("ca_file").optional(),
-    };
+    let hub = hub::read(root);
     let has_endpoint = root.has("local_mqtt");
     let local_mqtt = has_endpoint.then(|| {
         let listen = root.section("local_mqtt").address("listen");
@@ -104,7 +95,7 @@ fn read(root: &mut Section) -> Option<Config> {
     let devices: Vec<_> = root
         .sections("device")
         .into_iter()
-        .filter_map(|section| device::read(section, &defaults))
+        .filter_map(|section| device::read(section, &defaults, hub.provisioning.as_ref()))
         .collect();
     check_together(root, &devices, has_endpoint);
     Some(Config {

@@ -33,7 +33,7 @@ use crate::{
         http::HttpDriver,
         mqtt::{DEFAULT_ACK_LIMIT, MqttDriver},
     },
-    hub_link::{Dialer, Link, Turnstile},
+    hub_link::{Dialer, Home, Link, Turnstile},
     local_mqtt::{Accounts, LocalMqttError},
     pulse::Heart,
     safety::{Family, Safety},
@@ -197,7 +197,11 @@ impl Fleet {
         let is_host = config.driver.is_host();
         let member = self.ground.family.member(config.id.clone(), is_host);
         let (link, handle) = Link::new(
-            config.connection.clone(),
+            Home::new(
+                config.id.clone(),
+                config.identity.clone(),
+                self.ground.storage.clone(),
+            ),
             self.ground.link.clone(),
             self.ground.dialer.clone(),
             self.ground.turnstile.clone(),

@@ -1,7 +1,7 @@
 //! A device's session with the hub, and the only place that knows rumqttc.
 //!
 //! ```text
-//!   dial ──► CONNECT ──► SUBSCRIBE ──► twin GET ──► Up: calls, patches, answers
+//!   home ──► dial ──► CONNECT ──► SUBSCRIBE ──► twin GET ──► Up: calls, patches, answers
 //!    ▲                                                │
 //!    │ at once, over a connection that stands already │ 85 % of the token's life, and idle
 //!    ├────────────────────────────────────────────────┤
@@ -14,35 +14,40 @@
 //! answers are sent again by the next one, and a patch is told to be unsettled.
 
 mod backoff;
+mod certificate;
+mod credentials;
 mod dial;
+mod find_home;
+mod home;
+mod registration;
 mod session;
+mod sign_in;
+mod tunnel;
 mod turnstile;
+mod websocket;
 
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use backoff::Backoff;
+use certificate::{CertificateError, DeviceCertificate};
 pub(crate) use dial::Dialer;
 pub use dial::TlsSetupError;
-use iot_hub::identity::{DeviceAuth, DeviceConnection};
-use iot_hub::sas::SasToken;
-use jiff::{SignedDuration, Timestamp};
+use dial::{Stream, Way};
+use home::Doubt;
+pub(crate) use home::Home;
+use iot_hub::identity::DeviceConnection;
+use registration::RegistrationError;
 use rumqttc::ConnectReturnCode;
-use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use session::{End, Session};
 use tokio::{
-    net::TcpStream,
     sync::mpsc,
     time::{self, Instant},
 };
-use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 pub(crate) use turnstile::Turnstile;
 
 use crate::config::LinkTiming;
-
-/// The version of the hub's API that is spoken.
-const API_VERSION: &str = "2021-04-12";
 
 /// How many calls may wait for their answers. Each holds a place for its answer, so none is lost to
 /// a full queue.
@@ -124,6 +129,8 @@ pub(crate) struct MethodCall {
 #[derive(Debug)]
 pub(crate) struct Reply {
     rid: String,
+    /// Which of the device's hubs asked.
+    hub: u64,
     place: mpsc::OwnedPermit<Outgoing>,
 }
 
@@ -131,6 +138,7 @@ impl Reply {
     pub(crate) fn send(self, status: i32, payload: &Value) {
         self.place.send(Outgoing {
             rid: self.rid,
+            hub: self.hub,
             status,
             payload: payload.to_string().into_bytes(),
             made: Instant::now(),
@@ -142,6 +150,8 @@ impl Reply {
 #[derive(Debug, Clone)]
 struct Outgoing {
     rid: String,
+    /// Which of the device's hubs asked.
+    hub: u64,
     status: i32,
     payload: Vec<u8>,
     made: Instant,
@@ -180,7 +190,15 @@ impl LinkHandle {
 /// One device's link.
 #[derive(Debug)]
 pub(crate) struct Link {
-    connection: DeviceConnection,
+    home: Home,
+    doubt: Doubt,
+    /// How to reach the hub, once it is known.
+    connection: Option<DeviceConnection>,
+    /// How often the device has moved to another hub.
+    moves: u64,
+    way: Way,
+    /// What was shown last.
+    certificate: Option<DeviceCertificate>,
     timing: LinkTiming,
     dialer: Dialer,
     turnstile: Arc<Turnstile>,
@@ -211,6 +229,22 @@ pub(crate) enum LinkError {
     Slow(&'static str, Duration),
     #[error("{}", refusal(*.0))]
     Refused(ConnectReturnCode),
+    #[error(
+        "the hub refused the certificate with the SHA-256 thumbprint {0}: check that it is \
+         registered or signed by the hub's authority, that its name is the device's, that the \
+         device exists and is enabled"
+    )]
+    RefusedCertificate(String),
+    #[error("show a certificate")]
+    Certificate(#[from] CertificateError),
+    #[error("register with {host}")]
+    Registration {
+        host: String,
+        #[source]
+        source: Box<RegistrationError>,
+    },
+    #[error("no hub is known")]
+    Homeless,
     #[error("the hub refused a subscription")]
     Subscription,
     #[error("the hub closed the connection")]
@@ -236,7 +270,7 @@ fn refusal(code: ConnectReturnCode) -> &'static str {
 impl Link {
     /// Makes a link and the device's end of it.
     pub(crate) fn new(
-        connection: DeviceConnection,
+        home: Home,
         timing: LinkTiming,
         dialer: Dialer,
         turnstile: Arc<Turnstile>,
@@ -246,7 +280,12 @@ impl Link {
         let (checks, checks_out) = mpsc::channel(CHECKS);
         let (places, answers) = mpsc::channel(CALLS);
         let link = Self {
-            connection,
+            home,
+            doubt: Doubt::new(&timing),
+            connection: None,
+            moves: 0,
+            way: dialer.first_way(),
+            certificate: None,
             timing,
             dialer,
             turnstile,
@@ -272,6 +311,7 @@ impl Link {
         let timing = &self.timing;
         let mut backoff =
             Backoff::new(timing.reconnect_min, timing.reconnect_max, timing.link_good);
+        self.connection = self.home.known(self.scope()).await;
         let mut standing = None;
         loop {
             let renewed = standing.is_some();
@@ -286,10 +326,13 @@ impl Link {
                     let connected = Instant::now();
                     let end = self.hold(session, renewed, &shutdown).await;
                     was_up = connected.elapsed();
+                    if was_up >= self.timing.link_good {
+                        self.doubt.on_good();
+                    }
                     match end {
                         End::Stopped => return,
                         End::Renew(stream) => {
-                            standing = Some(*stream);
+                            standing = Some(stream);
                             continue;
                         }
                         End::Lost(error) => error,
@@ -297,6 +340,7 @@ impl Link {
                 }
                 Err(error) => error,
             };
+            self.on_failure(&error, was_up);
             if self.events.send(LinkEvent::Down).await.is_err() {
                 return;
             }
@@ -315,68 +359,68 @@ impl Link {
     }
 
     /// Connects and signs in.
-    async fn open(&mut self, standing: Option<TlsStream<TcpStream>>) -> Result<Session, LinkError> {
+    async fn open(&mut self, standing: Option<Stream>) -> Result<Session, LinkError> {
+        if standing.is_none() {
+            self.find_home().await?;
+        }
         let limit = self.timing.connect_limit;
         // One that stands is renewed; its device is away until that is done.
+        let turnstile = Arc::clone(&self.turnstile);
         let _turn = match standing {
             Some(_) => None,
-            None => self.turnstile.pass().await,
+            None => turnstile.pass().await,
         };
         let connecting = async {
             let stream = match standing {
                 Some(stream) => stream,
                 None => self.dial().await?,
             };
-            Session::open(stream, self.login(), self.timing.keep_alive, self.renewal()).await
+            Session::open(stream, self.login()?, self.renewal()).await
         };
-        match time::timeout(limit, connecting).await {
+        let opened = match time::timeout(limit, connecting).await {
             Ok(opened) => opened,
             Err(_) => Err(LinkError::Slow("connecting", limit)),
-        }
-    }
-
-    async fn dial(&self) -> Result<TlsStream<TcpStream>, LinkError> {
-        let host = self
-            .connection
-            .gateway
-            .as_ref()
-            .unwrap_or(&self.connection.host);
-        let host = host.address();
-        self.dialer
-            .dial(host)
-            .await
-            .map_err(|source| LinkError::Dial {
-                host: host.to_owned(),
-                source,
-            })
-    }
-
-    /// The credentials of a new connection: a token that begins its life now.
-    fn login(&self) -> session::Login {
-        let life = SignedDuration::try_from(self.timing.token_life).unwrap_or(SignedDuration::MAX);
-        let expiry = Timestamp::now()
-            .saturating_add(life)
-            .unwrap_or(Timestamp::MAX);
-        let password = match &self.connection.auth {
-            DeviceAuth::Key(key) => {
-                SasToken::sign(&self.connection.scope(), key, None, expiry).to_string()
-            }
-            DeviceAuth::Token(token) => token.expose_secret().to_owned(),
-            DeviceAuth::X509 => String::new(),
         };
-        session::Login {
-            client_id: self.connection.client_id(),
-            user: self.connection.mqtt_user(API_VERSION).to_string(),
-            password,
+        if opened.is_ok() {
+            self.doubt.on_welcome();
+        }
+        match (opened, &self.certificate) {
+            (Err(LinkError::Refused(code)), Some(certificate)) if is_refusal(code) => Err(
+                LinkError::RefusedCertificate(certificate.thumbprint().to_owned()),
+            ),
+            (opened, _) => opened,
         }
     }
 
-    /// When a connection that begins now has to be renewed; never where we cannot sign.
-    fn renewal(&self) -> Option<Instant> {
-        match &self.connection.auth {
-            DeviceAuth::Key(_) => Instant::now().checked_add(self.timing.token_life.mul_f64(0.85)),
-            DeviceAuth::Token(_) | DeviceAuth::X509 => None,
+    /// Looks what a lost or refused connection says about the way and about the hub.
+    fn on_failure(&mut self, error: &LinkError, was_up: Duration) {
+        if was_up.is_zero() && matches!(error, LinkError::Dial { .. } | LinkError::Slow(..)) {
+            self.way = self.dialer.way_after(self.way);
         }
+        self.doubt.on_failure(error, Instant::now());
+    }
+
+    /// The hub's name, for people.
+    fn hub(&self) -> &str {
+        let connection = self.connection.as_ref();
+        connection.map_or("", |connection| connection.host.as_str())
+    }
+
+    /// The part of the provisioning service that is asked.
+    fn scope(&self) -> &str {
+        let service = self.dialer.provisioning();
+        service.map_or("", |service| service.id_scope.as_str())
+    }
+}
+
+/// The credentials were refused, and not only for now.
+fn is_refusal(code: ConnectReturnCode) -> bool {
+    match code {
+        ConnectReturnCode::NotAuthorized | ConnectReturnCode::BadUserNamePassword => true,
+        ConnectReturnCode::Success
+        | ConnectReturnCode::ServiceUnavailable
+        | ConnectReturnCode::BadClientId
+        | ConnectReturnCode::RefusedProtocolVersion => false,
     }
 }
 
@@ -430,7 +474,7 @@ pub(crate) mod tests {
                 rid: rid.clone(),
                 name: name.to_owned(),
                 payload: Ok(payload),
-                reply: Reply { rid, place },
+                reply: Reply { rid, hub: 0, place },
             };
             self.events.send(LinkEvent::Call(call)).await.unwrap();
         }

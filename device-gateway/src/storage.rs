@@ -4,9 +4,12 @@
 //! journal   device           → the device's reboots
 //! ended     device, number   → an attempt that has ended; the newest thousand of each device
 //! outbox    device           → what the device's twin may say by now
+//! assigned  device           → the hub that the provisioning service gave it
 //! ```
 //!
 //! A write that has returned is on disk. Calls block, and are made on a thread that may.
+
+mod assigned;
 
 use std::{
     fmt, fs, io,
@@ -15,6 +18,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use assigned::ASSIGNED;
+pub use assigned::Assigned;
 use iot_hub::identity::DeviceId;
 use redb::{Database, ReadableDatabase, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
@@ -128,6 +133,7 @@ impl Storage {
                 transaction.open_table(JOURNAL)?;
                 transaction.open_table(ENDED)?;
                 transaction.open_table(OUTBOX)?;
+                transaction.open_table(ASSIGNED)?;
                 Ok(())
             })
         })?;
@@ -157,11 +163,21 @@ impl Storage {
         device: &DeviceId,
         outbox: Outbox,
     ) -> Result<(), StorageError> {
+        self.write_document(OUTBOX, device, outbox).await
+    }
+
+    /// Writes and syncs the one document that a table has of a device.
+    async fn write_document<T: Serialize + Send + 'static>(
+        &self,
+        table: TableDefinition<'static, &'static str, &'static [u8]>,
+        device: &DeviceId,
+        document: T,
+    ) -> Result<(), StorageError> {
         let device = device.clone();
         self.blocking(move |database| {
-            let document = to_bytes(&outbox)?;
+            let document = to_bytes(&document)?;
             transact(database, |transaction| {
-                let mut table = transaction.open_table(OUTBOX)?;
+                let mut table = transaction.open_table(table)?;
                 table.insert(device.as_str(), document.as_slice())?;
                 Ok(())
             })

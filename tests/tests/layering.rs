@@ -86,9 +86,20 @@ const OWNED: [(&str, &[&str]); 13] = [
 
 /// Libraries that only some files of a crate may name, by the beginnings of their paths below the
 /// crate's folder.
-const OWNED_BY_FILES: [(&str, &str, &[&str]); 11] = [
+const OWNED_BY_FILES: [(&str, &str, &[&str]); 14] = [
     ("mgmt-service", "azure_core", &["src/hub/entra"]),
     ("mgmt-service", "azure_identity", &["src/hub/entra"]),
+    (
+        "device-gateway",
+        "tokio_tungstenite",
+        &["src/hub_link/websocket.rs"],
+    ),
+    (
+        "device-gateway",
+        "x509_parser",
+        &["src/hub_link/certificate.rs"],
+    ),
+    ("device-gateway", "hyper_util", &["src/hub_link/tunnel.rs"]),
     ("mgmt-service", "reqwest", &["src/hub", "src/http.rs"]),
     ("device-gateway", "reqwest", &["src/driver/http/client.rs"]),
     (

@@ -1,15 +1,13 @@
 //! The settings of one `[[device]]`.
 
-use daemon::settings::{Fingerprint, Secret, Section};
-use iot_hub::{
-    identity::{ConnectionString, DeviceAuth, DeviceConnection, DeviceId},
-    reboot::Grade,
-};
-use secrecy::ExposeSecret as _;
+use daemon::settings::{Fingerprint, Section};
+use iot_hub::{identity::DeviceId, reboot::Grade};
 
 use super::{
     driver::{self, DriverConfig},
     escalation,
+    hub::ProvisioningConfig,
+    identity::{self, Identity},
     safety::SafetyConfig,
     timing,
 };
@@ -20,8 +18,8 @@ use crate::engine::Settings;
 pub struct DeviceConfig {
     /// Its id in the hub.
     pub id: DeviceId,
-    /// How it reaches the hub.
-    pub connection: DeviceConnection,
+    /// Who it is to the hub.
+    pub identity: Identity,
     /// The limits of its attempts.
     pub settings: Settings,
     /// How the gateway reaches it.
@@ -39,21 +37,17 @@ impl DeviceConfig {
     }
 }
 
-pub(super) fn read(mut section: Section, shared: &Settings) -> Option<DeviceConfig> {
+pub(super) fn read(
+    mut section: Section,
+    shared: &Settings,
+    provisioning: Option<&ProvisioningConfig>,
+) -> Option<DeviceConfig> {
     let id = section.take_or_why("id", |value| {
         let id = value.as_str().unwrap_or_default().parse::<DeviceId>();
         id.map_err(|error| format!("a device id: {error}"))
     });
     let id = id.required("a device id");
-    let connection = section
-        .secret("connection_string")
-        .and_then(|secret| device_connection(&section, &secret));
-    if let (Some(id), Some(connection)) = (&id, &connection)
-        && *id != connection.device
-    {
-        let expected = format!("{}, whose connection string it has", connection.device);
-        section.mistake("id", id.as_str(), &expected);
-    }
+    let identity = identity::read(&mut section, id.as_ref(), provisioning);
     let mut settings = timing::read_device(&mut section, shared);
     settings.required_grade = section
         .choice(
@@ -73,35 +67,10 @@ pub(super) fn read(mut section: Section, shared: &Settings) -> Option<DeviceConf
     }
     Some(DeviceConfig {
         id: id?,
-        connection: connection?,
+        identity: identity?,
         settings,
         driver: driver?,
         safety,
         print: section.taken().fingerprint(),
     })
-}
-
-fn device_connection(section: &Section, secret: &Secret) -> Option<DeviceConnection> {
-    let mistake = |expected: &str| section.mistake(&secret.key, "(hidden)", expected);
-    match secret.text.expose_secret().parse() {
-        Ok(ConnectionString::Device(connection)) => {
-            if connection.module.is_some() {
-                mistake("a device's connection string: this is a module's");
-                return None;
-            }
-            if connection.auth == DeviceAuth::X509 {
-                mistake("a SharedAccessKey in it: certificates are not offered");
-                return None;
-            }
-            Some(connection)
-        }
-        Ok(ConnectionString::Service(_)) => {
-            mistake("a device's connection string, with a DeviceId: this is a service's");
-            None
-        }
-        Err(error) => {
-            mistake(&format!("a device's connection string: {error}"));
-            None
-        }
-    }
 }

@@ -200,6 +200,90 @@ fn a_device_needs_one_driver_and_its_own_credentials() {
 }
 
 #[test]
+fn a_device_says_in_one_way_who_it_is() {
+    let base = "state_dir = \"s\"\n[[device]]\nid = \"d1\"\n[device.host]\n";
+    let service = "[provisioning]\nid_scope = \"0ne1\"\n";
+    mistaken(
+        base,
+        &["device[0].connection_string: expected this or connection_string_file"],
+    );
+    mistaken(
+        &format!("{base}[device.provisioning]\n"),
+        &["device[0].provisioning: expected a section [provisioning] with the id_scope"],
+    );
+    mistaken(
+        &format!("{base}[device.provisioning]\n{service}"),
+        &[
+            "device[0].provisioning.key: expected this, key_file, a [device.certificate] or a group_key in [provisioning]",
+        ],
+    );
+    mistaken(
+        &format!("{base}[device.provisioning]\nkey = \"short\"\n[provisioning]\nhost = \"a b\"\n"),
+        &[
+            "provisioning.host = \"a b\": expected a host name",
+            "provisioning.id_scope: expected the id scope of the provisioning service, such as 0ne00001234",
+            "device[0].provisioning.key = (hidden): expected 16 to 64 bytes in base64",
+            "device[0].provisioning: expected a section [provisioning] with the id_scope",
+        ],
+    );
+    let by_key = device("d1") + "[device.host]\n";
+    mistaken(
+        &format!(
+            "state_dir = \"s\"\n{by_key}[device.certificate]\nfile = \"c\"\nkey_file = \"k\"\n"
+        ),
+        &[
+            "device[0].connection_string = (hidden): expected x509=true in it, beside [device.certificate]",
+        ],
+    );
+    let without = by_key.replace(&format!("SharedAccessKey={KEY}"), "x509=true");
+    mistaken(
+        &format!("state_dir = \"s\"\n{without}"),
+        &[
+            "device[0].connection_string = (hidden): expected a [device.certificate] beside x509=true",
+        ],
+    );
+}
+
+#[test]
+fn a_registered_device_has_its_own_key_or_one_of_its_groups() {
+    let group: iot_hub::sas::SharedKey = KEY.parse().unwrap();
+    let text = format!(
+        "state_dir = \"s\"\n[provisioning]\nid_scope = \"0ne1\"\ngroup_key = \"{KEY}\"\n\
+         [hub]\ntransport = \"auto\"\nproxy = \"http://u:hunter2@p:1\"\n\
+         [[device]]\nid = \"d1\"\n[device.provisioning]\n[device.host]\n\
+         [[device]]\nid = \"d2\"\n[device.provisioning]\nregistration_id = \"r2\"\nkey = \"{KEY}\"\n[device.command]\nbaseline = [\"a\"]\ntrigger = [\"a\"]\nobserve = [\"a\"]\n"
+    );
+    let config = parse(&text).unwrap();
+    let home = |device: usize, id: &str, key: &iot_hub::sas::SharedKey| {
+        let auth = iot_hub::identity::DeviceAuth::Key(key.clone());
+        let registration = id.parse().unwrap();
+        let expected = HomeConfig::Registered { registration, auth };
+        assert_eq!(config.devices[device].identity.home, expected);
+    };
+    home(0, "d1", &group.derive("d1"));
+    home(1, "r2", &group);
+    assert_eq!(config.hub.transport, Transport::Auto);
+    let service = config.hub.provisioning.unwrap();
+    assert_eq!(
+        service.host.as_str(),
+        "global.azure-devices-provisioning.net"
+    );
+
+    let sources = Sources::of_text(&text, Path::new("/etc")).unwrap();
+    let printed = Config::read(sources).unwrap().1.to_string();
+    assert!(
+        !printed.contains(KEY) && !printed.contains("hunter2"),
+        "{printed}"
+    );
+    let proxy = text.replace("http://u:hunter2@p:1", "https://u:hunter2@p:1");
+    let told = parse(&proxy).unwrap_err();
+    assert_eq!(
+        told,
+        ["hub.proxy = (hidden): expected http://HOST:PORT or http://USER:PASSWORD@HOST:PORT"]
+    );
+}
+
+#[test]
 fn a_secret_is_never_shown() {
     let text = format!(
         "state_dir = \"s\"\n{}[device.mqtt]\npassword = 12345\n",

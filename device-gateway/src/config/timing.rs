@@ -34,6 +34,9 @@ pub struct LinkTiming {
     pub reconnect_max: Duration,
     /// A link that stayed up this long was good, and the waits begin anew.
     pub link_good: Duration,
+    /// A hub that was out of reach this long may have been replaced: a device that knows the
+    /// provisioning service asks it again.
+    pub failover_after: Duration,
     /// How long a report that nobody waits for is held back.
     pub report_delay: Duration,
 }
@@ -51,6 +54,7 @@ impl Default for LinkTiming {
             reconnect_min: Duration::from_secs(1),
             reconnect_max: Duration::from_secs(60),
             link_good: Duration::from_secs(30),
+            failover_after: Duration::from_secs(300),
             report_delay: Duration::from_secs(5),
         }
     }
@@ -69,6 +73,7 @@ pub(super) fn read_link(section: &mut Section) -> LinkTiming {
         reconnect_min: positive(section, "reconnect_min", default.reconnect_min),
         reconnect_max: positive(section, "reconnect_max", default.reconnect_max),
         link_good: any(section, "link_good", default.link_good),
+        failover_after: any(section, "failover_after", default.failover_after),
         report_delay: any(section, "report_delay", default.report_delay),
     }
 }

@@ -1,22 +1,45 @@
-//! TLS connections to the hub.
+//! TLS connections to the hub: straight or by a proxy, bare or with a WebSocket inside.
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use iot_hub::identity::HubHost;
 use rustls::{
     ClientConfig, RootCertStore,
+    client::Resumption,
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use rustls_platform_verifier::ConfigVerifierExt;
-use tokio::net::TcpStream;
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
 
-use crate::config::HubConfig;
+use super::{certificate::DeviceCertificate, tunnel, websocket};
+use crate::config::{HubConfig, ProvisioningConfig, Transport};
 
-/// Opens TLS connections; all devices share one, and with it the resumption of sessions.
+/// What MQTT's bytes travel in.
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+
+/// A connection that nobody has signed in on.
+pub(super) type Stream = Box<dyn ByteStream>;
+
+/// What is inside TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Mqtt,
+    WebSockets,
+}
+
+/// Opens TLS connections. All devices without a certificate share one configuration, and with it the
+/// resumption of sessions.
 #[derive(Clone)]
 pub(crate) struct Dialer {
-    connector: TlsConnector,
-    port: u16,
+    tls: Arc<ClientConfig>,
+    hub: Arc<HubConfig>,
 }
 
 /// Why no TLS connection can ever be made.
@@ -63,25 +86,82 @@ impl Dialer {
             None => ClientConfig::with_platform_verifier().map_err(TlsSetupError::System)?,
         };
         Ok(Self {
-            connector: TlsConnector::from(Arc::new(config)),
-            port: hub.mqtt_port,
+            tls: Arc::new(config),
+            hub: Arc::new(hub.clone()),
         })
     }
 
-    /// Connects to a host.
-    pub(super) async fn dial(&self, host: &str) -> io::Result<TlsStream<TcpStream>> {
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        let stream = TcpStream::connect((host, self.port)).await?;
+    /// Who tells devices which hub is theirs.
+    pub(super) fn provisioning(&self) -> Option<&ProvisioningConfig> {
+        self.hub.provisioning.as_ref()
+    }
+
+    /// What keys are used with.
+    pub(super) fn crypto(&self) -> &CryptoProvider {
+        self.tls.crypto_provider()
+    }
+
+    /// The way to try first.
+    pub(super) fn first_way(&self) -> Way {
+        match self.hub.transport {
+            Transport::Mqtt | Transport::Auto => Way::Mqtt,
+            Transport::WebSockets => Way::WebSockets,
+        }
+    }
+
+    /// The way to try after one that led nowhere: another one only where that is allowed.
+    pub(super) fn way_after(&self, failed: Way) -> Way {
+        match (self.hub.transport, failed) {
+            (Transport::Auto, Way::Mqtt) => Way::WebSockets,
+            (Transport::Auto, Way::WebSockets) => Way::Mqtt,
+            (Transport::Mqtt | Transport::WebSockets, failed) => failed,
+        }
+    }
+
+    /// Connects to a host, and shows a certificate if there is one.
+    pub(super) async fn dial(
+        &self,
+        host: &HubHost,
+        way: Way,
+        certificate: Option<&DeviceCertificate>,
+    ) -> io::Result<Stream> {
+        let address = host.address();
+        let port = match way {
+            Way::Mqtt => host.port().unwrap_or(self.hub.mqtt_port),
+            Way::WebSockets => self.hub.websocket_port,
+        };
+        let name = ServerName::try_from(address.to_owned()).map_err(io::Error::other)?;
+        let socket = match &self.hub.proxy {
+            Some(proxy) => tunnel::open(proxy, address, port).await?,
+            None => TcpStream::connect((address, port)).await?,
+        };
         // Every packet is small and waited for.
-        stream.set_nodelay(true)?;
-        self.connector.connect(name, stream).await
+        socket.set_nodelay(true)?;
+        let connector = TlsConnector::from(self.tls_with(certificate));
+        let stream = connector.connect(name, socket).await?;
+        Ok(match way {
+            Way::Mqtt => Box::new(stream),
+            Way::WebSockets => websocket::open(stream, address).await?,
+        })
+    }
+
+    /// Whoever has a certificate has a configuration of its own, that no session of another device
+    /// is resumed with. The authorities stay shared.
+    fn tls_with(&self, certificate: Option<&DeviceCertificate>) -> Arc<ClientConfig> {
+        let Some(certificate) = certificate else {
+            return Arc::clone(&self.tls);
+        };
+        let mut config = ClientConfig::clone(&self.tls);
+        config.client_auth_cert_resolver = certificate.resolver();
+        config.resumption = Resumption::disabled();
+        Arc::new(config)
     }
 }
 
 impl std::fmt::Debug for Dialer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dialer")
-            .field("port", &self.port)
+            .field("hub", &self.hub)
             .finish_non_exhaustive()
     }
 }

@@ -8,20 +8,20 @@ use futures_util::{SinkExt, StreamExt};
 use iot_hub::topic::Filter;
 use requests::Asked;
 use rumqttc::{
-    Connect, ConnectReturnCode, Disconnect, MqttState, Packet, PingReq, QoS, Request, Subscribe,
-    SubscribeFilter, SubscribeReasonCode, Unsubscribe, mqttbytes::v4::Codec,
+    Disconnect, MqttState, Packet, PingReq, QoS, Request, Subscribe, SubscribeFilter,
+    SubscribeReasonCode, Unsubscribe,
 };
-use tokio::{
-    net::TcpStream,
-    time::{self, Instant},
-};
-use tokio_rustls::client::TlsStream;
-use tokio_util::{codec::Framed, sync::CancellationToken};
+use tokio::time::{self, Instant};
+use tokio_util::sync::CancellationToken;
 
-use super::{ANSWER_LIFE, Link, LinkError, LinkEvent, Outgoing};
+use super::{
+    ANSWER_LIFE, Link, LinkError, LinkEvent, Outgoing,
+    dial::Stream,
+    sign_in::{Login, Packets, sign_in},
+};
 
 /// The largest packet: a call is up to 128 KiB, a twin up to 64.
-const MAX_PACKET: usize = 512 * 1024;
+pub(super) const MAX_PACKET: usize = 512 * 1024;
 
 /// How many answers may wait for their acknowledgement.
 const IN_FLIGHT: u16 = 64;
@@ -29,26 +29,19 @@ const IN_FLIGHT: u16 = 64;
 /// How long a connection that has to be renewed waits for what is under way.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who signs in.
-pub(super) struct Login {
-    pub(super) client_id: String,
-    pub(super) user: String,
-    pub(super) password: String,
-}
-
 /// How a connection ended.
 pub(super) enum End {
     /// We were told to stop.
     Stopped,
     /// Its token grows old; the connection for the next one stands.
-    Renew(Box<TlsStream<TcpStream>>),
+    Renew(Stream),
     /// It broke.
     Lost(LinkError),
 }
 
 /// A connection that is signed in.
 pub(super) struct Session {
-    framed: Framed<TlsStream<TcpStream>, Codec>,
+    framed: Packets,
     state: MqttState,
     keep_alive: Duration,
     /// When the connection has to make room for one with a new token.
@@ -74,40 +67,12 @@ impl Session {
     /// Signs in. The session lasts longer than the connection, so that the hub keeps the
     /// subscriptions while we are away; we subscribe again all the same.
     pub(super) async fn open(
-        stream: TlsStream<TcpStream>,
+        stream: Stream,
         login: Login,
-        keep_alive: Duration,
         renewal: Option<Instant>,
     ) -> Result<Self, LinkError> {
-        let codec = Codec {
-            max_incoming_size: MAX_PACKET,
-            max_outgoing_size: MAX_PACKET,
-        };
-        let mut framed = Framed::new(stream, codec);
-        let mut connect = Connect::new(login.client_id);
-        connect.keep_alive = u16::try_from(keep_alive.as_secs().max(1)).unwrap_or(u16::MAX);
-        connect.clean_session = false;
-        connect.set_login(login.user, login.password);
-        framed
-            .send(Packet::Connect(connect))
-            .await
-            .map_err(protocol)?;
-        let refused = match framed.next().await {
-            Some(Ok(Packet::ConnAck(ack))) => match ack.code {
-                ConnectReturnCode::Success => None,
-                code @ (ConnectReturnCode::RefusedProtocolVersion
-                | ConnectReturnCode::BadClientId
-                | ConnectReturnCode::ServiceUnavailable
-                | ConnectReturnCode::BadUserNamePassword
-                | ConnectReturnCode::NotAuthorized) => Some(LinkError::Refused(code)),
-            },
-            Some(Ok(_)) => Some(LinkError::Protocol("expected CONNACK".to_owned())),
-            Some(Err(error)) => Some(protocol(error)),
-            None => Some(LinkError::Closed),
-        };
-        if let Some(error) = refused {
-            return Err(error);
-        }
+        let keep_alive = Duration::from_secs(login.keep_alive.into());
+        let framed = sign_in(stream, login).await?;
         Ok(Self {
             framed,
             state: MqttState::new(IN_FLIGHT, false),
@@ -196,7 +161,7 @@ fn subscribe() -> Request {
     Request::Subscribe(Subscribe::new_many(filters))
 }
 
-fn protocol(error: impl fmt::Display) -> LinkError {
+pub(super) fn protocol(error: impl fmt::Display) -> LinkError {
     LinkError::Protocol(error.to_string())
 }
 
@@ -262,10 +227,7 @@ impl Link {
     }
 
     /// Makes the connection for a new token before it gives up this one, when nothing is under way.
-    async fn renew_when_due(
-        &mut self,
-        session: &mut Session,
-    ) -> Result<Option<Box<TlsStream<TcpStream>>>, LinkError> {
+    async fn renew_when_due(&mut self, session: &mut Session) -> Result<Option<Stream>, LinkError> {
         let now = Instant::now();
         let limit = self.timing.request_limit;
         if session.subscribed
@@ -290,14 +252,14 @@ impl Link {
                 session
                     .request(Request::Disconnect(Disconnect), limit)
                     .await?;
-                Ok(Some(Box::new(stream)))
+                Ok(Some(stream))
             }
             failed => {
                 // This connection is good for a while yet.
                 tracing::info!(failed = ?failed.map(|dialed| dialed.err()), "put off renewing the token");
                 session.renewing = None;
                 session.quiet = false;
-                session.renewal = Some(Instant::now() + self.timing.reconnect_min);
+                session.renewal = Some(Instant::now() + self.renewal_pause());
                 session.request(subscribe(), limit).await?;
                 Ok(None)
             }
@@ -367,7 +329,7 @@ impl Link {
                 if !renewed {
                     self.epoch += 1;
                     self.tell(LinkEvent::Up(self.epoch)).await?;
-                    tracing::info!(hub = %self.connection.host, "connected to the hub");
+                    tracing::info!(hub = self.hub(), "connected to the hub");
                 }
                 self.get_twin(session).await
             }

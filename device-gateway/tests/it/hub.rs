@@ -73,6 +73,14 @@ impl Service {
             .unwrap();
     }
 
+    /// Takes a device out of the registry.
+    pub(crate) async fn delete(&self, device: &str) {
+        let path = format!("{}/devices/{device}?api-version=2021-04-12", self.base);
+        let request = self.client.delete(path).header("If-Match", "*");
+        let answer = request.header("Authorization", self.token()).send().await;
+        answer.unwrap().error_for_status().unwrap();
+    }
+
     fn token(&self) -> String {
         self.connection
             .token(Timestamp::now() + 1.hour())

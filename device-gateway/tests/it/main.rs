@@ -4,9 +4,12 @@
 
 mod device;
 mod hub;
+mod identities;
 mod link;
+mod proxy;
 mod reboot;
 mod reload;
 mod scale;
 mod systemd;
+mod transports;
 mod world;

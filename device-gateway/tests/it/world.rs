@@ -55,7 +55,8 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let hub = Emulator::start(config).await.unwrap();
         let service = Service::of(&hub);
-        hub.register(&DEVICE.parse().unwrap()).unwrap();
+        // Unless the configuration says otherwise, it has a key.
+        let _ = hub.register(&DEVICE.parse().unwrap());
         Self {
             hub,
             service,
@@ -106,16 +107,26 @@ impl World {
     }
 
     pub(crate) fn config_of(&self, connection_string: &str, mqtt_port: u16) -> Config {
+        let identity = format!("connection_string = \"{connection_string}\"");
+        self.config_with(&format!("mqtt_port = {mqtt_port}"), &identity, "")
+    }
+
+    /// Settings with these lines in `[hub]` and `[[device]]`, and these sections.
+    pub(crate) fn config_with(&self, hub: &str, identity: &str, sections: &str) -> Config {
         let folder = self.folder.path();
-        std::fs::write(folder.join("ca.pem"), self.hub.ca_pem()).unwrap();
-        let text = self.settings(connection_string, mqtt_port);
+        let trusted = folder.join("ca.pem");
+        if !trusted.exists() {
+            std::fs::write(trusted, self.hub.ca_pem()).unwrap();
+        }
+        let text = self.settings(hub, identity, sections);
         Config::parse(&text, folder).unwrap()
     }
 
     /// The settings, with a text replaced and others devices added, which commands cannot reach.
     pub(crate) fn config_otherwise(&self, from: &str, to: &str, others: &[&str]) -> Config {
-        let connection = self.hub.device(DEVICE);
-        let mut text = self.settings(&connection, self.hub.mqtt_port());
+        let identity = format!("connection_string = \"{}\"", self.hub.device(DEVICE));
+        let port = format!("mqtt_port = {}", self.hub.mqtt_port());
+        let mut text = self.settings(&port, &identity, "");
         text = text.replace(from, to);
         for other in others {
             let connection = self.hub.device(other);
@@ -127,7 +138,7 @@ impl World {
         Config::parse(&text, self.folder.path()).unwrap()
     }
 
-    fn settings(&self, connection_string: &str, mqtt_port: u16) -> String {
+    fn settings(&self, hub: &str, identity: &str, sections: &str) -> String {
         let own = ["answer_grace = \"50ms\"", "report_delay = \"500ms\""];
         let own = own.into_iter().filter(|setting| {
             let key = setting.split(' ').next().unwrap_or_default();
@@ -140,7 +151,7 @@ impl World {
             [gateway]
             id = "edge-1"
             [hub]
-            mqtt_port = {}
+            {hub}
             ca_file = "ca.pem"
             [timing]
             {}
@@ -150,7 +161,7 @@ impl World {
             {}
             [[device]]
             id = "{DEVICE}"
-            connection_string = "{connection_string}"
+            {identity}
             settle = "50ms"
             go_down_limit = "1s"
             return_limit = "5s"
@@ -159,8 +170,9 @@ impl World {
             baseline = ["false"]
             trigger = ["false"]
             observe = ["false"]
+            {sections}
             "#,
-            mqtt_port, own, self.timing,
+            own, self.timing,
         )
     }
 

@@ -21,6 +21,13 @@ pub struct IdScope(String);
 #[serde(try_from = "String", into = "String")]
 pub struct RegistrationId(String);
 
+impl IdScope {
+    /// The scope's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl RegistrationId {
     /// The id as given.
     pub fn as_str(&self) -> &str {

@@ -59,6 +59,10 @@ impl Link {
         session: &mut Session,
         answer: Outgoing,
     ) -> Result<(), LinkError> {
+        if answer.hub != self.moves {
+            // The hub that asked is not ours any more, and this one may use the same number.
+            return Ok(());
+        }
         let Ok(rid) = answer.rid.parse() else {
             return Ok(());
         };
@@ -162,6 +166,7 @@ impl Link {
                     payload: payload(&publish.payload),
                     reply: Reply {
                         rid: rid.clone(),
+                        hub: self.moves,
                         place,
                     },
                     rid,
@@ -228,6 +233,7 @@ impl Link {
         let refusal = Refusal::new(RefusalCode::Internal, "too many calls at once");
         self.unsent.push_back(Outgoing {
             rid,
+            hub: self.moves,
             status: refusal.code.method_status(),
             payload: refusal.to_payload().to_string().into_bytes(),
             made: Instant::now(),

@@ -1,0 +1,122 @@
+//! A device without a hub, or with one in doubt, asks the provisioning service.
+
+use std::{sync::Arc, time::Duration};
+
+use iot_hub::{
+    identity::{DeviceAuth, DeviceConnection},
+    provisioning::{self, RegistrationUser},
+};
+use tokio::time::{self, Instant};
+
+use super::{
+    Link, LinkError,
+    credentials::after,
+    registration::{self, RegistrationError},
+    sign_in::{Login, sign_in},
+};
+
+/// The version of the provisioning service's API that is spoken.
+const PROVISIONING_API_VERSION: &str = "2019-03-31";
+
+/// How long a token for the provisioning service is good for: registering is short.
+const REGISTRATION_LIFE: Duration = Duration::from_secs(3_600);
+
+impl Link {
+    /// Asks the provisioning service which hub is the device's, where there is reason to.
+    pub(super) async fn find_home(&mut self) -> Result<(), LinkError> {
+        if self.home.registers_as().is_none() {
+            return Ok(());
+        }
+        if self.connection.is_none() {
+            if let Some(at) = self.doubt.may_ask_at() {
+                time::sleep_until(at).await;
+            }
+        } else if !self.doubt.is_due(Instant::now()) {
+            return Ok(());
+        }
+        let found = self.register().await;
+        let retry_after = match &found {
+            Err(LinkError::Registration { source, .. }) => source.retry_after(),
+            Ok(_) | Err(_) => None,
+        };
+        let now = Instant::now();
+        self.doubt.on_asked(now, retry_after, &mut rand::rng());
+        match (found, &self.connection) {
+            (Ok(found), known) => {
+                if known.as_ref() != Some(&found) {
+                    tracing::info!(hub = %found.host, device = %found.device, "the device has a hub");
+                    self.move_to(found);
+                }
+                Ok(())
+            }
+            (Err(error), Some(known)) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    hub = %known.host,
+                    "could not ask for the device's hub, going on with the one that is known"
+                );
+                Ok(())
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// What another hub asked is not answered to this one.
+    fn move_to(&mut self, connection: DeviceConnection) {
+        self.unsent.clear();
+        self.moves += 1;
+        self.connection = Some(connection);
+    }
+
+    async fn register(&mut self) -> Result<DeviceConnection, LinkError> {
+        let service = self.dialer.provisioning().ok_or(LinkError::Homeless)?;
+        let (host, scope) = (service.host.clone(), service.id_scope.clone());
+        let (registration, auth) = self.home.registers_as().ok_or(LinkError::Homeless)?;
+        let registration = registration.clone();
+        let password = match auth {
+            DeviceAuth::Key(key) => {
+                let expiry = after(REGISTRATION_LIFE);
+                provisioning::token(&scope, &registration, key, expiry).to_string()
+            }
+            DeviceAuth::Token(_) | DeviceAuth::X509 => String::new(),
+        };
+        let version = PROVISIONING_API_VERSION;
+        let user = RegistrationUser::new(scope.clone(), registration.clone(), version);
+        let login = Login {
+            client_id: registration.to_string(),
+            user: user.to_string(),
+            password,
+            keep_alive: self.keep_alive(),
+            clean: true,
+        };
+        let (connect, request) = (self.timing.connect_limit, self.timing.request_limit);
+        let turnstile = Arc::clone(&self.turnstile);
+        let registering = async {
+            let _turn = turnstile.pass().await;
+            let opening = async { sign_in(self.dial_to(&host).await?, login).await };
+            let slow = |_| Err(LinkError::Slow("connecting", connect));
+            let packets = time::timeout(connect, opening).await.unwrap_or_else(slow)?;
+            registration::register(packets, &registration, request).await
+        };
+        match registering.await {
+            Ok(assignment) => {
+                let moved = self.home.moved(scope.as_str(), assignment).await;
+                moved.ok_or(LinkError::Homeless)
+            }
+            Err(error) => {
+                if let RegistrationError::Link(error) = &error {
+                    let way = matches!(**error, LinkError::Dial { .. } | LinkError::Slow(..));
+                    self.way = if way {
+                        self.dialer.way_after(self.way)
+                    } else {
+                        self.way
+                    };
+                }
+                Err(LinkError::Registration {
+                    host: host.to_string(),
+                    source: Box::new(error),
+                })
+            }
+        }
+    }
+}
