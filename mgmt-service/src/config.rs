@@ -26,7 +26,7 @@ pub use self::{
 use crate::{
     access::AccessOptions,
     attempt::Rules,
-    metrics::Instruments,
+    metrics::{Asked, Instruments},
     poller::Cadence,
     quota::{Edition, HubQuota, Tier},
     service::Timing,
@@ -89,7 +89,9 @@ impl Config {
 
     /// What counts and measures a service of these settings.
     pub fn instruments(&self) -> Instruments {
-        Instruments::new(self.hub_unreachable_limit, self.cadence.reads_per_second)
+        let reads = (Asked::Twin, self.cadence.reads_per_second);
+        let limits: Vec<_> = self.quota.limits().into_iter().chain([reads]).collect();
+        Instruments::new(self.hub_unreachable_limit, &limits)
     }
 
     /// Reads settings that are all in one text. Relative paths are relative to `folder`; `listen`

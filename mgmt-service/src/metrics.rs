@@ -4,6 +4,7 @@
 
 mod attempts;
 mod hub;
+mod rpc;
 mod store;
 
 use std::{
@@ -23,7 +24,8 @@ use prometheus_client::{
 };
 
 pub use self::hub::{Asked, Contact, HubResult};
-use self::{attempts::Attempts, hub::HubMetrics, store::StoreMetrics};
+pub(crate) use self::rpc::OpenRpc;
+use self::{attempts::Attempts, hub::HubMetrics, rpc::RpcMetrics, store::StoreMetrics};
 use crate::readiness::Readiness;
 
 /// What the names of all metrics of this program begin with.
@@ -40,6 +42,7 @@ struct Inner {
     readiness: Readiness,
     attempts: Attempts,
     hub: HubMetrics,
+    rpcs: RpcMetrics,
     store: StoreMetrics,
     watchers: Gauge,
     ready: Gauge,
@@ -55,13 +58,14 @@ pub struct Watching(Gauge<i64, AtomicI64>);
 
 impl Instruments {
     /// Nothing is counted yet. `hub_limit` is how long the hub may fail to answer before the
-    /// service is not ready; `reads_per_second` is how many twins may be read.
-    pub fn new(hub_limit: Duration, reads_per_second: f64) -> Self {
+    /// service is not ready; `calls_per_second` is how often it may be asked.
+    pub fn new(hub_limit: Duration, calls_per_second: &[(Asked, f64)]) -> Self {
         let mut all = Registry::default();
         daemon::process::register(&mut all, PREFIX, env!("CARGO_PKG_VERSION"));
         let registry = all.sub_registry_with_prefix(PREFIX);
         let attempts = Attempts::register(registry);
-        let hub = HubMetrics::register(registry, reads_per_second);
+        let hub = HubMetrics::register(registry, calls_per_second);
+        let rpcs = RpcMetrics::register(registry);
         let store = StoreMetrics::register(registry);
         let watchers = Gauge::default();
         registry.register("watchers", "Open watches of attempts", watchers.clone());
@@ -83,6 +87,7 @@ impl Instruments {
             readiness: Readiness::new(hub_limit),
             attempts,
             hub,
+            rpcs,
             store,
             watchers,
             ready,
@@ -121,6 +126,11 @@ impl Instruments {
             Contact::Unknown => {}
         }
         hub.reached(self.readiness().condition().is_hub_reached());
+    }
+
+    /// A call of the API begins. `method` is one of a small set.
+    pub(crate) fn rpc(&self, method: &str) -> OpenRpc {
+        self.inner.rpcs.begin(method)
     }
 
     pub(crate) fn store(&self) -> &StoreMetrics {

@@ -93,6 +93,7 @@ pub async fn serve(
         served.shutdown.clone(),
     ));
     let limits = &served.limits;
+    let instruments = served.instruments.clone();
     let api = Api {
         service: served.service,
         instruments: served.instruments,
@@ -119,11 +120,13 @@ pub async fn serve(
         .initial_connection_window_size(Some(CONNECTION_WINDOW))
         .http2_max_header_list_size(Some(limits.headers))
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
+        // Calls that are open go on; the next ones are made on another connection.
+        .max_connection_age(limits.connection_age)
         .http2_keepalive_interval(Some(limits.keepalive))
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))
         // The outer layer comes first: what the door refuses is told to browsers in their way.
         .layer(web::layer(served.web.as_ref()))
-        .layer(PorterLayer::<Peer>::new(limits.patience))
+        .layer(PorterLayer::<Peer>::new(limits.patience, instruments))
         .layer(TraceLayer)
         .add_service(health)
         .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)

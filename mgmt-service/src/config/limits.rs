@@ -25,6 +25,8 @@ pub struct Limits {
     pub patience: Duration,
     /// How long a connection without a call is kept.
     pub idle: Duration,
+    /// How long a connection takes new calls: callers come back through the balancer, to every replica.
+    pub connection_age: Duration,
     /// How often a quiet connection is asked whether it lives: a watcher's peer may be gone.
     pub keepalive: Duration,
     /// How long it may take to answer.
@@ -47,6 +49,7 @@ impl Default for Limits {
             calls_per_second: 1_000.0,
             patience: seconds(10),
             idle: seconds(15 * 60),
+            connection_age: seconds(12 * 3600),
             keepalive: seconds(60),
             keepalive_timeout: seconds(20),
             watch_age: seconds(3600),
@@ -86,6 +89,7 @@ impl Limits {
             calls_per_second,
             patience: time("patience", 10 * ms, default.patience),
             idle: time("idle_timeout", 100 * ms, default.idle),
+            connection_age: time("connection_age", 100 * ms, default.connection_age),
             keepalive: time("keepalive_interval", 100 * ms, default.keepalive),
             keepalive_timeout: time("keepalive_timeout", 100 * ms, default.keepalive_timeout),
             watch_age: time("watch_age", 100 * ms, default.watch_age),

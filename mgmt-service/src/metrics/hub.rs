@@ -73,7 +73,7 @@ impl Asked {
 }
 
 impl HubMetrics {
-    pub(super) fn register(registry: &mut Registry, reads_per_second: f64) -> Self {
+    pub(super) fn register(registry: &mut Registry, calls_per_second: &[(Asked, f64)]) -> Self {
         let metrics = Self {
             calls: Family::default(),
             took: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
@@ -100,12 +100,15 @@ impl HubMetrics {
             "1 when the hub answered the last call",
             metrics.reached.clone(),
         );
-        let limit = FloatGauge::default();
-        limit.set(reads_per_second);
+        let limits: Family<Kind, FloatGauge> = Family::default();
+        for (asked, limit) in calls_per_second {
+            let kind = asked.name();
+            limits.get_or_create(&Kind { kind }).set(*limit);
+        }
         registry.register(
-            "twin_reads_per_second_limit",
-            "How many twins the service may read in a second",
-            limit,
+            "hub_calls_per_second_limit",
+            "How often the service may ask the hub in a second, by kind",
+            limits,
         );
         metrics
     }

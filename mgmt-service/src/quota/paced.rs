@@ -13,6 +13,7 @@ use crate::{
     attempt::{Trouble, Written},
     error::Error,
     hub::{CallOutcome, Hub, Page},
+    metrics::Asked,
 };
 
 /// The part of all method calls that may be new requests: the rest is kept for cancels and for
@@ -21,6 +22,18 @@ const NEW_REQUESTS: f64 = 0.9;
 
 /// The part of all method calls that may be left hanging, at most: they only save reads.
 const HANGING: f64 = 0.5;
+
+impl HubQuota {
+    /// How often the hub may be asked in a second, by kind. What is left hanging is a part of the methods.
+    pub(crate) fn limits(&self) -> [(Asked, f64); 4] {
+        [
+            (Asked::TwinPatch, self.updates_per_second),
+            (Asked::Method, self.methods_per_second),
+            (Asked::Hanging, HANGING * self.methods_per_second),
+            (Asked::Query, self.queries_per_minute / 60.0),
+        ]
+    }
+}
 
 /// The hub's methods, twin updates and queries, asked no more often than its quotas allow.
 #[derive(Debug)]

@@ -204,6 +204,18 @@ async fn a_connection_that_says_nothing_or_does_nothing_is_closed() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_old_takes_no_new_calls_and_keeps_the_open_ones() {
+    let (mut world, name) = world("connection_age = \"3s\"").await;
+    let mut watch = world.watch(&name, "").await.unwrap();
+    let (_sender, connection) = raw(&world, 65_535).await;
+    let told = within(connection).await.unwrap();
+    assert!(told.is_ok(), "it is told to go, and not cut off: {told:?}");
+    // By now that of the watch is as old.
+    serves_others(&mut world, &name).await;
+    world.cancel_and_expect(&mut watch, &name).await;
+}
+
+#[tokio::test]
 async fn a_request_that_does_not_come_ends_its_call() {
     let (mut world, name) = world("patience = \"300ms\"").await;
     let (mut sender, _connection) = raw(&world, 65_535).await;
@@ -301,7 +313,7 @@ async fn a_peer_that_does_not_answer_pings_is_let_go_and_one_that_pings_is_not()
 
 impl World {
     /// Cancels the attempt, and waits until a watcher has seen that.
-    async fn cancel_and_expect(&mut self, watch: &mut crate::world::Watch, name: &str) {
+    pub(crate) async fn cancel_and_expect(&mut self, watch: &mut crate::world::Watch, name: &str) {
         let cancel = iothubdm_proto::v1::CancelRebootRequest {
             name: name.into(),
             ..Default::default()

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use iot_hub::reboot::{Grade, State};
-use iothubdm_proto::v1::AttemptState;
+use iothubdm_proto::v1::{AttemptState, OfflinePolicy, RebootRequest};
 use serde_json::Value;
 use tonic::Code;
 
@@ -105,6 +105,43 @@ async fn what_cannot_be_begun_is_counted_as_withdrawn() {
     assert!(
         world.metric("mgmt_service_hub_calls_total{kind=\"twin\",result=\"no_device\"}") >= 1.0
     );
+}
+
+#[tokio::test]
+async fn calls_are_counted_by_how_they_end_and_while_they_are_open() {
+    let mut world = World::start().await;
+    world.emulator.register(&"asleep".parse().unwrap());
+    let ended = |method: &str, code: &str| {
+        format!("mgmt_service_rpcs_total{{method=\"{method}\",code=\"{code}\"}}")
+    };
+    let refused = world.reboot("nobody").await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    assert_eq!(world.metric(&ended("Reboot", "NotFound")), 1.0);
+    let queued = RebootRequest {
+        offline_policy: OfflinePolicy::Queue.into(),
+        ..request("asleep")
+    };
+    let attempt = world.ask(queued).await.unwrap();
+    assert_eq!(world.metric(&ended("Reboot", "Ok")), 1.0);
+    let open = "mgmt_service_rpcs_open{method=\"WatchReboot\"}";
+    let mut watch = world.watch(&attempt.name, "").await.unwrap();
+    assert_eq!(world.metric(open), 1.0);
+    world.cancel_and_expect(&mut watch, &attempt.name).await;
+    watch.read_to_end().await;
+    let given_up = world.watch(&attempt.name, "").await.unwrap();
+    drop(given_up);
+    within(async {
+        while world.metric(open) > 0.0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert!(world.metric(&ended("WatchReboot", "Ok")) >= 1.0);
+    let kinds = ["twin", "twin_patch", "method", "hanging", "query"];
+    for kind in kinds {
+        let limit = format!("mgmt_service_hub_calls_per_second_limit{{kind=\"{kind}\"}}");
+        assert!(world.metric(&limit) > 0.0, "{}", world.metrics());
+    }
 }
 
 #[tokio::test]

@@ -8,9 +8,14 @@ use std::{
 
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
-use tonic::{Status, body::Body, codegen::Bytes};
+use tonic::{
+    Status,
+    body::Body,
+    codegen::{Bytes, http::HeaderMap},
+};
 
 use super::OpenCall;
+use crate::metrics::OpenRpc;
 
 /// A request's body that has to come in time.
 #[derive(Debug)]
@@ -54,17 +59,28 @@ impl HttpBody for InTime {
     }
 }
 
-/// An answer's body that holds its call's place until it is over.
+/// An answer's body that holds its call's place until it is over, and tells how it ended.
 #[derive(Debug)]
 pub(super) struct Held {
     body: Body,
     _call: OpenCall,
+    rpc: OpenRpc,
 }
 
 impl Held {
-    pub(super) fn body(body: Body, call: OpenCall) -> Body {
-        Body::new(Self { body, _call: call })
+    pub(super) fn body(body: Body, call: OpenCall, rpc: OpenRpc) -> Body {
+        Body::new(Self {
+            body,
+            _call: call,
+            rpc,
+        })
     }
+}
+
+/// The code of a call, where its headers or trailers tell it.
+pub(super) fn code(headers: &HeaderMap) -> Option<String> {
+    let status = Status::from_header_map(headers)?;
+    Some(format!("{:?}", status.code()))
 }
 
 impl HttpBody for Held {
@@ -75,7 +91,16 @@ impl HttpBody for Held {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        let code = match &frame {
+            Poll::Ready(Some(Ok(frame))) => frame.trailers_ref().and_then(code),
+            Poll::Ready(Some(Err(status))) => Some(format!("{:?}", status.code())),
+            Poll::Ready(None) | Poll::Pending => None,
+        };
+        if let Some(code) = code {
+            self.rpc.ends(code);
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -15,14 +15,19 @@ use tonic::{
 use tower::Layer;
 
 use super::{
-    body::{Held, InTime},
+    body::{Held, InTime, code},
     guarded::Origin,
 };
+use crate::{access::policy, metrics::Instruments};
+
+/// Where the paths of the API's calls begin.
+const API: &str = "/iothubdm.v1.DeviceManagement/";
 
 /// Puts a [`Porter`] before a service. `P` is what the connections below tell of their peers.
 #[derive(Debug)]
 pub(in crate::api) struct PorterLayer<P> {
     patience: Duration,
+    instruments: Instruments,
     peer: PhantomData<fn() -> P>,
 }
 
@@ -31,14 +36,16 @@ pub(in crate::api) struct PorterLayer<P> {
 pub(in crate::api) struct Porter<S, P> {
     inner: S,
     patience: Duration,
+    instruments: Instruments,
     peer: PhantomData<fn() -> P>,
 }
 
 impl<P> PorterLayer<P> {
-    /// Gives requests so long to come.
-    pub(in crate::api) fn new(patience: Duration) -> Self {
+    /// Gives requests so long to come, and has calls counted.
+    pub(in crate::api) fn new(patience: Duration, instruments: Instruments) -> Self {
         Self {
             patience,
+            instruments,
             peer: PhantomData,
         }
     }
@@ -46,7 +53,7 @@ impl<P> PorterLayer<P> {
 
 impl<P> Clone for PorterLayer<P> {
     fn clone(&self) -> Self {
-        Self::new(self.patience)
+        Self::new(self.patience, self.instruments.clone())
     }
 }
 
@@ -55,6 +62,7 @@ impl<S: Clone, P> Clone for Porter<S, P> {
         Self {
             inner: self.inner.clone(),
             patience: self.patience,
+            instruments: self.instruments.clone(),
             peer: PhantomData,
         }
     }
@@ -67,6 +75,7 @@ impl<S, P> Layer<S> for PorterLayer<P> {
         Porter {
             inner,
             patience: self.patience,
+            instruments: self.instruments.clone(),
             peer: PhantomData,
         }
     }
@@ -92,10 +101,12 @@ where
             let status = Status::internal("the call has no connection");
             return Box::pin(async move { Ok(status.into_http()) });
         };
+        let mut rpc = self.instruments.rpc(method(request.uri().path()));
         let call = match seat.call() {
             Ok(call) => call,
             Err(error) => {
                 let status = Status::from(error);
+                rpc.ends(format!("{:?}", status.code()));
                 return Box::pin(async move { Ok(status.into_http()) });
             }
         };
@@ -104,6 +115,19 @@ where
         let answer = self
             .inner
             .call(request.map(|body| InTime::body(body, patience)));
-        Box::pin(async move { Ok(answer.await?.map(|body| Held::body(body, call))) })
+        Box::pin(async move {
+            let answer = answer.await?;
+            if let Some(code) = code(answer.headers()) {
+                rpc.ends(code);
+            }
+            Ok(answer.map(|body| Held::body(body, call, rpc)))
+        })
     }
+}
+
+/// The name of a call of the API; whatever else callers think of is one.
+fn method(path: &str) -> &str {
+    let name = path.strip_prefix(API);
+    let known = name.filter(|name| policy::least_right(name).is_some());
+    known.unwrap_or("other")
 }

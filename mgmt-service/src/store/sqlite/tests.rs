@@ -20,7 +20,7 @@ use crate::{
 #[tokio::test]
 async fn a_store_that_fails_makes_the_service_unready_until_it_works_again() {
     let folder = tempfile::tempdir().unwrap();
-    let instruments = Instruments::new(Duration::from_secs(30), 95.0);
+    let instruments = Instruments::new(Duration::from_secs(30), &[]);
     instruments.readiness().hub_answered();
     let store = Measured::new(Arc::new(open(&folder)), instruments.clone());
     store.check().await.unwrap();

@@ -1,0 +1,90 @@
+//! Calls of the API.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// How a call ends whose caller does not wait for the end.
+const GIVEN_UP: &str = "Cancelled";
+
+/// What is counted of calls of the API.
+#[derive(Debug, Clone)]
+pub(crate) struct RpcMetrics {
+    ended: Family<Ended, Counter>,
+    open: Family<Named, Gauge>,
+}
+
+/// A call that is open until it is dropped, and is counted then by how it ended.
+#[derive(Debug)]
+pub(crate) struct OpenRpc {
+    metrics: RpcMetrics,
+    method: String,
+    code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    method: String,
+    code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Named {
+    method: String,
+}
+
+impl RpcMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            ended: Family::default(),
+            open: Family::default(),
+        };
+        registry.register(
+            "rpcs",
+            "Calls of the API by method and gRPC status code",
+            metrics.ended.clone(),
+        );
+        registry.register(
+            "rpcs_open",
+            "Calls of the API that are not over, by method",
+            metrics.open.clone(),
+        );
+        metrics
+    }
+
+    /// A call begins. `method` is one of a small set.
+    pub(super) fn begin(&self, method: &str) -> OpenRpc {
+        let open = OpenRpc {
+            metrics: self.clone(),
+            method: method.to_owned(),
+            code: GIVEN_UP.to_owned(),
+        };
+        open.gauge().inc();
+        open
+    }
+}
+
+impl OpenRpc {
+    /// The call has this gRPC status code.
+    pub(crate) fn ends(&mut self, code: String) {
+        self.code = code;
+    }
+
+    fn gauge(&self) -> Gauge {
+        let method = self.method.clone();
+        self.metrics.open.get_or_create_owned(&Named { method })
+    }
+}
+
+impl Drop for OpenRpc {
+    fn drop(&mut self) {
+        self.gauge().dec();
+        let ended = Ended {
+            method: std::mem::take(&mut self.method),
+            code: std::mem::take(&mut self.code),
+        };
+        self.metrics.ended.get_or_create(&ended).inc();
+    }
+}
