@@ -8,6 +8,7 @@
 //! | `node` | Microsoft's Node SDKs, likewise | Debian's `nodejs` |
 //! | `npm` | installing these | Debian's `npm` |
 //! | `c++` | libFuzzer | Debian's `g++` |
+//! | `tinyproxy` | the gateway's way through a real proxy | Debian's `tinyproxy-bin` |
 //! | `chromium` | the emulator's page, as a person sees it | Debian's `chromium` |
 //! | `chromedriver` | what a test clicks in it | Debian's `chromium-driver` |
 //! | `buf` | the checks of the API's definition | PyPI's `buf-bin`, or npm's `@bufbuild/buf` |
@@ -34,7 +35,7 @@ const BUF_VERSION: &str = "1.75.0";
 pub(crate) type Needed = (&'static str, &'static [&'static str]);
 
 /// What the tests need.
-const SYSTEM_PACKAGES: [Needed; 8] = [
+const SYSTEM_PACKAGES: [Needed; 9] = [
     ("dbus", &["dbus-daemon", "--version"]),
     // Debian's Python sees Debian's packages; another Python on the PATH may not.
     (
@@ -46,6 +47,7 @@ const SYSTEM_PACKAGES: [Needed; 8] = [
     ("nodejs", &["node", "--version"]),
     ("npm", &["npm", "--version"]),
     ("g++", &["c++", "--version"]),
+    ("tinyproxy-bin", &["tinyproxy", "-v"]),
     ("chromium", &["chromium", "--version"]),
     ("chromium-driver", &["chromedriver", "--version"]),
 ];

@@ -1,10 +1,12 @@
-//! An HTTP proxy that knows CONNECT and nothing else.
+//! HTTP proxies: one of this process, that knows CONNECT and nothing else, and a real one.
 
 use std::net::SocketAddr;
 
+use tempfile::TempDir;
 use tokio::{
     io::{self, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
+    process::{Child, Command},
     sync::watch,
     task::JoinHandle,
 };
@@ -80,4 +82,45 @@ async fn serve(client: TcpStream, login: Option<&str>, log: &watch::Sender<Vec<S
     client.write_all(welcome).await.unwrap();
     // It ends as soon as either end goes.
     let _ = io::copy_bidirectional(&mut client, &mut target).await;
+}
+
+/// Debian's tinyproxy, which wants a login.
+pub(crate) struct Tinyproxy {
+    pub(crate) address: SocketAddr,
+    folder: TempDir,
+    _process: Child,
+}
+
+impl Tinyproxy {
+    /// It takes no port 0, so it has an address of its own on the loopback, by its parent's id.
+    pub(crate) fn start() -> Self {
+        let [_, a, b, c] = std::process::id().to_be_bytes();
+        let address = SocketAddr::from(([127, a | 64, b, c], 8888));
+        let folder = tempfile::tempdir().unwrap();
+        let settings = folder.path().join("tinyproxy.conf");
+        let log = folder.path().join("log");
+        let text = format!(
+            "Listen {}\nPort {}\nLogFile \"{}\"\nLogLevel Connect\nTimeout 600\nBasicAuth user pass\n",
+            address.ip(),
+            address.port(),
+            log.display()
+        );
+        std::fs::write(&settings, text).unwrap();
+        let process = Command::new("tinyproxy")
+            .args(["-d", "-c"])
+            .arg(&settings)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("tinyproxy, which `cargo xtask` installs");
+        Self {
+            address,
+            folder,
+            _process: process,
+        }
+    }
+
+    /// What it wrote of its clients.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
 }

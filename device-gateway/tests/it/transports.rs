@@ -4,7 +4,7 @@ use hub_emulator::EmulatorConfig;
 use tokio::net::TcpListener;
 
 use crate::{
-    proxy::Proxy,
+    proxy::{Proxy, Tinyproxy},
     world::{DEVICE, World, within},
 };
 
@@ -85,6 +85,24 @@ async fn a_proxy_leads_to_the_hub_by_either_way() {
             [format!("CONNECT localhost:{port} HTTP/1.1")]
         );
     }
+}
+
+#[tokio::test]
+async fn a_real_proxy_leads_to_the_hub() {
+    let proxy = Tinyproxy::start();
+    let world = start(|world| {
+        let port = world.hub.mqtt_port();
+        format!(
+            "proxy = \"http://user:pass@{}\"\nmqtt_port = {port}",
+            proxy.address
+        )
+    })
+    .await;
+    world.connected().await;
+    world.reboot().await;
+    world.state("SUCCEEDED").await;
+    let asked = format!("CONNECT localhost:{}", world.hub.mqtt_port());
+    assert!(proxy.log().contains(&asked), "{}", proxy.log());
 }
 
 #[tokio::test]
