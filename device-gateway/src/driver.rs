@@ -16,7 +16,9 @@ pub(crate) mod conformance;
 pub mod host;
 pub mod http;
 pub mod mqtt;
+pub(crate) mod power;
 mod reading;
+pub mod snmp;
 
 use std::{collections::BTreeMap, fmt, future, os::fd::OwnedFd, time::Duration};
 
@@ -160,10 +162,12 @@ impl Order {
 }
 
 /// What became of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Triggered {
     /// The device said yes.
     Acknowledged,
+    /// The command was carried out, as far as it goes beside the device itself: this was seen of it.
+    Seen(String),
     /// The command left and nobody confirmed it. Not an error: a device that reboots at once
     /// cannot answer. The evidence decides.
     Unacknowledged,

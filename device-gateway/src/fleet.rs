@@ -32,6 +32,8 @@ use crate::{
         host::HostDriver,
         http::HttpDriver,
         mqtt::{DEFAULT_ACK_LIMIT, MqttDriver},
+        power::Powered,
+        snmp::{AgentDriver, OutletDriver, SnmpOutlet},
     },
     hub_link::{Dialer, Home, Link, Turnstile},
     local_mqtt::{Accounts, LocalMqttError},
@@ -193,7 +195,7 @@ impl Fleet {
     /// A driver that cannot be made leaves the device out.
     fn begin(&mut self, config: DeviceConfig) -> Result<(), NoDriver> {
         let span = tracing::info_span!("device", id = %config.id);
-        let driver = self.ground.driver_of(&config)?;
+        let driver = self.ground.powered_driver_of(&config)?;
         let is_host = config.driver.is_host();
         let member = self.ground.family.member(config.id.clone(), is_host);
         let (link, handle) = Link::new(
@@ -264,6 +266,18 @@ impl Member {
 }
 
 impl Ground {
+    /// Makes the driver of a device, with the outlet that its power goes through.
+    fn powered_driver_of(&self, device: &DeviceConfig) -> Result<Arc<dyn Driver>, NoDriver> {
+        let driver = self.driver_of(device)?;
+        Ok(match &device.power_cycle {
+            Some(outlet) => {
+                let outlet = Arc::new(SnmpOutlet::new(outlet.clone()));
+                Arc::new(Powered::new(driver, outlet))
+            }
+            None => driver,
+        })
+    }
+
     /// Makes the driver of a device.
     fn driver_of(&self, device: &DeviceConfig) -> Result<Arc<dyn Driver>, NoDriver> {
         if let Some(driver) = self.drivers.get(&device.id) {
@@ -281,6 +295,13 @@ impl Ground {
                 let driver = HttpDriver::new(http.endpoint.clone(), http.plan.clone());
                 Arc::new(driver.map_err(|error| NoDriver::Other(error.to_string()))?)
             }
+            DriverConfig::Snmp(snmp) => match (&snmp.agent, &device.power_cycle) {
+                (Some(agent), _) => Arc::new(AgentDriver::new(agent.clone())),
+                (None, Some(outlet)) => {
+                    Arc::new(OutletDriver::new(SnmpOutlet::new(outlet.clone())))
+                }
+                (None, None) => return Err(NoDriver::NoOutlet),
+            },
         })
     }
 }
@@ -290,6 +311,8 @@ impl Ground {
 enum NoDriver {
     #[error("there is no endpoint for local devices")]
     NoEndpoint,
+    #[error("there is neither an agent nor an outlet")]
+    NoOutlet,
     #[error("{0}")]
     Other(String),
     #[error(transparent)]

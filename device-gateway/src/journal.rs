@@ -65,6 +65,9 @@ pub struct Attempt {
     pub baseline_time: Option<Timestamp>,
     /// The device said that it would.
     pub claimed: bool,
+    /// What was seen of the newest command beside the device itself.
+    #[serde(default)]
+    pub command_seen: Option<String>,
     /// It was seen absent since the command.
     pub was_absent: bool,
     /// Why giving the command failed, where it is not certain that it did not arrive.

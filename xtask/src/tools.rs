@@ -3,6 +3,7 @@
 //! | what | for | from |
 //! | --- | --- | --- |
 //! | `dbus-daemon` | a private bus for the tests of the host driver | Debian's `dbus` |
+//! | `snmpd` | a real agent for the SNMP driver | Debian's `snmpd` |
 //! | `dbusmock` | a mock of systemd-logind on that bus | Debian's `python3-dbusmock` |
 //! | `venv` | Microsoft's Python SDKs, which drive the emulator | Debian's `python3-venv` |
 //! | `node` | Microsoft's Node SDKs, likewise | Debian's `nodejs` |
@@ -35,7 +36,8 @@ const BUF_VERSION: &str = "1.75.0";
 pub(crate) type Needed = (&'static str, &'static [&'static str]);
 
 /// What the tests need.
-const SYSTEM_PACKAGES: [Needed; 9] = [
+const SYSTEM_PACKAGES: [Needed; 10] = [
+    ("snmpd", &["snmpd", "-v"]),
     ("dbus", &["dbus-daemon", "--version"]),
     // Debian's Python sees Debian's packages; another Python on the PATH may not.
     (

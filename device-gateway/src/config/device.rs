@@ -11,7 +11,7 @@ use super::{
     safety::SafetyConfig,
     timing,
 };
-use crate::engine::Settings;
+use crate::{driver::snmp::SnmpOutletSettings, engine::Settings};
 
 /// One device.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct DeviceConfig {
     pub driver: DriverConfig,
     /// What must say yes before its reboots.
     pub safety: SafetyConfig,
+    /// What its power goes through.
+    pub power_cycle: Option<SnmpOutletSettings>,
     /// Tells these settings from others.
     pub(crate) print: Fingerprint,
 }
@@ -59,6 +61,12 @@ pub(super) fn read(
     let safety = SafetyConfig::read(&mut section, settings.survey_limit);
     settings.absolute = safety.absolute();
     let driver = driver::read(&mut section);
+    let has_outlet = section.has("power_cycle");
+    let power_cycle = has_outlet.then(|| read_power_cycle(section.section("power_cycle")));
+    if matches!(driver, Some(DriverConfig::Snmp(_))) && !has_outlet {
+        let expected = "an outlet: SNMP reboots a device by its power alone";
+        section.mistake("power_cycle", "", expected);
+    }
     if let Some(DriverConfig::Host(host)) = &driver {
         settings.dry_run = host.dry_run;
     }
@@ -71,6 +79,15 @@ pub(super) fn read(
         settings,
         driver: driver?,
         safety,
+        power_cycle: match power_cycle {
+            Some(outlet) => Some(outlet?),
+            None => None,
+        },
         print: section.taken().fingerprint(),
     })
+}
+
+/// Reads what takes a device's power away: so far the outlet of a PDU that speaks SNMP.
+fn read_power_cycle(mut section: Section) -> Option<SnmpOutletSettings> {
+    driver::snmp::outlet(section.section("snmp"))
 }

@@ -7,6 +7,7 @@ pub(super) mod command;
 mod host;
 mod http;
 mod mqtt;
+pub(super) mod snmp;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub use self::{
     host::{DEFAULT_BOOT_ID_FILE, DEFAULT_UPTIME_FILE, HostConfig, HostMethod},
     http::HttpConfig,
     mqtt::MqttDeviceConfig,
+    snmp::SnmpConfig,
 };
 
 /// How the gateway reaches a device.
@@ -31,12 +33,14 @@ pub enum DriverConfig {
     Host(HostConfig),
     /// Over HTTP.
     Http(Box<HttpConfig>),
+    /// By what SNMP shows; it is rebooted by its outlet alone.
+    Snmp(SnmpConfig),
 }
 
 type Read = fn(Section) -> Option<DriverConfig>;
 
 /// The sections that there are, with how each is read.
-const WAYS: [(&str, Read); 4] = [
+const WAYS: [(&str, Read); 5] = [
     ("mqtt", |section| {
         MqttDeviceConfig::read(section).map(DriverConfig::Mqtt)
     }),
@@ -49,6 +53,9 @@ const WAYS: [(&str, Read); 4] = [
     ("http", |section| {
         let http = HttpConfig::read(section)?;
         Some(DriverConfig::Http(Box::new(http)))
+    }),
+    ("snmp", |section| {
+        SnmpConfig::read(section).map(DriverConfig::Snmp)
     }),
 ];
 

@@ -163,7 +163,7 @@ fn what_is_in_force_is_printed_without_secrets() {
 #[test]
 fn a_device_needs_one_driver_and_its_own_credentials() {
     let base = format!("state_dir = \"s\"\n{}", device("d1"));
-    let ways = "device[0]: expected exactly one of mqtt, command, host, http: there is";
+    let ways = "device[0]: expected exactly one of mqtt, command, host, http, snmp: there is";
     mistaken(&base, &[&format!("{ways} none")]);
     mistaken(
         &format!("{base}[device.host]\n[device.mqtt]\npassword = \"x\""),
@@ -420,4 +420,54 @@ device = "press-1"
     ] {
         assert!(mistakes.contains(part), "{part}: {mistakes}");
     }
+}
+
+#[test]
+fn a_device_has_an_outlet_that_its_power_goes_through() {
+    let snmp = "address = \"pdu-1:161\"\noutlet = 4\nuser = \"u\"\n\
+                auth_password = \"long-enough\"\nprivacy_password = \"long-enough\"\n";
+    let with = |driver: &str, outlet: &str| {
+        let device = device("d1");
+        format!("state_dir = \"s\"\n{device}{driver}\n[device.power_cycle.snmp]\n{outlet}")
+    };
+    for driver in ["[device.host]", "[device.snmp]"] {
+        let config = parse(&with(driver, snmp)).unwrap();
+        let outlet = config.devices[0].power_cycle.as_ref().unwrap();
+        assert_eq!(
+            (outlet.outlet, outlet.agent.address.as_str()),
+            (4, "pdu-1:161")
+        );
+    }
+    let community = "address = \"pdu-1:161\"\noutlet = 4\ncommunity = \"c\"\n";
+    assert!(parse(&with("[device.host]", community)).is_ok());
+
+    let wrong = "address = \"pdu-1\"\nuser = \"u\"\nauth = \"sha1\"\nprivacy = \"aes256\"\n\
+                 auth_password = \"short\"\nprivacy_password = \"long-enough\"\n";
+    let key = |key: &str, rest: &str| format!("device[0].power_cycle.snmp.{key}{rest}");
+    let mistakes = [
+        key("outlet", ": expected the number of an outlet"),
+        key(
+            "address",
+            " = \"pdu-1\": expected a host and a port, as \"pdu-1:161\"",
+        ),
+        key(
+            "auth_password",
+            " = (hidden): expected at least 8 characters",
+        ),
+        key(
+            "privacy",
+            " = \"aes256\": expected aes128, or auth = \"sha256\" with it",
+        ),
+    ];
+    let mut told = parse(&with("[device.host]", wrong)).unwrap_err();
+    let mut expected = mistakes.to_vec();
+    told.sort();
+    expected.sort();
+    assert_eq!(told, expected);
+    let bare = format!("state_dir = \"s\"\n{}[device.snmp]\n", device("d1"));
+    let told = parse(&bare).unwrap_err();
+    assert_eq!(
+        told,
+        ["device[0].power_cycle: expected an outlet: SNMP reboots a device by its power alone"]
+    );
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use clock::FastClock;
 pub(crate) use device::{Behavior, FakeDevice, Look};
 use futures_util::future;
-use iot_hub::reboot::{Grade, State};
+use iot_hub::reboot::{Grade, Mode, State};
 use run::Verdict;
 
 use super::Driver;
@@ -43,12 +43,21 @@ pub(crate) async fn check<G>(
     shows: Shows,
     start: impl AsyncFn(Arc<FakeDevice>) -> (Arc<dyn Driver>, G),
 ) {
+    check_in(Mode::Graceful, shows, start).await;
+}
+
+/// As [`check`], by another mode.
+pub(crate) async fn check_in<G>(
+    mode: Mode,
+    shows: Shows,
+    start: impl AsyncFn(Arc<FakeDevice>) -> (Arc<dyn Driver>, G),
+) {
     let start = &start;
     let attempts = Behavior::ALL.map(|behavior| async move {
         let clock = FastClock::start();
         let device = Arc::new(FakeDevice::new(behavior, clock));
         let (driver, kept) = start(device.clone()).await;
-        let verdict = run::attempt(driver, behavior, clock).await;
+        let verdict = run::attempt(driver, mode, behavior, clock).await;
         drop(kept);
         (behavior, device.commands(), verdict)
     });

@@ -217,6 +217,7 @@ impl Engine {
             baseline: None,
             baseline_time: None,
             claimed: false,
+            command_seen: None,
             was_absent: false,
             trigger_problem: None,
             new_boot_id: None,

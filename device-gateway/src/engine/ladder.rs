@@ -168,6 +168,7 @@ impl Engine {
             given.evidence = evidence;
         }
         attempt.claimed = false;
+        attempt.command_seen = None;
         attempt.was_absent = false;
         attempt.trigger_problem = None;
         attempt.new_boot_id = None;

@@ -227,6 +227,13 @@ impl Engine {
         match result {
             Ok(_) if attempt.call.dry_run => self.end_rehearsal(out),
             Ok(Triggered::Acknowledged) => attempt.claimed = true,
+            Ok(Triggered::Seen(what)) => {
+                attempt.claimed = true;
+                if let Some(evidence) = &mut attempt.report.evidence {
+                    evidence.after = format!("{}; {what}", evidence.after);
+                }
+                attempt.command_seen = Some(what);
+            }
             Ok(Triggered::Unacknowledged) => {}
             Ok(Triggered::Rehearsed) if undecided => {
                 let error = refused("the driver only rehearsed it".into());

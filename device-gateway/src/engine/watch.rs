@@ -197,13 +197,17 @@ impl Engine {
             }
             Sign::Rebooted(proved) => {
                 let before = attempt.baseline.as_ref();
+                let after = text_of(&observation.detail, observation.boot_id.as_deref());
                 let evidence = Evidence {
                     grade: proved,
                     method: observation.method.to_owned(),
                     before: before.map_or_else(String::new, |baseline| {
                         text_of(&baseline.detail, baseline.boot_id.as_deref())
                     }),
-                    after: text_of(&observation.detail, observation.boot_id.as_deref()),
+                    after: match &attempt.command_seen {
+                        Some(seen) => format!("{after}; {seen}"),
+                        None => after,
+                    },
                 };
                 let stronger = attempt
                     .report

@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use iot_hub::reboot::{Grade, RequestId, State, method};
+use iot_hub::reboot::{Grade, Mode, RequestId, State, method};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
@@ -55,6 +55,7 @@ fn settings(behavior: Behavior) -> Settings {
 /// Has the device rebooted once, and returns the verdict.
 pub(super) async fn attempt(
     driver: Arc<dyn Driver>,
+    mode: Mode,
     behavior: Behavior,
     clock: FastClock,
 ) -> Verdict {
@@ -68,7 +69,7 @@ pub(super) async fn attempt(
     let mut inputs = VecDeque::from([Input::Call(Call {
         rid: "r1".into(),
         method: method::REBOOT.into(),
-        payload: json!({ "v": 1, "requestId": ID }),
+        payload: json!({ "v": 1, "requestId": ID, "mode": mode }),
         fresh: ID,
     })]);
     let safety = Arc::new(Safety::alone());

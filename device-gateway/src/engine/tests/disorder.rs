@@ -276,7 +276,8 @@ impl World {
                     Triggered::Acknowledged,
                     Triggered::Unacknowledged,
                     Triggered::Rehearsed,
-                ][usize::from(how % 3)],
+                ][usize::from(how % 3)]
+                .clone(),
             )),
             DriverStep::Observe(_) => Outcome::Observed(or(
                 failed,
