@@ -5,14 +5,18 @@
 //!
 //! - [`rows`]: what is measured.
 //! - [`measure`]: a figure, its floor, its peer, its target, and how a table of them is printed.
-//! - [`emulator`]: the emulator as a process, with its memory and its processor time.
+//! - [`process`]: a program as a process, with its memory and its processor time; [`emulator`]: the
+//!   emulator as one.
+//! - [`service`]: the service as a process.
 //! - [`device`]: devices that connect to it; [`floor`]: what the machine itself takes.
 
 mod device;
 mod emulator;
 mod floor;
 mod measure;
+mod process;
 mod rows;
+mod service;
 mod statistics;
 
 use std::io::{self, Write as _};

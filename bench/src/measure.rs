@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug)]
 pub(crate) struct Measure {
     name: String,
-    ours: f64,
+    /// The figure, or why there is none.
+    ours: Result<f64, &'static str>,
     floor: Option<f64>,
     peer: Option<(&'static str, f64)>,
     target: Option<Target>,
@@ -25,10 +26,18 @@ impl Measure {
     pub(crate) fn new(name: impl Into<String>, ours: f64) -> Self {
         Self {
             name: name.into(),
-            ours,
+            ours: Ok(ours),
             floor: None,
             peer: None,
             target: None,
+        }
+    }
+
+    /// What cannot be measured here, and why.
+    pub(crate) fn absent(name: impl Into<String>, why: &'static str) -> Self {
+        Self {
+            ours: Err(why),
+            ..Self::new(name, f64::NAN)
         }
     }
 
@@ -65,13 +74,15 @@ impl Measure {
     /// Ours to the floor's, or to the peer's where there is no floor.
     fn ratio(&self) -> Option<f64> {
         let other = self.floor.or(self.peer.map(|(_, figure)| figure))?;
-        (other > 0.0).then(|| self.ours / other)
+        let ours = self.ours.ok()?;
+        (other > 0.0).then(|| ours / other)
     }
 
     fn meets(&self) -> Option<bool> {
+        let ours = self.ours.ok()?;
         Some(match self.target? {
-            Target::AtMost(most) => self.ours <= most,
-            Target::AtLeast(least) => self.ours >= least,
+            Target::AtMost(most) => ours <= most,
+            Target::AtLeast(least) => ours >= least,
         })
     }
 
@@ -104,11 +115,13 @@ pub(crate) fn print(measures: &[Measure], out: &mut impl Write) -> io::Result<()
             Some(true) => "yes",
             Some(false) => "NO",
         };
+        let why = measure.ours.err().map(|why| format!("  {why}"));
+        let why = why.unwrap_or_default();
         writeln!(
             out,
-            "{:<width$}  {:>10}  {:>10}  {peer:>20}  {:>7}  {:>10}  {meets}",
+            "{:<width$}  {:>10}  {:>10}  {peer:>20}  {:>7}  {:>10}  {meets}{why}",
             measure.name,
-            figure(measure.ours),
+            optional(measure.ours.ok()),
             optional(measure.floor),
             optional(measure.ratio()),
             measure.target_text(),
@@ -122,7 +135,8 @@ pub(crate) fn to_json(measures: &[Measure]) -> Value {
     let object = |measure: &Measure| {
         json!({
             "name": measure.name,
-            "ours": measure.ours,
+            "ours": measure.ours.ok(),
+            "why": measure.ours.err(),
             "floor": measure.floor,
             "peer": measure.peer.map(|(_, figure)| figure),
             "ratio": measure.ratio(),
@@ -156,15 +170,20 @@ mod tests {
         let json = to_json(&[slow.clone(), large.clone(), plain.clone()]);
         assert_eq!(
             json[0],
-            json!({"name": "a (us)", "ours": 300.0, "floor": 100.0, "peer": null,
+            json!({"name": "a (us)", "ours": 300.0, "why": null, "floor": 100.0, "peer": null,
                 "ratio": 3.0, "target": "<= 200", "meets": false})
         );
         assert_eq!(
             json[1],
-            json!({"name": "b (1/s)", "ours": 20_000.0, "floor": null, "peer": 10_000.0,
+            json!({"name": "b (1/s)", "ours": 20_000.0, "why": null, "floor": null, "peer": 10_000.0,
                 "ratio": 2.0, "target": ">= 15000", "meets": true})
         );
         assert_eq!(json[2]["meets"], Value::Null);
+
+        let absent = Measure::absent("d", "no machine").at_most(1.0);
+        let row = &to_json(&[absent])[0];
+        assert_eq!((&row["ours"], &row["meets"]), (&Value::Null, &Value::Null));
+        assert_eq!(row["why"], "no machine");
 
         let mut table = Vec::new();
         print(&[slow, large, plain], &mut table).unwrap();

@@ -10,6 +10,12 @@ mod emulator_methods;
 mod emulator_start;
 mod emulator_throttle;
 mod emulator_twins;
+mod gateway;
+mod service;
+mod sizes;
+mod staleness;
+mod unmeasured;
+mod watchers;
 
 /// Something to measure.
 #[derive(Debug)]
@@ -29,4 +35,10 @@ pub(crate) const ROWS: &[Row] = &[
     emulator_twins::ROW,
     emulator_throttle::ROW,
     emulator_idle::ROW,
+    service::ROW,
+    watchers::ROW,
+    staleness::ROW,
+    gateway::ROW,
+    sizes::ROW,
+    unmeasured::ROW,
 ];

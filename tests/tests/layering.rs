@@ -33,7 +33,10 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
             "device-gateway",
         ],
     ),
-    ("iothubdm-bench", &["iot-hub", "hub-emulator"]),
+    (
+        "iothubdm-bench",
+        &["iothubdm-proto", "iot-hub", "hub-emulator"],
+    ),
     (
         "iothubdm-fuzz",
         &[

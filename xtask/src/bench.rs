@@ -5,12 +5,17 @@ use std::process::Command;
 use crate::steps::{cargo_command, run, target_folder};
 
 /// The programs that are measured, and the one that measures.
-const PACKAGES: [&str; 2] = ["hub-emulator", "iothubdm-bench"];
+const PACKAGES: [&str; 4] = [
+    "hub-emulator",
+    "mgmt-service",
+    "device-gateway",
+    "iothubdm-bench",
+];
 
 /// Runs the measurements; `options` are theirs.
 pub(crate) fn measure(options: &[String]) -> anyhow::Result<()> {
     let mut build = cargo_command();
-    build.args(["build", "--release", "--bins"]);
+    build.args(["build", "--release", "--bins", "--example", "polling"]);
     for package in PACKAGES {
         build.args(["--package", package]);
     }

@@ -1,0 +1,117 @@
+//! A program of ours as a process: the release build beside this program.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+/// How long anything may take that has to happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running program. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    /// What it said when it was ready.
+    pub(crate) ready: Value,
+    /// From its start until it was ready, to within half a millisecond.
+    pub(crate) took: Duration,
+}
+
+impl Process {
+    /// Starts a program in a folder, and waits until it says that it is ready.
+    pub(crate) async fn start<A: AsRef<OsStr>>(
+        name: &str,
+        folder: &Path,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> anyhow::Result<Self> {
+        let ready_file = folder.join(format!("{name}.ready"));
+        let begin = Instant::now();
+        let child = Command::new(program(name)?)
+            .args(arguments)
+            .arg("--ready-file")
+            .arg(&ready_file)
+            .current_dir(folder)
+            .env("RUST_LOG", "off")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("start {name}"))?;
+        let mut process = Self {
+            child,
+            ready: Value::Null,
+            took: Duration::ZERO,
+        };
+        loop {
+            match fs::read(&ready_file) {
+                Ok(text) => break process.ready = serde_json::from_slice(&text)?,
+                Err(_) => ensure!(begin.elapsed() < PATIENCE, "{name} does not start"),
+            }
+            let ended = process.child.try_wait()?.is_some();
+            ensure!(!ended, "{name} ended");
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
+        process.took = begin.elapsed();
+        Ok(process)
+    }
+
+    /// The memory that it has, in KiB.
+    pub(crate) fn memory(&self) -> anyhow::Result<f64> {
+        status(self.child.id(), "VmRSS:")
+    }
+
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> anyhow::Result<f64> {
+        status(self.child.id(), "Threads:")
+    }
+
+    /// The processor time that it has used.
+    pub(crate) fn processor_time(&self) -> anyhow::Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name, in parentheses, may hold anything.
+        let (_, fields) = stat.rsplit_once(')').context("read its times")?;
+        let ticks: u64 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum();
+        // Linux counts a hundred of them in a second, on every machine that this runs on.
+        Ok(Duration::from_millis(ticks * 10))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A program that is built into the same folder as this one.
+pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("find this program")?;
+    let program = own.parent().unwrap_or(Path::new(".")).join(name);
+    ensure!(program.exists(), "{} is not built", program.display());
+    Ok(program)
+}
+
+/// The memory that a process has, in KiB.
+pub(crate) fn resident(process: u32) -> anyhow::Result<f64> {
+    status(process, "VmRSS:")
+}
+
+fn status(process: u32, field: &str) -> anyhow::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    let number = number.with_context(|| format!("find {field}"))?;
+    number.parse().with_context(|| format!("read {field}"))
+}

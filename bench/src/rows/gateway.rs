@@ -1,0 +1,155 @@
+//! A gateway of many idle devices.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use futures_util::FutureExt as _;
+
+use super::Row;
+use crate::{Effort, emulator::EmulatorProcess, measure::Measure, process::Process};
+
+pub(super) const ROW: Row = Row {
+    name: "gateway",
+    about: "memory, connects and processor time of a gateway of many devices",
+    run: |effort| run(effort).boxed_local(),
+};
+
+/// How long all devices may take to connect.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What a gateway of so many devices took.
+struct Held {
+    memory: f64,
+    threads: f64,
+    /// From its start until all devices are connected.
+    storm: Duration,
+    connecting: Duration,
+    idle: f64,
+}
+
+async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
+    let (few, many) = (effort.count(100, 10), effort.count(1_000, 50));
+    let emulator = EmulatorProcess::start(many).await?;
+    // As fast as it can, and as fast as the smallest hub allows.
+    let one = hold(&emulator, 1, 100_000, effort).await?;
+    let small = hold(&emulator, few, 100_000, effort).await?;
+    let large = hold(&emulator, many, 100_000, effort).await?;
+    let paced = hold(&emulator, many, 90, effort).await?;
+    let slope = |from: &Held, to: &Held, count: usize| (to.memory - from.memory) / count as f64;
+    let (first, second) = (
+        slope(&one, &small, few - 1),
+        slope(&small, &large, many - few),
+    );
+    let per_connect = large.connecting.as_secs_f64() * 1e3 / many as f64;
+    Ok(vec![
+        Measure::new(
+            format!("B1 gateway: memory of a device, to {many} (KiB)"),
+            second,
+        )
+        .at_most(16.0),
+        Measure::new(
+            format!("B2 gateway: memory with {many} devices (MiB)"),
+            large.memory / 1024.0,
+        )
+        .at_most(22.0),
+        Measure::new(
+            format!("B2 gateway: threads with {many} devices"),
+            large.threads,
+        )
+        .at_most(4.0),
+        Measure::new(
+            format!("B3 gateway: growth to {many} against to {few}"),
+            second / first,
+        )
+        .at_most(1.05),
+        Measure::new(
+            "B4 gateway: memory with one device (MiB)",
+            one.memory / 1024.0,
+        )
+        .at_most(5.0),
+        Measure::new(
+            format!("B5 gateway: {many} devices connected (s)"),
+            large.storm.as_secs_f64(),
+        )
+        .at_most(0.8),
+        Measure::new("B5 gateway: processor time of a connect (ms)", per_connect).at_most(0.55),
+        Measure::new(
+            format!("B6 gateway: {many} devices connected, paced for S1 (s)"),
+            paced.storm.as_secs_f64(),
+        )
+        .at_most(many as f64 * 0.0108 + 1.0),
+        Measure::new(
+            format!("B7 gateway: processor, {many} idle devices (%)"),
+            large.idle,
+        )
+        .at_most(0.1),
+        Measure::new(
+            "B11 gateway: start to the first device connected (ms)",
+            one.storm.as_secs_f64() * 1e3,
+        )
+        .at_most(12.0),
+    ])
+}
+
+async fn hold(
+    emulator: &EmulatorProcess,
+    count: usize,
+    connects_per_second: u32,
+    effort: Effort,
+) -> anyhow::Result<Held> {
+    let folder = tempfile::tempdir().context("make a folder")?;
+    fs::write(folder.path().join("ca.pem"), &emulator.ca_pem)?;
+    let mut settings = String::new();
+    writeln!(
+        settings,
+        "state_dir = \"state\"\n[hub]\nmqtt_port = {}\nca_file = \"ca.pem\"\n\
+         [local_mqtt]\nlisten = \"127.0.0.1:0\"\n\
+         [timing]\nconnects_per_second = {connects_per_second}",
+        emulator.mqtt_port
+    )?;
+    for (id, connection) in emulator.devices.iter().take(count) {
+        writeln!(
+            settings,
+            "[[device]]\nid = \"{id}\"\nconnection_string = \"{connection}\"\n\
+             [device.mqtt]\npassword = \"local-password\""
+        )?;
+    }
+    let config = folder.path().join("gateway.toml");
+    fs::write(&config, settings)?;
+    let config = config.to_string_lossy().into_owned();
+    let gateway = Process::start("device-gateway", folder.path(), ["--config", &config]).await?;
+    let begin = Instant::now();
+    let (hub, token) = emulator.service()?;
+    let url = emulator.url("/statistics/service");
+    loop {
+        let request = hub.get(&url).header("Authorization", &token);
+        let text = request.send().await?.error_for_status()?.text().await?;
+        let said: serde_json::Value = serde_json::from_str(&text)?;
+        if said["connectedDeviceCount"].as_u64() == Some(count as u64) {
+            break;
+        }
+        ensure!(
+            begin.elapsed() < PATIENCE,
+            "the devices do not connect: {text}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let storm = gateway.took + begin.elapsed();
+    let connecting = gateway.processor_time()?;
+    // Twins are read, and first reports made.
+    tokio::time::sleep(Duration::from_secs(effort.count(10, 1) as u64)).await;
+    let (before, begin) = (gateway.processor_time()?, Instant::now());
+    tokio::time::sleep(Duration::from_secs(effort.count(30, 1) as u64)).await;
+    let used = (gateway.processor_time()? - before).as_secs_f64();
+    Ok(Held {
+        memory: gateway.memory()?,
+        threads: gateway.threads()?,
+        storm,
+        connecting,
+        idle: used * 100.0 / begin.elapsed().as_secs_f64(),
+    })
+}

@@ -1,0 +1,48 @@
+//! How late the end of a reboot is seen: the service's own scheduler in virtual time.
+
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use futures_util::FutureExt as _;
+use serde_json::Value;
+
+use super::Row;
+use crate::{Effort, measure::Measure, process::program};
+
+pub(super) const ROW: Row = Row {
+    name: "staleness",
+    about: "how late the end of a reboot is seen, in virtual time",
+    run: |effort| async move { run(effort) }.boxed_local(),
+};
+
+fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
+    let mut command = Command::new(program("examples/polling")?);
+    command.arg("--json");
+    if effort.quick {
+        command.arg("--quick");
+    }
+    let output = command.output().context("run the simulation")?;
+    ensure!(output.status.success(), "the simulation failed");
+    let points: Vec<Value> = serde_json::from_slice(&output.stdout).context("read its figures")?;
+    let mut measures = Vec::new();
+    let mut busiest: f64 = 0.0;
+    for point in &points {
+        let name = point["name"].as_str().context("find a name")?;
+        let figure = |field: &str| point[field].as_f64();
+        let full = |field: &str| figure(field).with_context(|| format!("find {field}"));
+        busiest = busiest.max(full("busiestSecond")? / full("limit")?);
+        let Some(target) = figure("target") else {
+            continue;
+        };
+        measures.push(Measure::new(format!("A8-A10 {name}"), full("ours")?).at_most(target));
+        measures.push(Measure::new(
+            format!(
+                "A8 reads each, {}",
+                name.split_once(", ").map_or(name, |(_, rest)| rest)
+            ),
+            full("readsEach")?,
+        ));
+    }
+    measures.push(Measure::new("A7 the busiest second's reads to the limit", busiest).at_most(1.0));
+    Ok(measures)
+}

@@ -1,0 +1,61 @@
+//! The service as a process, in front of an emulator without limits.
+
+use std::{fmt::Write as _, fs};
+
+use anyhow::Context as _;
+use iothubdm_proto::v1::{RebootRequest, device_management_client::DeviceManagementClient};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+use crate::{emulator::EmulatorProcess, process::Process};
+
+/// A running service. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct ServiceProcess {
+    pub(crate) process: Process,
+    address: String,
+    _folder: TempDir,
+}
+
+impl ServiceProcess {
+    pub(crate) async fn start(emulator: &EmulatorProcess) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("make a folder")?;
+        fs::write(folder.path().join("ca.pem"), &emulator.ca_pem)?;
+        let mut settings = String::new();
+        // Nothing is held back by a quota.
+        write!(
+            settings,
+            "[hub]\nconnection_string = \"{}\"\nhttps_port = {}\nca_file = \"ca.pem\"\n\
+             [store]\npath = \"service.db\"\n\
+             [quota]\nmethods_per_second = 1000000\n\
+             [limits]\ncalls_per_second = 1000000\n",
+            emulator.owner(),
+            emulator.https_port,
+        )?;
+        let config = folder.path().join("service.toml");
+        fs::write(&config, settings)?;
+        let config = config.to_string_lossy().into_owned();
+        let arguments = ["--config", &config, "--listen", "127.0.0.1:0"];
+        let process = Process::start("mgmt-service", folder.path(), arguments).await?;
+        let address = process.ready["address"].as_str();
+        Ok(Self {
+            address: address.context("find the address")?.to_owned(),
+            process,
+            _folder: folder,
+        })
+    }
+
+    /// A client with a connection of its own.
+    pub(crate) async fn client(&self) -> anyhow::Result<DeviceManagementClient<Channel>> {
+        let channel = Channel::from_shared(format!("http://{}", self.address))?;
+        Ok(DeviceManagementClient::new(channel.connect().await?))
+    }
+}
+
+/// A request for a reboot of a device, with the defaults.
+pub(crate) fn request(device: &str) -> RebootRequest {
+    RebootRequest {
+        device: format!("devices/{device}"),
+        ..RebootRequest::default()
+    }
+}
