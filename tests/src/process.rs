@@ -149,20 +149,23 @@ impl Daemon {
 
     /// Asks the program to end, waits for it, and returns its exit code.
     pub async fn stop(mut self, limit: Duration) -> Option<i32> {
-        let id = self
-            .child
-            .id()
-            .expect("a running process has an id")
-            .to_string();
-        let sent = Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .expect("run kill");
-        assert!(sent.success(), "ask {} to end", self.name);
+        self.send("-TERM");
         match tokio::time::timeout(limit, self.child.wait()).await {
             Ok(status) => status.expect("wait for a process of ours").code(),
             Err(_) => panic!("{} did not end in {limit:?}:\n{}", self.name, self.log()),
         }
+    }
+
+    /// Asks the program to read its settings again.
+    pub fn hang_up(&self) {
+        self.send("-HUP");
+    }
+
+    fn send(&self, signal: &str) {
+        let id = self.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status();
+        let sent = sent.expect("run kill");
+        assert!(sent.success(), "send {signal} to {}", self.name);
     }
 
     /// The process id.
