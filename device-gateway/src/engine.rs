@@ -351,7 +351,10 @@ impl Engine {
                     survey.on_baseline(ticket, result, self.now);
                 }
             }
-            Outcome::Prepared(objections) => self.on_preparation(ticket, objections),
+            Outcome::Prepared(objections) => {
+                self.on_stronger_prepared(ticket, &objections);
+                self.on_preparation(ticket, objections);
+            }
             Outcome::Triggered(result) => self.on_triggered(ticket, result, out),
             Outcome::Observed(result) => self.on_observed(ticket, result, out),
             Outcome::HealthChecked(result) => self.on_health(ticket, result),

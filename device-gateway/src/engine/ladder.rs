@@ -8,16 +8,19 @@
 //! or that is seen in its old boot when the time to go down has passed. One that stays away may have
 //! rebooted, and can no longer be told anything: only its power can be taken away.
 //!
+//! What prepares a device and what must say yes is asked before each command, and only what is absolute
+//! holds up a stronger one.
+//!
 //! Time passes between the reading that raised a doubt and the decision, so the decision takes a
 //! look that was begun after it, and waits for the milder command to have ended: a command that
 //! still hung somewhere could leave after the stronger one, and reboot the device once more.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use iot_hub::reboot::{Failure, Mode, State};
+use iot_hub::reboot::{Blocker, Failure, Mode, State};
 
-use super::{Engine, Out, Ticket};
-use crate::evidence::Sign;
+use super::{DriverStep, Engine, Out, Ticket, prepare::order_of};
+use crate::{driver::Order, evidence::Sign};
 
 /// How long it may take until a doubt is resolved: the end of a command, and a look.
 const DOUBT_LIMIT: Duration = Duration::from_secs(3 * 60);
@@ -40,6 +43,10 @@ pub(super) struct Doubt {
     error: Failure,
     /// A look with a later number was begun after the doubt.
     after: Ticket,
+    /// What must say yes is asked about the next command.
+    asked: Ticket,
+    /// Who objects to it, once that is known.
+    objections: Option<BTreeMap<String, Blocker>>,
     /// Until then it has to be resolved, on the monotonic clock.
     pub(super) until: Duration,
 }
@@ -85,9 +92,14 @@ impl Engine {
         if live.doubt.is_some() {
             return;
         }
-        if self.next_step(shown).is_none() {
+        let (Some(mode), Some(attempt)) = (self.next_step(shown), &self.journal.open) else {
             return self.finish(Doubt::verdict(shown), Some(error), out);
-        }
+        };
+        let order = Order {
+            force: true,
+            ..order_of(attempt, mode)
+        };
+        let asked = self.ask(DriverStep::Prepare(order), out);
         let (now, after) = (self.now, Ticket(self.tickets));
         if let Some(live) = &mut self.live {
             live.look_now(now);
@@ -95,6 +107,8 @@ impl Engine {
                 shown,
                 error,
                 after,
+                asked,
+                objections: None,
                 until: now.mono + DOUBT_LIMIT,
             });
         }
@@ -114,6 +128,24 @@ impl Engine {
         })
     }
 
+    /// Takes in who objects to the next command.
+    pub(super) fn on_stronger_prepared(
+        &mut self,
+        ticket: Ticket,
+        objections: &BTreeMap<String, Blocker>,
+    ) {
+        let now = self.now;
+        let absolute = &self.settings.absolute;
+        let Some(live) = &mut self.live else { return };
+        let Some(doubt) = live.doubt.as_mut().filter(|doubt| doubt.asked == ticket) else {
+            return;
+        };
+        let mut objections = objections.clone();
+        objections.retain(|name, _| absolute.contains(name));
+        doubt.objections = Some(objections);
+        live.look_now(now);
+    }
+
     /// A look at the device has ended: it may decide whether a stronger command is given.
     pub(super) fn resolve_doubt(&mut self, look: Ticket, out: &mut Out) {
         let Some(live) = &self.live else { return };
@@ -125,9 +157,12 @@ impl Engine {
         }
         match doubt.resolve(live.sign) {
             Resolved::Unclear => {}
-            Resolved::GoOn => match self.next_step(doubt.shown) {
-                Some(mode) => self.climb(mode, doubt.error, out),
-                None => self.finish(Doubt::verdict(doubt.shown), Some(doubt.error), out),
+            Resolved::GoOn => match (self.next_step(doubt.shown), doubt.objections) {
+                (_, None) => {}
+                (Some(mode), Some(objections)) if objections.is_empty() => {
+                    self.climb(mode, doubt.error, out);
+                }
+                (_, Some(_)) => self.finish(Doubt::verdict(doubt.shown), Some(doubt.error), out),
             },
             Resolved::NoDoubt => {
                 if let Some(live) = &mut self.live {

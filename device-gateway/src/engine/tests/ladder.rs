@@ -177,6 +177,23 @@ fn a_stronger_command_waits_for_the_end_of_the_milder_one() {
 }
 
 #[test]
+fn nothing_is_escalated_over_an_absolute_objection() {
+    for (absolute, modes) in [(true, &ALL[..1]), (false, &ALL[..2])] {
+        let mut sim = device(Behavior::HeedsForce, &ALL);
+        sim.change(|settings| {
+            settings
+                .absolute
+                .extend(absolute.then(|| "prepare".to_owned()))
+        });
+        sim.call("reboot", up_to(Some(Mode::PowerCycle)));
+        sim.run_until(|sim| sim.modes.len() == 1);
+        sim.objects_until = seconds(100_000);
+        sim.run();
+        assert_eq!(sim.modes, modes, "absolute: {absolute}");
+    }
+}
+
+#[test]
 fn each_step_has_limits_of_its_own() {
     let mut sim = device(Behavior::HeedsPower, &ALL);
     sim.change(|settings| {
