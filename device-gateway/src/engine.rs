@@ -369,12 +369,14 @@ impl Engine {
         match result {
             Ok(probe) => {
                 self.next_probe = self.now.mono + self.settings.probe_interval;
-                self.journal.capabilities = Some(self.settings.capabilities(&probe));
+                let mut capabilities = self.settings.capabilities(&probe);
                 self.forget_announcement(probe.boot_id.as_ref());
                 if self.may_notice_boots() {
                     self.notice_boot(probe.boot_id.clone());
                 }
                 self.probe = Some(probe);
+                capabilities.typical_duration_sec = self.expected_duration();
+                self.journal.capabilities = Some(capabilities);
             }
             Err(error) => {
                 let wait = self

@@ -38,14 +38,35 @@ pub struct Journal {
     pub counters: Counters,
     /// The newest ends, newest first.
     pub history: Vec<HistoryEntry>,
-    /// How long the newest verified reboot took from the command to the new boot.
-    pub took: Option<Duration>,
+    /// How long the newest verified reboots took from the command to the new boot, oldest first.
+    pub durations: VecDeque<Duration>,
     /// The newest attempt is lost, and its device has not been seen since.
     pub late_return: bool,
     /// How many attempts have ended; numbers the ended ones.
     pub ended: u64,
     /// What the device could do when it last said so.
     pub capabilities: Option<Capabilities>,
+}
+
+/// How many durations are kept: enough that one odd reboot does not count, few enough that the device
+/// may become another one.
+const DURATIONS_KEPT: usize = 9;
+
+impl Journal {
+    /// Takes in how long a reboot took.
+    pub fn learn_duration(&mut self, took: Duration) {
+        self.durations.push_back(took);
+        while self.durations.len() > DURATIONS_KEPT {
+            self.durations.pop_front();
+        }
+    }
+
+    /// How long reboots of the device take: the median of the newest.
+    pub fn typical_duration(&self) -> Option<Duration> {
+        let mut sorted: Vec<_> = self.durations.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
+    }
 }
 
 /// An attempt that has not ended.
@@ -138,5 +159,34 @@ impl FromIterator<Ended> for Remembered {
         let mut remembered = Self::default();
         ended.into_iter().for_each(|ended| remembered.push(ended));
         remembered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_typical_duration_is_the_median_of_the_newest() {
+        let seconds = Duration::from_secs;
+        let mut journal = Journal::default();
+        assert_eq!(journal.typical_duration(), None);
+        for (took, typical) in [(40, 40), (900, 900), (42, 42), (41, 42), (43, 42)] {
+            journal.learn_duration(seconds(took));
+            assert_eq!(journal.typical_duration(), Some(seconds(typical)));
+        }
+        // It is another device by now.
+        for _ in 0..DURATIONS_KEPT {
+            journal.learn_duration(seconds(7));
+        }
+        assert_eq!(journal.durations.len(), DURATIONS_KEPT);
+        assert_eq!(journal.typical_duration(), Some(seconds(7)));
+    }
+
+    #[test]
+    fn a_journal_of_before_is_read() {
+        let old = r#"{"seq":3,"took":{"secs":6,"nanos":0}}"#;
+        let journal: Journal = serde_json::from_str(old).unwrap();
+        assert_eq!((journal.seq, journal.typical_duration()), (3, None));
     }
 }

@@ -40,10 +40,18 @@ impl Engine {
             let newest = attempt.report.steps.values().next_back();
             let began = newest.map_or(self.journal.started_reboot_time, |step| Some(step.time));
             self.journal.last_reboot = attempt.boot_seen;
-            self.journal.took = attempt
+            let took = attempt
                 .boot_seen
                 .zip(began)
                 .and_then(|(end, began)| Duration::try_from(end.duration_since(began)).ok());
+            if let Some(took) = took {
+                self.journal.learn_duration(took);
+                // With the verdict, so that it costs no update of the twin of its own.
+                let expected = self.expected_duration();
+                if let Some(capabilities) = &mut self.journal.capabilities {
+                    capabilities.typical_duration_sec = expected;
+                }
+            }
         }
         self.journal.late_return = state == State::Lost;
         let mut report = attempt.report;

@@ -227,20 +227,23 @@ impl Engine {
     }
 
     pub(super) fn acceptance(&self, report: &AttemptReport, duplicate: bool) -> Acceptance {
-        let typical = self.probe.as_ref().and_then(|probe| probe.typical_duration);
-        let expected = self
-            .journal
-            .took
-            .or(typical)
-            .map(|took| took + self.settings.answer_grace + self.settings.settle);
         Acceptance {
             request_id: report.request_id,
             state: report.state,
             state_time: report.state_time,
-            expected_duration_sec: expected.and_then(|time| u32::try_from(time.as_secs() + 1).ok()),
+            expected_duration_sec: self.expected_duration(),
             boot_id: self.journal.boot_id.clone(),
             duplicate,
         }
+    }
+
+    /// How long a reboot is expected to take, to its verdict: by what the device has been through, or
+    /// by what its driver knows.
+    pub(super) fn expected_duration(&self) -> Option<u32> {
+        let driver = self.probe.as_ref().and_then(|probe| probe.typical_duration);
+        let takes = self.journal.typical_duration().or(driver)?;
+        let expected = takes + self.settings.answer_grace + self.settings.settle;
+        u32::try_from(expected.as_secs() + 1).ok()
     }
 
     /// The request that holds the device.

@@ -114,6 +114,7 @@ impl Settings {
             watch: !probe.restarts_gateway,
             best_grade: probe.best_grade,
             required_grade: self.required_grade.unwrap_or(probe.required_grade),
+            typical_duration_sec: None,
         }
     }
 }

@@ -278,6 +278,9 @@ pub struct Capabilities {
     pub best_grade: Grade,
     /// The evidence its driver requires when the caller names none.
     pub required_grade: Grade,
+    /// How long its reboots take, from the command to the verdict, by those it has been through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typical_duration_sec: Option<u32>,
 }
 
 impl Capabilities {
@@ -458,6 +461,7 @@ mod tests {
                 watch: true,
                 best_grade: Grade::Healthy,
                 required_grade: Grade::BootChanged,
+                typical_duration_sec: Some(50),
             }),
         }
     }

@@ -22,6 +22,8 @@ pub(super) struct Expected {
     class: String,
     /// How long such reboots take.
     estimate: Option<Estimate>,
+    /// How long the device's own reboots take, by its twin.
+    typical: Option<Duration>,
     /// The gateway has said when.
     foretold: bool,
     /// When the device went, by our clock.
@@ -75,6 +77,7 @@ impl Turn<'_> {
     /// Takes over what is known of such reboots.
     pub(super) fn estimate(&mut self, reading: &Reading) {
         let expected = &mut self.attempt.progress.expected;
+        expected.typical = reading.typical_duration().or(expected.typical);
         if let Some(estimate) = reading.estimate.filter(|_| expected.estimate.is_none()) {
             expected.estimate = Some(estimate);
             expected.class.clone_from(&reading.class);
@@ -96,6 +99,11 @@ impl Turn<'_> {
                 // The device's clock may be wrong; it cannot have gone before it was asked.
                 let gone = time.clamp(view.create_time, self.now.max(view.create_time));
                 expected.gone = Some(gone);
+                // Nobody had an answer to the call, or it said nothing of this.
+                if let (None, Some(takes)) = (view.eta, expected.typical) {
+                    view.eta = Some(later(gone, takes));
+                    expected.foretold = true;
+                }
                 if let Some(estimate) = expected.estimate {
                     if view.eta.is_none() && estimate.is_learned() {
                         view.eta = Some(later(gone, estimate.p50()));

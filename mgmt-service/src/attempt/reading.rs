@@ -1,5 +1,7 @@
 //! What one read of a device's twin says about reboots.
 
+use std::time::Duration;
+
 use iot_hub::{
     reboot::{
         AttemptReport, CLAIM_PATHS, Dialect, Grade, HistoryEntry, Mode, Preconditions, Report,
@@ -78,6 +80,14 @@ impl Reading {
     pub(super) fn attempt(&self, id: RequestId) -> Option<&AttemptReport> {
         let attempt = self.report.as_ref()?.attempt.as_ref()?;
         (attempt.request_id == id).then_some(attempt)
+    }
+
+    /// How long the device's reboots take, by those that its gateway has seen.
+    pub(super) fn typical_duration(&self) -> Option<Duration> {
+        let capabilities = self.report.as_ref()?.capabilities.as_ref()?;
+        Some(Duration::from_secs(
+            capabilities.typical_duration_sec?.into(),
+        ))
     }
 
     /// What is left of this attempt, if the device has gone on to others.

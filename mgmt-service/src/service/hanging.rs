@@ -219,6 +219,7 @@ mod tests {
                 watch,
                 best_grade: Grade::Caused,
                 required_grade: Grade::Caused,
+                typical_duration_sec: None,
             }),
             ..Report::default()
         }

@@ -158,6 +158,7 @@ impl Device {
                 watch: self.watch,
                 best_grade: Grade::Caused,
                 required_grade: Grade::BootChanged,
+                typical_duration_sec: None,
             }),
             ..Report::default()
         };

@@ -325,3 +325,31 @@ fn a_normal_reboot_costs_few_urgent_reports() {
         .collect();
     assert!(states.len() <= 8, "{states:?}");
 }
+
+#[test]
+fn what_a_reboot_took_is_expected_of_the_next_in_the_twin_and_in_the_answer() {
+    let mut sim = Sim::new(Behavior::Reboots).reboot(request());
+    let typical = |sim: &Sim| {
+        let capabilities = sim.engine.report().capabilities.unwrap();
+        capabilities.typical_duration_sec
+    };
+    let verdict = sim.reports.iter().find(|report| {
+        let attempt = report.attempt.as_ref();
+        attempt.is_some_and(|attempt| attempt.state == State::Succeeded)
+    });
+    let told = verdict.unwrap().capabilities.clone().unwrap();
+    // Six seconds to the new boot, then the time to settle; the answer's grace before.
+    assert!(
+        (16..=20).contains(&told.typical_duration_sec.unwrap()),
+        "{told:?}"
+    );
+    sim.restart();
+    assert_eq!(typical(&sim), told.typical_duration_sec);
+    sim.call("reboot", json!({ "delaySec": 60 }));
+    sim.run_until(|sim| sim.answers.len() > 1);
+    let answer = &sim.answers.last().unwrap().payload;
+    assert_eq!(
+        answer["expectedDurationSec"],
+        json!(told.typical_duration_sec)
+    );
+}

@@ -96,6 +96,19 @@ fn what_the_gateway_foretells_counts_for_more() {
 }
 
 #[test]
+fn where_nobody_had_the_answer_the_twin_tells_what_the_gateway_expects() {
+    let mut scene = called(Some(estimate()));
+    let gone = scene.now;
+    let mut reading = native(Some(reported(State::Rebooting, gone)));
+    let report = reading.report.as_mut().unwrap();
+    report.capabilities.as_mut().unwrap().typical_duration_sec = Some(70);
+    scene.read(reading);
+    assert_eq!(scene.attempt.view.eta, Some(scene.at(70)));
+    let (since, _) = scene.attempt.return_forecast().unwrap();
+    assert_eq!(since, gone);
+}
+
+#[test]
 fn a_success_teaches_how_long_the_device_was_away() {
     let mut scene = called(None);
     let gone = scene.at(3);

@@ -142,6 +142,7 @@ pub(super) fn native(attempt: Option<AttemptReport>) -> Reading {
                 watch: false,
                 best_grade: Grade::Caused,
                 required_grade: Grade::BootChanged,
+                typical_duration_sec: None,
             }),
             ..Report::default()
         }),
