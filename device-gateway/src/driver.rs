@@ -19,6 +19,7 @@ pub mod mqtt;
 pub(crate) mod power;
 mod reading;
 pub mod snmp;
+pub mod ssh;
 
 use std::{collections::BTreeMap, fmt, future, os::fd::OwnedFd, time::Duration};
 
@@ -143,6 +144,13 @@ pub struct Order {
 }
 
 impl Order {
+    /// Fills in what stands for the order's own in a command or request: `{id}` and `{mode}`. Neither
+    /// has a character that any shell or encoding would take for its own.
+    pub(crate) fn fill(&self, text: &str) -> String {
+        text.replace("{id}", &self.id.to_string())
+            .replace("{mode}", self.mode.name())
+    }
+
     /// Refuses a power cycle, which no device can give itself.
     pub(crate) fn needs_no_outlet(&self) -> Result<(), DriverError> {
         match self.mode {

@@ -34,6 +34,7 @@ use crate::{
         mqtt::{DEFAULT_ACK_LIMIT, MqttDriver},
         power::Powered,
         snmp::{AgentDriver, OutletDriver, SnmpOutlet},
+        ssh::SshDriver,
     },
     hub_link::{Dialer, Home, Link, Turnstile},
     local_mqtt::{Accounts, LocalMqttError},
@@ -302,6 +303,7 @@ impl Ground {
                 }
                 (None, None) => return Err(NoDriver::NoOutlet),
             },
+            DriverConfig::Ssh(ssh) => Arc::new(SshDriver::new((**ssh).clone())),
         })
     }
 }

@@ -119,6 +119,7 @@ const OWNED_BY_FILES: [(&str, &str, &[&str]); 15] = [
         "http_auth",
         &["src/driver/http/client.rs"],
     ),
+    ("device-gateway", "russh", &["src/driver/ssh"]),
     ("mgmt-service", "tonic", &["src/api"]),
     ("mgmt-service", "prost", &["src/api"]),
     ("mgmt-service", "rusqlite", &["src/store/sqlite"]),

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `dbus-daemon` | a private bus for the tests of the host driver | Debian's `dbus` |
 //! | `snmpd` | a real agent for the SNMP driver | Debian's `snmpd` |
+//! | `sshd` | a real peer of the SSH driver | Debian's `openssh-server` |
 //! | `dbusmock` | a mock of systemd-logind on that bus | Debian's `python3-dbusmock` |
 //! | `venv` | Microsoft's Python SDKs, which drive the emulator | Debian's `python3-venv` |
 //! | `node` | Microsoft's Node SDKs, likewise | Debian's `nodejs` |
@@ -36,9 +37,10 @@ const BUF_VERSION: &str = "1.75.0";
 pub(crate) type Needed = (&'static str, &'static [&'static str]);
 
 /// What the tests need.
-const SYSTEM_PACKAGES: [Needed; 10] = [
+const SYSTEM_PACKAGES: [Needed; 11] = [
     ("snmpd", &["snmpd", "-v"]),
     ("dbus", &["dbus-daemon", "--version"]),
+    ("openssh-server", &["test", "-x", "/usr/sbin/sshd"]),
     // Debian's Python sees Debian's packages; another Python on the PATH may not.
     (
         "python3-dbusmock",

@@ -8,6 +8,7 @@ mod host;
 mod http;
 mod mqtt;
 pub(super) mod snmp;
+mod ssh;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub use self::{
     http::HttpConfig,
     mqtt::MqttDeviceConfig,
     snmp::SnmpConfig,
+    ssh::SshConfig,
 };
 
 /// How the gateway reaches a device.
@@ -35,12 +37,14 @@ pub enum DriverConfig {
     Http(Box<HttpConfig>),
     /// By what SNMP shows; it is rebooted by its outlet alone.
     Snmp(SnmpConfig),
+    /// By SSH.
+    Ssh(Box<SshConfig>),
 }
 
 type Read = fn(Section) -> Option<DriverConfig>;
 
 /// The sections that there are, with how each is read.
-const WAYS: [(&str, Read); 5] = [
+const WAYS: [(&str, Read); 6] = [
     ("mqtt", |section| {
         MqttDeviceConfig::read(section).map(DriverConfig::Mqtt)
     }),
@@ -56,6 +60,10 @@ const WAYS: [(&str, Read); 5] = [
     }),
     ("snmp", |section| {
         SnmpConfig::read(section).map(DriverConfig::Snmp)
+    }),
+    ("ssh", |section| {
+        let ssh = SshConfig::read(section)?;
+        Some(DriverConfig::Ssh(Box::new(ssh)))
     }),
 ];
 

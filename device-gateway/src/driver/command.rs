@@ -19,6 +19,7 @@ pub(crate) mod run;
 use futures_util::future::BoxFuture;
 use iot_hub::reboot::{Grade, Mode};
 pub(crate) use reading::fuzz;
+pub(super) use reading::parse;
 use run::{End, Finished, run};
 
 use super::{
@@ -63,7 +64,7 @@ impl CommandDriver {
         if finished.end != End::Exited(0) {
             return Err(DriverError::Unreachable(finished.why()));
         }
-        let reading = reading::parse(&finished.printed).map_err(|error| DriverError::Failed {
+        let reading = parse(&finished.printed).map_err(|error| DriverError::Failed {
             doing,
             message: format!("{}: {error}", line.program),
         })?;
@@ -73,20 +74,6 @@ impl CommandDriver {
     async fn read_baseline(&self) -> Result<Reading, DriverError> {
         self.read("run the baseline command", &self.config.baseline)
             .await
-    }
-
-    /// The strongest evidence that such readings can give.
-    fn best_grade(&self, reading: Option<&Reading>) -> Grade {
-        let identity =
-            reading.is_none_or(|seen| seen.boot_id.is_some() || seen.boot_count.is_some());
-        Proofs {
-            identity,
-            // Whether it echoes the request shows only after a reboot.
-            cause: true,
-            uptime: reading.is_some_and(|seen| seen.uptime.is_some()),
-            health: self.config.health.is_some(),
-        }
-        .best_grade()
     }
 }
 
@@ -99,7 +86,8 @@ impl Driver for CommandDriver {
                 Err(DriverError::Unreachable(_)) => None,
                 Err(error) => return Err(error),
             };
-            let best_grade = self.best_grade(reading.as_ref());
+            let best_grade = Proofs::of(reading.as_ref(), self.config.health.is_some());
+            let best_grade = best_grade.best_grade();
             Ok(Probe {
                 modes: vec![Mode::Graceful, Mode::Forced],
                 best_grade,

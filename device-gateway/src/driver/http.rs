@@ -119,11 +119,7 @@ impl HttpDriver {
             self.read().await?;
             return Ok(Triggered::Rehearsed);
         }
-        let fill = |text: &str| {
-            text.replace("{id}", &order.id.to_string())
-                .replace("{mode}", order.mode.name())
-        };
-        match self.ask(&self.plan.trigger, fill).await {
+        match self.ask(&self.plan.trigger, |text| order.fill(text)).await {
             Ok(_) => Ok(Triggered::Acknowledged),
             Err(Trouble::Silence(Silence::Cut(_))) => Ok(Triggered::Unacknowledged),
             Err(Trouble::Silence(Silence::NotSent(why))) => Err(DriverError::Unreachable(why)),

@@ -91,6 +91,18 @@ pub(super) struct Proofs {
 }
 
 impl Proofs {
+    /// For readings whose form the device's owner chose, by an example. Whether they name a cause
+    /// shows only after a reboot; without an example they are believed to have an identity.
+    pub(super) fn of(example: Option<&Reading>, health: bool) -> Self {
+        Self {
+            identity: example
+                .is_none_or(|seen| seen.boot_id.is_some() || seen.boot_count.is_some()),
+            cause: true,
+            uptime: example.is_some_and(|seen| seen.uptime.is_some()),
+            health,
+        }
+    }
+
     /// The strongest evidence that they can ever give.
     pub(super) fn best_grade(self) -> Grade {
         match self {
@@ -126,4 +138,11 @@ pub(super) fn clip(words: &str) -> String {
         .filter(|c| !c.is_control())
         .take(MESSAGE_CHARS)
         .collect()
+}
+
+/// The last line that says something.
+pub(super) fn last_line(text: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(text);
+    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+    Some(clip(last))
 }

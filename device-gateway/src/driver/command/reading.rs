@@ -8,7 +8,7 @@ use crate::driver::reading::{self, BOOT_ID_CHARS, Reading};
 
 /// What the command printed is not what was agreed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ReadingError {
+pub(in crate::driver) enum ReadingError {
     #[error("printed nothing")]
     Nothing,
     #[error("printed {0} lines instead of one, or of a JSON object")]
@@ -23,7 +23,7 @@ pub(super) enum ReadingError {
 
 /// Reads what was printed: one JSON object, or one line that is the boot id. Nothing, when the command
 /// reached something that says that the device is not there.
-pub(super) fn parse(printed: &[u8]) -> Result<Option<Reading>, ReadingError> {
+pub(in crate::driver) fn parse(printed: &[u8]) -> Result<Option<Reading>, ReadingError> {
     let printed = String::from_utf8_lossy(printed);
     let text = printed.trim();
     if text.is_empty() {

@@ -9,7 +9,7 @@ use tokio::{
     time,
 };
 
-use crate::config::CommandLine;
+use crate::{config::CommandLine, driver::reading::last_line};
 
 /// How much of what a command prints is kept; the rest is read and dropped, so that it is not
 /// held up.
@@ -18,9 +18,6 @@ const KEPT: usize = 64 * 1024;
 /// How long to wait, after a command ended, for the rest of what it printed. A process that it
 /// left behind may hold its output open for ever.
 const LEFTOVERS: Duration = Duration::from_millis(500);
-
-/// The longest line that is told to anybody.
-const LINE_CHARS: usize = 256;
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,11 +167,4 @@ impl Kept {
             self.0.drain(..excess);
         }
     }
-}
-
-fn last_line(bytes: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(bytes);
-    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
-    let printable = line.chars().filter(|c| !c.is_control());
-    Some(printable.take(LINE_CHARS).collect())
 }

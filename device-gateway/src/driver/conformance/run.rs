@@ -13,7 +13,7 @@ use super::{Behavior, clock::FastClock};
 use crate::{
     device::{at, drive::drive, told},
     driver::Driver,
-    engine::{Call, Engine, Input, Now, Settings, Step},
+    engine::{Call, DriverStep, Engine, Input, Now, Settings, Step},
     journal::{Journal, Remembered},
     safety::Safety,
 };
@@ -74,6 +74,7 @@ pub(super) async fn attempt(
     })]);
     let safety = Arc::new(Safety::alone());
     let mut driving = FuturesUnordered::new();
+    let mut commanding = None;
     let (mut engine, mut step) = Engine::start(
         settings(behavior),
         Journal::default(),
@@ -92,11 +93,12 @@ pub(super) async fn attempt(
             inputs.push_back(Input::AnswerAcked(answer.rid));
         }
         inputs.extend(report.map(|reporting| Input::ReportAcked(reporting.report.seq)));
-        driving.extend(
-            asked
-                .into_iter()
-                .map(|(ticket, step)| drive(driver.clone(), safety.clone(), ticket, step)),
-        );
+        for (ticket, step) in asked {
+            if matches!(step, DriverStep::Trigger(_)) {
+                commanding = Some(ticket);
+            }
+            driving.push(drive(driver.clone(), safety.clone(), ticket, step));
+        }
         let report = engine.report();
         if let (None, Some(attempt)) = (engine.open(), report.attempt) {
             return Verdict {
@@ -114,9 +116,13 @@ pub(super) async fn attempt(
             None => {
                 let wake = clock.shows(engine.wake_at());
                 tokio::select! {
-                    Some((ticket, outcome)) = driving.next() => Input::Driven(ticket, outcome),
-                    _ = told(&mut hints) => Input::Hint,
-                    () = at(wake) => Input::Tick,
+                    Some((ticket, outcome)) = driving.next() => {
+                        commanding.take_if(|commanding| *commanding == ticket);
+                        Input::Driven(ticket, outcome)
+                    }
+                    // On a slow machine a limit may pass before the command has arrived.
+                    _ = told(&mut hints), if commanding.is_none() => Input::Hint,
+                    () = at(wake), if commanding.is_none() => Input::Tick,
                 }
             }
         };

@@ -1,0 +1,66 @@
+//! The driver over loopback: against a server that misbehaves in its commands, and against OpenSSH.
+
+mod fake;
+mod openssh;
+
+use std::time::Duration;
+
+use iot_hub::reboot::RequestId;
+use russh::keys::{Algorithm, PrivateKey};
+use uuid::Uuid;
+
+use super::*;
+
+fn new_key() -> PrivateKey {
+    PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap()
+}
+
+/// The host key as it is written in the settings.
+fn host_key(key: &PrivateKey) -> HostKey {
+    let line = key.public_key().to_openssh().unwrap();
+    format!("{line} somebody@somewhere").parse().unwrap()
+}
+
+fn client_key(key: &PrivateKey) -> Credential {
+    let text = key.to_openssh(Default::default()).unwrap();
+    Credential::Key(text.parse().unwrap())
+}
+
+fn config(port: u16, trust: Trust, credential: Credential) -> SshConfig {
+    SshConfig {
+        host: "127.0.0.1".into(),
+        port,
+        user: "root".into(),
+        trust,
+        credential,
+        look: "look".into(),
+        reboot: "reboot {id} {mode}".into(),
+        forced: Some("reboot --force {id}".into()),
+        health: Some("health".into()),
+        timeout: Duration::from_secs(20),
+    }
+}
+
+fn order() -> Order {
+    Order {
+        id: RequestId(Uuid::from_u128(7)),
+        mode: Mode::Graceful,
+        force: false,
+        dry_run: false,
+        reason: "test".into(),
+    }
+}
+
+async fn observe(driver: &SshDriver) -> Result<Observation, DriverError> {
+    driver.observe(&Baseline::default()).await
+}
+
+#[test]
+fn no_secret_is_printed() {
+    let key = new_key();
+    let printed = format!(
+        "{:?}",
+        config(22, Trust::Pinned(host_key(&key)), client_key(&key))
+    );
+    assert!(printed.contains("ClientKey(..)"), "{printed}");
+}
