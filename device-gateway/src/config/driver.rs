@@ -4,6 +4,7 @@
 //! [`DriverConfig`], and a line of `WAYS`.
 
 pub(super) mod command;
+mod container;
 mod host;
 mod http;
 mod mqtt;
@@ -44,7 +45,7 @@ pub enum DriverConfig {
 type Read = fn(Section) -> Option<DriverConfig>;
 
 /// The sections that there are, with how each is read.
-const WAYS: [(&str, Read); 6] = [
+const WAYS: [(&str, Read); 7] = [
     ("mqtt", |section| {
         MqttDeviceConfig::read(section).map(DriverConfig::Mqtt)
     }),
@@ -60,6 +61,10 @@ const WAYS: [(&str, Read); 6] = [
     }),
     ("snmp", |section| {
         SnmpConfig::read(section).map(DriverConfig::Snmp)
+    }),
+    ("container", |section| {
+        let http = container::read(section)?;
+        Some(DriverConfig::Http(Box::new(http)))
     }),
     ("ssh", |section| {
         let ssh = SshConfig::read(section)?;

@@ -163,7 +163,7 @@ fn what_is_in_force_is_printed_without_secrets() {
 #[test]
 fn a_device_needs_one_driver_and_its_own_credentials() {
     let base = format!("state_dir = \"s\"\n{}", device("d1"));
-    let ways = "device[0]: expected exactly one of mqtt, command, host, http, snmp, ssh: there is";
+    let ways = "device[0]: expected exactly one of mqtt, command, host, http, snmp, container, ssh: there is";
     mistaken(&base, &[&format!("{ways} none")]);
     mistaken(
         &format!("{base}[device.host]\n[device.mqtt]\npassword = \"x\""),

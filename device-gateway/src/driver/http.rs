@@ -103,6 +103,13 @@ impl HttpDriver {
             if look.belongs.as_ref().is_some_and(|own| !own.holds(&body)) {
                 return Err(no_evidence("somebody else answers at its address".into()));
             }
+            if look
+                .present
+                .as_ref()
+                .is_some_and(|there| !there.holds(&body))
+            {
+                return Err(DriverError::Unreachable("it does not run".into()));
+            }
             let mut shown = look.read(&body);
             if look.uptime.as_ref().is_some_and(|uptime| uptime.lags) {
                 let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,7 +126,11 @@ impl HttpDriver {
             self.read().await?;
             return Ok(Triggered::Rehearsed);
         }
-        match self.ask(&self.plan.trigger, |text| order.fill(text)).await {
+        let command = match (order.mode, &self.plan.forced) {
+            (Mode::Forced, Some(forced)) => forced,
+            (Mode::Graceful | Mode::Forced | Mode::PowerCycle, _) => &self.plan.trigger,
+        };
+        match self.ask(command, |text| order.fill(text)).await {
             Ok(_) => Ok(Triggered::Acknowledged),
             Err(Trouble::Silence(Silence::Cut(_))) => Ok(Triggered::Unacknowledged),
             Err(Trouble::Silence(Silence::NotSent(why))) => Err(DriverError::Unreachable(why)),
@@ -180,7 +191,12 @@ impl Driver for HttpDriver {
             let Some(check) = &self.plan.health else {
                 return Ok(Health::Unknown);
             };
+            let lacks = |body: &Body| {
+                let holds = check.holds.as_ref();
+                check.optional && holds.is_some_and(|holds| holds.find.text(body).is_none())
+            };
             Ok(match self.ask(&check.ask, str::to_owned).await {
+                Ok(body) if lacks(&body) => Health::Unknown,
                 Ok(body) if check.holds.as_ref().is_none_or(|holds| holds.holds(&body)) => {
                     Health::Healthy
                 }

@@ -70,6 +70,7 @@ impl HttpConfig {
             url: url?,
             ca,
             auth: auth?,
+            socket: None,
             timeout,
         };
         if HttpDriver::new(endpoint.clone(), plan.clone()).is_err() {
@@ -142,6 +143,7 @@ fn generic(section: &mut Section) -> Option<Plan> {
     Some(Plan {
         looks: vec![look?],
         trigger: trigger?,
+        forced: None,
         health: None,
     })
 }
@@ -172,6 +174,7 @@ fn look(mut section: Section) -> Option<Look> {
             Some(belongs) => Some(belongs?),
             None => None,
         },
+        present: None,
         boot_id,
         boot_count,
         uptime,
@@ -191,6 +194,7 @@ fn check(mut section: Section) -> Option<Check> {
             Some(holds) => Some(holds?),
             None => None,
         },
+        optional: false,
     })
 }
 

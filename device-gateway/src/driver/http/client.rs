@@ -2,6 +2,7 @@
 //! outside of this file is text.
 
 use std::{
+    path::PathBuf,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -56,6 +57,8 @@ pub struct Endpoint {
     pub ca: Option<Vec<u8>>,
     /// How to sign in.
     pub auth: Auth,
+    /// The socket to reach it by, whatever its address.
+    pub socket: Option<PathBuf>,
     /// How long a request may take.
     pub timeout: Duration,
 }
@@ -133,6 +136,10 @@ impl HttpClient {
             Some(pem) => builder.tls_certs_only(Certificate::from_pem_bundle(pem).map_err(failed)?),
             // The system's roots are large, and nobody uses them here.
             None if endpoint.url.scheme() == "http" => builder.tls_certs_only([]),
+            None => builder,
+        };
+        let builder = match &endpoint.socket {
+            Some(path) => builder.unix_socket(path.clone()),
             None => builder,
         };
         Ok(Self {

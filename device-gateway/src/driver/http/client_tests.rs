@@ -26,6 +26,7 @@ fn client(url: &str, ca: Option<Vec<u8>>, auth: Auth) -> HttpClient {
         url: url.parse().unwrap(),
         ca,
         auth,
+        socket: None,
         timeout: Duration::from_secs(20),
     })
     .unwrap()
@@ -140,6 +141,7 @@ async fn only_the_pinned_authority_is_trusted() {
         url: url.parse().unwrap(),
         ca: Some(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec()),
         auth: Auth::None,
+        socket: None,
         timeout: Duration::from_secs(1),
     });
     assert!(broken.is_err());

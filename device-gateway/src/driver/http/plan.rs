@@ -17,6 +17,8 @@ pub struct Plan {
     pub looks: Vec<Look>,
     /// The command.
     pub trigger: Ask,
+    /// The same by force, where that is another one.
+    pub forced: Option<Ask>,
     /// Whether it does its work.
     pub health: Option<Check>,
 }
@@ -60,6 +62,8 @@ pub struct Look {
     pub ask: Ask,
     /// What has to hold, or somebody else answers at the device's address.
     pub belongs: Option<Condition>,
+    /// What holds while it is there, for a device that somebody else answers for.
+    pub present: Option<Condition>,
     /// Where its boot id is.
     pub boot_id: Option<Find>,
     /// Where the number of its boots is.
@@ -90,6 +94,8 @@ pub struct Check {
     pub ask: Ask,
     /// What has to hold for its answer.
     pub holds: Option<Condition>,
+    /// An answer without the value says nothing about its health.
+    pub optional: bool,
 }
 
 /// A value that an answer has to have.
@@ -106,6 +112,8 @@ pub struct Condition {
 pub enum Find {
     /// In a JSON document, by a pointer as of RFC 6901.
     Pointer(String),
+    /// The same for several values, which make one together.
+    Pointers(Vec<String>),
     /// The first group of a regular expression, or all that it matches.
     Pattern(Regex),
 }
@@ -160,6 +168,7 @@ impl Look {
         Self {
             ask,
             belongs: None,
+            present: None,
             boot_id: None,
             boot_count: None,
             uptime: None,
@@ -240,11 +249,11 @@ impl Find {
     /// The value, as a text.
     pub(super) fn text(&self, body: &Body) -> Option<String> {
         let text = match self {
-            Self::Pointer(pointer) => match body.json.as_ref()?.pointer(pointer)? {
-                Value::String(text) => text.clone(),
-                value @ (Value::Number(_) | Value::Bool(_)) => value.to_string(),
-                Value::Null | Value::Array(_) | Value::Object(_) => return None,
-            },
+            Self::Pointer(pointer) => body.value(pointer)?,
+            Self::Pointers(pointers) => {
+                let values = pointers.iter().map(|pointer| body.value(pointer));
+                values.collect::<Option<Vec<_>>>()?.join(" ")
+            }
             Self::Pattern(pattern) => {
                 let found = pattern.captures(&body.text)?;
                 let group = found.get(1).or_else(|| found.get(0))?;
@@ -264,6 +273,14 @@ pub(super) struct Body {
 }
 
 impl Body {
+    fn value(&self, pointer: &str) -> Option<String> {
+        match self.json.as_ref()?.pointer(pointer)? {
+            Value::String(text) => Some(text.clone()),
+            value @ (Value::Number(_) | Value::Bool(_)) => Some(value.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
     pub(super) fn new(bytes: &[u8]) -> Self {
         Self {
             text: String::from_utf8_lossy(bytes).into_owned(),

@@ -69,10 +69,12 @@ fn the_best_grade_is_what_the_answers_can_carry() {
         let health = health.then(|| Check {
             ask: Ask::get("/health"),
             holds: None,
+            optional: false,
         });
         let plan = Plan {
             looks: vec![Look::presence(Ask::get("/")), look],
             trigger: Ask::post("/", None),
+            forced: None,
             health,
         };
         assert_eq!(plan.proofs().best_grade(), expected);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::SecretString;
 
-use super::{Ask, Auth, Condition, Find, Look, Plan, Uptime, User};
+use super::{Ask, Auth, Check, Condition, Find, Look, Plan, Uptime, User};
 
 /// The user of every Shelly.
 const SHELLY_USER: &str = "admin";
@@ -40,6 +40,7 @@ pub fn shelly(mac: Option<String>) -> Plan {
             ..Look::presence(call(r#"{"id":1,"method":"Sys.GetStatus"}"#))
         }],
         trigger: call(&reboot),
+        forced: None,
         health: None,
     }
 }
@@ -55,6 +56,39 @@ pub fn shelly_auth(password: Option<SecretString>) -> Auth {
             strong: true,
         },
         None => Auth::None,
+    }
+}
+
+/// A container, by the API of Docker or Podman: its boot is its start, and its health is what its own
+/// health check says. `grace` is how long it may take to stop before it is killed.
+pub fn container(name: &str, grace: Duration) -> Plan {
+    let name = utf8_percent_encode(name, NON_ALPHANUMERIC);
+    let inspect = Ask::get(format!("/containers/{name}/json"));
+    let restart = |grace: u64| Ask::post(format!("/containers/{name}/restart?t={grace}"), None);
+    Plan {
+        looks: vec![Look {
+            present: Some(Condition {
+                find: pointer("/State/Running"),
+                equals: "true".to_owned(),
+            }),
+            // One that was made anew under its name has another id, and one that was restarted
+            // began at another time. Its count of restarts moves only for those of its policy.
+            boot_id: Some(Find::Pointers(vec![
+                "/Id".to_owned(),
+                "/State/StartedAt".to_owned(),
+            ])),
+            ..Look::presence(inspect.clone())
+        }],
+        trigger: restart(grace.as_secs()),
+        forced: Some(restart(0)),
+        health: Some(Check {
+            ask: inspect,
+            holds: Some(Condition {
+                find: pointer("/State/Health/Status"),
+                equals: "healthy".to_owned(),
+            }),
+            optional: true,
+        }),
     }
 }
 
@@ -104,6 +138,7 @@ pub fn esphome(names: &EspHome) -> Plan {
     Plan {
         looks,
         trigger: Ask::post("", None).component("button", &names.button, "/press"),
+        forced: None,
         health: None,
     }
 }

@@ -1,18 +1,22 @@
 //! An HTTP server on loopback for the fakes of devices: one request to a connection, and one that is
 //! not answered is hung up on.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
 
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{TcpListener, TcpStream},
+    io::{
+        AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
+        BufReader,
+    },
+    net::{TcpListener, UnixListener},
     task::JoinHandle,
 };
 
 /// A server; it ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct TestServer {
-    address: SocketAddr,
+    /// None, on a socket in the file system.
+    address: Option<SocketAddr>,
     serving: JoinHandle<()>,
 }
 
@@ -64,11 +68,33 @@ impl TestServer {
                 tokio::spawn(async move { serve(stream, &*answer).await });
             }
         });
-        Self { address, serving }
+        Self {
+            address: Some(address),
+            serving,
+        }
+    }
+
+    pub(crate) fn start_unix(
+        path: &Path,
+        answer: impl Fn(&Asked) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let answer = Arc::new(answer);
+        let serving = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let answer = answer.clone();
+                tokio::spawn(async move { serve(stream, &*answer).await });
+            }
+        });
+        Self {
+            address: None,
+            serving,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.address.unwrap())
     }
 }
 
@@ -79,7 +105,10 @@ impl Drop for TestServer {
 }
 
 /// Serves one request. A client that breaks off is no failure.
-async fn serve(stream: TcpStream, answer: &impl Fn(&Asked) -> Option<Reply>) -> Option<()> {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: &impl Fn(&Asked) -> Option<Reply>,
+) -> Option<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     stream.read_line(&mut line).await.ok()?;

@@ -21,6 +21,7 @@ fn driver(server: &TestServer, auth: Auth, plan: Plan) -> HttpDriver {
         url: server.url().parse().unwrap(),
         ca: None,
         auth,
+        socket: None,
         timeout: Duration::from_secs(20),
     };
     HttpDriver::new(endpoint, plan).unwrap()
@@ -38,6 +39,7 @@ fn generic() -> Plan {
             cause: Some(pointer("/cause")),
             ..Look::presence(Ask::get("/state"))
         }],
+        forced: None,
         trigger: Ask::post("/reboot?id={id}", Some(r#"{"how":"{mode}"}"#.into())),
         health: Some(Check {
             ask: Ask::get("/health"),
@@ -45,6 +47,7 @@ fn generic() -> Plan {
                 find: pointer("/ok"),
                 equals: "true".into(),
             }),
+            optional: false,
         }),
     }
 }
@@ -202,6 +205,82 @@ fn answer_esphome(device: &FakeDevice, by_name: bool, asked: &Asked) -> Option<R
         (_, _) if device.peek().is_none() && device.look().is_none() => None,
         (_, _) => Some(Reply::new(404, "")),
     }
+}
+
+#[tokio::test]
+async fn no_behavior_of_a_container_gets_a_false_verdict() {
+    let shows = Shows {
+        proof: Grade::BootChanged,
+        each_boot: true,
+        health: true,
+    };
+    conformance::check(shows, async |device| {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("engine.sock");
+        let server =
+            TestServer::start_unix(&socket, move |asked| Some(answer_engine(&device, asked)));
+        let endpoint = Endpoint {
+            url: "http://localhost".parse().unwrap(),
+            ca: None,
+            auth: Auth::None,
+            socket: Some(socket),
+            timeout: Duration::from_secs(20),
+        };
+        let plan = preset::container("web/1", Duration::from_secs(10));
+        let driver = HttpDriver::new(endpoint, plan).unwrap();
+        (Arc::new(driver) as Arc<dyn Driver>, (server, folder))
+    })
+    .await;
+}
+
+/// The engine itself is always there, and answers a command that it did not get to the end of with an
+/// error. Checks neither versions nor who asks.
+fn answer_engine(device: &FakeDevice, asked: &Asked) -> Reply {
+    match (&*asked.method, &*asked.path) {
+        ("GET", "/containers/web%2F1/json") => {
+            let state = match device.look() {
+                Some(shown) => json!({
+                    "Running": true,
+                    "StartedAt": format!("2026-01-01T00:00:0{}.5Z", shown.boots),
+                    "Health": { "Status": if shown.healthy { "healthy" } else { "unhealthy" } },
+                }),
+                None => json!({ "Running": false, "StartedAt": "2026-01-01T00:00:00.5Z" }),
+            };
+            Reply::new(
+                200,
+                json!({ "Id": "4f1d", "RestartCount": 0, "State": state }),
+            )
+        }
+        ("POST", "/containers/web%2F1/restart?t=10") if device.command(None) => Reply::new(204, ""),
+        ("POST", "/containers/web%2F1/restart?t=10") => Reply::new(500, "connection lost"),
+        (method, path) => panic!("{method} {path}"),
+    }
+}
+
+#[tokio::test]
+async fn a_container_that_was_made_anew_is_in_another_boot_and_one_without_a_check_in_no_health() {
+    let server = TestServer::start(|_| {
+        let state = json!({ "Running": true, "StartedAt": "2026-01-01T00:00:00.5Z" });
+        Some(Reply::new(200, json!({ "Id": "4f1d", "State": state })))
+    })
+    .await;
+    let plan = preset::container("web", Duration::from_secs(10));
+    let driver = driver(&server, Auth::None, plan);
+    let boot_id = driver.baseline().await.unwrap().boot_id;
+    assert_eq!(boot_id.as_deref(), Some("4f1d 2026-01-01T00:00:00.5Z"));
+    assert_eq!(driver.health().await, Ok(Health::Unknown));
+}
+
+#[tokio::test]
+async fn a_forced_container_gets_no_grace() {
+    let server = TestServer::start(|asked| {
+        assert_eq!(asked.path, "/containers/web/restart?t=0");
+        Some(Reply::new(204, ""))
+    })
+    .await;
+    let plan = preset::container("web", Duration::from_secs(10));
+    let given = driver(&server, Auth::None, plan).trigger(&order()).await;
+    assert_eq!(given, Ok(Triggered::Acknowledged));
 }
 
 #[tokio::test]
