@@ -5,6 +5,7 @@
 //! | `GET /metrics` | metrics in the text format of OpenMetrics, which Prometheus reads |
 //! | `GET /healthz` | 200 while the program lives |
 //! | `GET /readyz` | 200 while it can do its work, else 503 with the reason |
+//! | `GET` any other | what the program has beside, as JSON; to this machine only |
 //! | `GET /log` | the log's filter |
 //! | `PUT /log` | takes another filter as the body; from this machine only |
 //!
@@ -47,6 +48,7 @@ const MAX_BODY: usize = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What a program tells whoever runs it.
@@ -56,6 +58,12 @@ pub trait Pages: Send + Sync {
 
     /// Why it cannot do its work at present, if that is so.
     fn trouble(&self) -> Option<String>;
+
+    /// Another page, as JSON, for this machine only.
+    fn document(&self, path: &str) -> Option<String> {
+        let _ = path;
+        None
+    }
 }
 
 /// Serves until the shutdown. Without `log` there is no `/log`.
@@ -122,11 +130,19 @@ async fn route(
         }
         ("/log", Some(_)) => not_allowed("GET, HEAD, PUT"),
         ("/metrics" | "/healthz" | "/readyz", _) => not_allowed("GET, HEAD"),
+        (path, _) if get && let Some(document) = document(path, peer, pages) => {
+            page(StatusCode::OK, JSON, document)
+        }
         _ => text(
             StatusCode::NOT_FOUND,
             "there are /metrics, /healthz, /readyz and /log",
         ),
     }
+}
+
+fn document(path: &str, peer: SocketAddr, pages: &dyn Pages) -> Option<String> {
+    let near = peer.ip().to_canonical().is_loopback();
+    near.then(|| pages.document(path)).flatten()
 }
 
 async fn set_filter(

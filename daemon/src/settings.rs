@@ -146,7 +146,8 @@ impl Sources {
     }
 
     /// Lays the environment over what is there: every variable that begins with the program's
-    /// name and two underscores. The others are kept for [`Section::adopt`].
+    /// name and two underscores. The others are kept for [`Section::adopt`], and for the folder of
+    /// the service manager's credentials.
     pub fn environment(
         &mut self,
         program: &str,
@@ -203,6 +204,7 @@ impl Sources {
             origins: self.origins,
             foreign: self.foreign,
             folder: self.folder,
+            guards_secrets: false,
             mistakes: self.mistakes,
             in_force: InForce::new(self.file),
         }));

@@ -50,6 +50,8 @@ pub struct Config {
     pub link: LinkTiming,
     /// The devices.
     pub devices: Vec<DeviceConfig>,
+    /// Where to serve metrics, health and the gateway's status over HTTP, if anywhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// What is logged, and how.
     pub log: LogSettings,
 }
@@ -74,6 +76,9 @@ impl Config {
 }
 
 fn read(root: &mut Section) -> Option<Config> {
+    if !root.flag("allow_readable_secrets").or(false) {
+        root.guard_secrets();
+    }
     let state_dir = root.path("state_dir").required("a folder for the journal");
     let gateway_id = root
         .section("gateway")
@@ -85,6 +90,7 @@ fn read(root: &mut Section) -> Option<Config> {
         let listen = root.section("local_mqtt").address("listen");
         listen.required("an address to listen on")
     });
+    let metrics_listen = root.section("metrics").address("listen").optional();
     let log = LogSettings::read(root.section("log"));
     let mut timing = root.section("timing");
     let link = timing::read_link(&mut timing);
@@ -108,6 +114,7 @@ fn read(root: &mut Section) -> Option<Config> {
             .map(|listen| LocalMqttConfig { listen }),
         link,
         devices,
+        metrics_listen,
         log,
     })
 }

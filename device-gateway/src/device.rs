@@ -40,6 +40,7 @@ use crate::{
     driver::{Delay, Driver, Notice},
     engine::{Answer, Call, Engine, Input, Now, Outcome, Settings, Step, Ticket},
     hub_link::{LinkEvent, LinkHandle, MethodCall, Reply},
+    instruments::Desk,
     outbox::Outbox,
     pulse::Pulse,
     safety::Safety,
@@ -91,6 +92,7 @@ pub(crate) struct Parts {
     /// How long to wait before writing or sending again what failed.
     pub(crate) retry: Duration,
     pub(crate) pulse: Pulse,
+    pub(crate) desk: Desk,
     /// Where the monotonic clock begins.
     pub(crate) began: Instant,
 }
@@ -130,6 +132,7 @@ pub(crate) struct Device {
     retry_at: Option<Instant>,
     retry: Duration,
     pulse: Pulse,
+    desk: Desk,
     draining: bool,
 }
 
@@ -176,6 +179,7 @@ impl Device {
             retry_at: None,
             retry: parts.retry,
             pulse: parts.pulse,
+            desk: parts.desk,
             draining: false,
         };
         device.safety.member().stands(device.engine.open());
@@ -228,7 +232,10 @@ impl Device {
     async fn handle(&mut self, event: Event) {
         match event {
             Event::Link(event) => self.on_link(event).await,
-            Event::Driven(ticket, outcome) => self.feed(Input::Driven(ticket, outcome)).await,
+            Event::Driven(ticket, outcome) => {
+                self.desk.driven(&outcome);
+                self.feed(Input::Driven(ticket, outcome)).await;
+            }
             Event::Hint => self.feed(Input::Hint).await,
             Event::Notice(Notice::ShutdownBegins(delay)) => {
                 tracing::info!("the device announces that it goes down");
@@ -259,6 +266,8 @@ impl Device {
             }
             Event::Pulse | Event::Stop => {}
         }
+        self.desk
+            .stands(self.engine.open(), !self.mail.is_settled());
         if let Some(seq) = self.mail.acknowledges() {
             self.watches.on_reported(seq);
             self.feed(Input::ReportAcked(seq)).await;
@@ -273,8 +282,12 @@ impl Device {
 
     async fn on_link(&mut self, event: LinkEvent) {
         match event {
-            LinkEvent::Up(epoch) => self.mail.on_up(epoch),
+            LinkEvent::Up(epoch) => {
+                self.desk.linked(true);
+                self.mail.on_up(epoch);
+            }
             LinkEvent::Down => {
+                self.desk.linked(false);
                 self.mail.on_down();
                 self.desired.on_down();
                 self.watches.forget();
@@ -346,9 +359,12 @@ impl Device {
         let now = Now::new(Timestamp::now(), self.began.elapsed());
         let before = self.engine.clone();
         let mut step = self.engine.step(now, input.clone());
-        if let Some(record) = step.persist.take()
+        let record = step.persist.take();
+        let ended = record.as_ref().map(|record| record.ended.clone());
+        if let Some(record) = record
             && let Err(error) = self.storage.write_record(&self.id, *record).await
         {
+            self.desk.journal(Some(&error));
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "cannot write the journal; nothing is begun until it can be"
@@ -359,6 +375,10 @@ impl Device {
             self.answer(answers);
             self.stall(input);
             return;
+        }
+        if let Some(ended) = ended {
+            self.desk.journal(None);
+            self.desk.ended(&ended);
         }
         self.safety.member().stands(self.engine.open());
         let span = self.span(&before);

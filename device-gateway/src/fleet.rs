@@ -37,6 +37,7 @@ use crate::{
         ssh::SshDriver,
     },
     hub_link::{Dialer, Home, Link, Turnstile},
+    instruments::Instruments,
     local_mqtt::{Accounts, LocalMqttError},
     pulse::Heart,
     safety::{Family, Safety},
@@ -61,6 +62,7 @@ pub(crate) struct Ground {
     /// Who may sign in at the endpoint for local devices, if there is one.
     pub(crate) accounts: Option<Accounts>,
     pub(crate) family: Family,
+    pub(crate) instruments: Instruments,
     /// Drivers other than configured.
     pub(crate) drivers: BTreeMap<DeviceId, Arc<dyn Driver>>,
 }
@@ -223,6 +225,7 @@ impl Fleet {
             report_delay: self.ground.link.report_delay,
             retry: RETRY,
             pulse: self.ground.heart.pulse(config.id.to_string()),
+            desk: self.ground.instruments.desk(&config.id),
             began: Instant::now(),
             id: config.id.clone(),
         };
@@ -269,48 +272,57 @@ impl Member {
 impl Ground {
     /// Makes the driver of a device, with the outlet that its power goes through.
     fn powered_driver_of(&self, device: &DeviceConfig) -> Result<Arc<dyn Driver>, NoDriver> {
-        let driver = self.driver_of(device)?;
-        Ok(match &device.power_cycle {
-            Some(outlet) => {
-                let outlet = Arc::new(SnmpOutlet::new(outlet.clone()));
-                Arc::new(Powered::new(driver, outlet))
-            }
-            None => driver,
-        })
+        Ok(powered(device, self.driver_of(device)?))
     }
 
-    /// Makes the driver of a device.
     fn driver_of(&self, device: &DeviceConfig) -> Result<Arc<dyn Driver>, NoDriver> {
-        if let Some(driver) = self.drivers.get(&device.id) {
-            return Ok(driver.clone());
+        match self.drivers.get(&device.id) {
+            Some(driver) => Ok(driver.clone()),
+            None => driver_of(device, self.accounts.as_ref()),
         }
-        Ok(match &device.driver {
-            DriverConfig::Mqtt(MqttDeviceConfig { password }) => {
-                let accounts = self.accounts.as_ref().ok_or(NoDriver::NoEndpoint)?;
-                let local = accounts.admit(device.id.as_str(), password.clone())?;
-                Arc::new(MqttDriver::start(local, DEFAULT_ACK_LIMIT))
-            }
-            DriverConfig::Command(command) => Arc::new(CommandDriver::new(command.clone())),
-            DriverConfig::Host(host) => Arc::new(HostDriver::new(host.clone())),
-            DriverConfig::Http(http) => {
-                let driver = HttpDriver::new(http.endpoint.clone(), http.plan.clone());
-                Arc::new(driver.map_err(|error| NoDriver::Other(error.to_string()))?)
-            }
-            DriverConfig::Snmp(snmp) => match (&snmp.agent, &device.power_cycle) {
-                (Some(agent), _) => Arc::new(AgentDriver::new(agent.clone())),
-                (None, Some(outlet)) => {
-                    Arc::new(OutletDriver::new(SnmpOutlet::new(outlet.clone())))
-                }
-                (None, None) => return Err(NoDriver::NoOutlet),
-            },
-            DriverConfig::Ssh(ssh) => Arc::new(SshDriver::new((**ssh).clone())),
-        })
+    }
+}
+
+/// Makes the driver of a device.
+pub(crate) fn driver_of(
+    device: &DeviceConfig,
+    accounts: Option<&Accounts>,
+) -> Result<Arc<dyn Driver>, NoDriver> {
+    Ok(match &device.driver {
+        DriverConfig::Mqtt(MqttDeviceConfig { password }) => {
+            let accounts = accounts.ok_or(NoDriver::NoEndpoint)?;
+            let local = accounts.admit(device.id.as_str(), password.clone())?;
+            Arc::new(MqttDriver::start(local, DEFAULT_ACK_LIMIT))
+        }
+        DriverConfig::Command(command) => Arc::new(CommandDriver::new(command.clone())),
+        DriverConfig::Host(host) => Arc::new(HostDriver::new(host.clone())),
+        DriverConfig::Http(http) => {
+            let driver = HttpDriver::new(http.endpoint.clone(), http.plan.clone());
+            Arc::new(driver.map_err(|error| NoDriver::Other(error.to_string()))?)
+        }
+        DriverConfig::Snmp(snmp) => match (&snmp.agent, &device.power_cycle) {
+            (Some(agent), _) => Arc::new(AgentDriver::new(agent.clone())),
+            (None, Some(outlet)) => Arc::new(OutletDriver::new(SnmpOutlet::new(outlet.clone()))),
+            (None, None) => return Err(NoDriver::NoOutlet),
+        },
+        DriverConfig::Ssh(ssh) => Arc::new(SshDriver::new((**ssh).clone())),
+    })
+}
+
+/// A driver together with the outlet that the power of its device goes through, if there is one.
+pub(crate) fn powered(device: &DeviceConfig, driver: Arc<dyn Driver>) -> Arc<dyn Driver> {
+    match &device.power_cycle {
+        Some(outlet) => {
+            let outlet = Arc::new(SnmpOutlet::new(outlet.clone()));
+            Arc::new(Powered::new(driver, outlet))
+        }
+        None => driver,
     }
 }
 
 /// Why a device cannot be reached in the configured way.
 #[derive(Debug, thiserror::Error)]
-enum NoDriver {
+pub(crate) enum NoDriver {
     #[error("there is no endpoint for local devices")]
     NoEndpoint,
     #[error("there is neither an agent nor an outlet")]

@@ -15,6 +15,7 @@ use crate::{
     driver::Driver,
     fleet::{Changes, Fleet, Ground},
     hub_link::{Dialer, TlsSetupError, Turnstile},
+    instruments::Instruments,
     local_mqtt::{LocalMqtt, LocalMqttError},
     pulse::{Heart, Watchdog},
     safety::Family,
@@ -33,6 +34,7 @@ pub struct Gateway {
     local_mqtt: Option<LocalMqtt>,
     drivers: BTreeMap<DeviceId, Arc<dyn Driver>>,
     watchdog: Option<Watchdog>,
+    instruments: Instruments,
     reload: (Reload, mpsc::Receiver<Asked>),
 }
 
@@ -100,6 +102,10 @@ impl Gateway {
             Some(local) => Some(LocalMqtt::bind(local.listen, []).await?),
             None => None,
         };
+        let instruments = Instruments::new(storage.writes());
+        if let Some(local_mqtt) = &local_mqtt {
+            instruments.watch_accounts(local_mqtt.accounts());
+        }
         let (ask, asked) = mpsc::channel(1);
         Ok(Self {
             config,
@@ -108,6 +114,7 @@ impl Gateway {
             local_mqtt,
             drivers: BTreeMap::new(),
             watchdog: None,
+            instruments,
             reload: (Reload(ask), asked),
         })
     }
@@ -132,6 +139,11 @@ impl Gateway {
     /// The address of the endpoint for local devices.
     pub fn local_mqtt(&self) -> Option<SocketAddr> {
         self.local_mqtt.as_ref().map(LocalMqtt::local_addr)
+    }
+
+    /// What those who run this gateway see of it.
+    pub fn instruments(&self) -> Instruments {
+        self.instruments.clone()
     }
 
     /// Gives this gateway other settings, once it serves.
@@ -162,6 +174,7 @@ impl Gateway {
             accounts: self.local_mqtt.as_ref().map(LocalMqtt::accounts),
             drivers: self.drivers,
             family: Family::default(),
+            instruments: self.instruments,
         };
         let mut fleet = Fleet::new(ground.clone(), shutdown.clone());
         let changes = fleet.change(None, config.devices.clone());

@@ -19,6 +19,8 @@ pub mod fuzzing;
 mod gateway;
 mod host;
 mod hub_link;
+pub mod inspect;
+pub mod instruments;
 pub mod journal;
 pub mod local_mqtt;
 pub mod outbox;

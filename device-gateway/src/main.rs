@@ -1,13 +1,18 @@
 //! The gateway daemon: arguments, logging, signals, exit code.
 
+mod ask;
+
 use std::{
     io::{self, Write as _},
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::Context as _;
+use ask::Ask;
 use clap::Parser;
 use daemon::{
+    admin,
     logs::{LogArguments, LogControl},
     ready::ReadyArguments,
     settings::{InForce, Mistakes, SettingsArguments},
@@ -15,12 +20,16 @@ use daemon::{
     systemd::{self, Watchdog},
 };
 use device_gateway::{Gateway, Reload, config::Config};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Bridges devices onto IoT Hub, reboots them when asked, and proves that they rebooted.
 #[derive(Debug, Clone, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    ask: Option<Ask>,
+
     #[command(flatten)]
     settings: SettingsArguments,
 
@@ -33,7 +42,10 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    if let Some(ask) = arguments.ask.take() {
+        return look(ask).await;
+    }
     let (config, in_force) = match arguments.read_config() {
         Ok(read) => read,
         Err(mistakes) => {
@@ -54,11 +66,22 @@ async fn main() -> ExitCode {
     daemon::exit_code(run(arguments, config, log).await)
 }
 
+async fn look(ask: Ask) -> ExitCode {
+    match ask.run().await {
+        Ok(code) => code,
+        Err(error) => {
+            // Where stderr is gone there is nobody to tell.
+            let _ = writeln!(io::stderr().lock(), "failed to {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 async fn run(arguments: Arguments, config: Config, log: LogControl) -> anyhow::Result<()> {
     let signals = StopSignals::listen().context("listen for signals")?;
     let hangups = Hangups::listen().context("listen for signals")?;
     arguments.ready.withdraw()?;
-    let devices = config.devices.len();
+    let (devices, metrics_listen) = (config.devices.len(), config.metrics_listen);
     let mut gateway = Gateway::bind(config).await.context("start")?;
     if let Some(watchdog) = Watchdog::over_us() {
         gateway = gateway.with_watchdog(watchdog.interval(), move || watchdog.feed());
@@ -67,18 +90,30 @@ async fn run(arguments: Arguments, config: Config, log: LogControl) -> anyhow::R
     if let Some(address) = local_mqtt {
         tracing::info!(%address, "listening for local devices");
     }
+    let mut metrics_address = None;
+    let shutdown = CancellationToken::new();
+    if let Some(wanted) = metrics_listen {
+        let listener = TcpListener::bind(wanted)
+            .await
+            .with_context(|| format!("listen on {wanted} for metrics"))?;
+        let address = listener.local_addr().context("learn the own address")?;
+        tracing::info!(%address, "serving metrics and health");
+        metrics_address = Some(address);
+        let pages = Arc::new(gateway.instruments());
+        let serving = admin::serve(listener, pages, Some(log.clone()), shutdown.clone());
+        tokio::spawn(serving);
+    }
     let announcement = arguments.ready.clone();
     let reload = reload_on_hangup(hangups, arguments, log, gateway.reload());
     let ready = move || {
         tracing::info!("ready");
         say_how_many(devices);
-        let how = serde_json::json!({ "localMqtt": local_mqtt });
+        let how = serde_json::json!({ "localMqtt": local_mqtt, "metrics": metrics_address });
         tokio::spawn(reload);
         if let Err(error) = announcement.announce(&how) {
             tracing::error!("failed to {:#}", anyhow::Error::from(error));
         }
     };
-    let shutdown = CancellationToken::new();
     let serving = gateway.serve(ready, shutdown.clone());
     let served = signals.run(&shutdown, serving).await.context("stop")?;
     served.context("serve")

@@ -10,12 +10,14 @@
 //! A write that has returned is on disk. Calls block, and are made on a thread that may.
 
 mod assigned;
+mod writes;
 
 use std::{
     fmt, fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use assigned::ASSIGNED;
@@ -25,6 +27,7 @@ use redb::{Database, ReadableDatabase, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::task;
 
+pub(crate) use self::writes::Writes;
 use crate::{
     journal::{Ended, Journal, REMEMBERED, Record, Remembered},
     outbox::Outbox,
@@ -44,6 +47,7 @@ pub struct Storage {
     /// The open file. After a failure it is closed, for its library trusts nothing of it any more;
     /// the next use opens it again, and finds the newest synced transaction.
     database: Arc<Mutex<Option<Database>>>,
+    writes: Writes,
 }
 
 type Opener = dyn Fn() -> Result<Database, redb::Error> + Send + Sync;
@@ -126,6 +130,7 @@ impl Storage {
         let storage = Self {
             opener: Arc::new(opener),
             database: Arc::default(),
+            writes: Writes::default(),
         };
         // The tables have to be there for a read.
         storage.with_database(|database| {
@@ -143,7 +148,8 @@ impl Storage {
     /// Reads what is kept of a device.
     pub async fn load(&self, device: &DeviceId) -> Result<Kept, StorageError> {
         let device = device.clone();
-        self.blocking(move |database| load(database, &device)).await
+        self.blocking(false, move |database| load(database, &device))
+            .await
     }
 
     /// Writes and syncs a step of the engine.
@@ -153,8 +159,10 @@ impl Storage {
         record: Record,
     ) -> Result<(), StorageError> {
         let device = device.clone();
-        self.blocking(move |database| write_record(database, &device, &record))
-            .await
+        self.blocking(true, move |database| {
+            write_record(database, &device, &record)
+        })
+        .await
     }
 
     /// Writes and syncs an outbox.
@@ -174,7 +182,7 @@ impl Storage {
         document: T,
     ) -> Result<(), StorageError> {
         let device = device.clone();
-        self.blocking(move |database| {
+        self.blocking(true, move |database| {
             let document = to_bytes(&document)?;
             transact(database, |transaction| {
                 let mut table = transaction.open_table(table)?;
@@ -185,13 +193,27 @@ impl Storage {
         .await
     }
 
+    /// What is measured of the writes.
+    pub(crate) fn writes(&self) -> Writes {
+        self.writes.clone()
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
+        writes: bool,
         work: impl FnOnce(&Database) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
         let storage = self.clone();
-        let done = task::spawn_blocking(move || storage.with_database(work)).await;
-        done.unwrap_or(Err(StorageError::Panicked))
+        let done = task::spawn_blocking(move || {
+            let began = Instant::now();
+            let done = storage.with_database(work);
+            match &done {
+                Ok(_) => storage.writes.succeeded(writes.then(|| began.elapsed())),
+                Err(error) => storage.writes.failed(error.to_string()),
+            }
+            done
+        });
+        done.await.unwrap_or(Err(StorageError::Panicked))
     }
 
     fn with_database<T>(

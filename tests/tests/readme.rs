@@ -1,6 +1,6 @@
 //! The settings in the README are settings: its reader can take them as they are.
 
-use std::{fs, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use iothubdm_tests::binary;
 
@@ -16,7 +16,11 @@ fn check(file: &str, program: &str) {
 
     let folder = tempfile::tempdir().expect("make a folder");
     let write = |name: &str, text: &str| {
-        fs::write(folder.path().join(name), text).expect("write a file");
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("write a file");
+        // As the README says: a secret is its owner's alone.
+        let rights = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(path, rights).expect("protect a file");
     };
     write(file, settings);
     let hub = "HostName=h.example";

@@ -43,11 +43,17 @@ pub(super) struct Record {
     pub(super) origins: BTreeMap<String, Origin>,
     pub(super) foreign: BTreeMap<String, String>,
     pub(super) folder: PathBuf,
+    pub(super) guards_secrets: bool,
     pub(super) mistakes: Vec<Mistake>,
     pub(super) in_force: InForce,
 }
 
 impl Record {
+    /// Where the service manager puts credentials.
+    fn credentials(&self) -> Option<PathBuf> {
+        self.foreign.get("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+    }
+
     fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::File)
     }
@@ -281,55 +287,111 @@ impl Section {
         self.read_file(key, &path)
     }
 
-    /// Takes a secret: from `key`, or from the file that `key_file` names. The stronger source
-    /// wins; two of the same strength are a mistake, and so is none.
+    /// Takes a secret: from `key`, from the file that `key_file` names, or from the credential of
+    /// the service manager that `key_credential` names. The stronger source wins; two of the same
+    /// strength are a mistake, and so is none.
     pub fn secret(&mut self, key: &str) -> Option<Secret> {
-        let expected = format!("this or {key}_file");
-        let (has, has_file) = (self.has(key), self.has(&format!("{key}_file")));
-        if !has && !has_file {
-            self.mistake(key, "", &expected);
+        let names = secret_names(key);
+        if !names.iter().any(|name| self.has(name)) {
+            let [_, file, credential] = &names;
+            self.mistake(key, "", &format!("this, {file} or {credential}"));
         }
         self.optional_secret(key)
     }
 
     /// As [`Section::secret`], and may be absent.
     pub fn optional_secret(&mut self, key: &str) -> Option<Secret> {
-        let file_key = format!("{key}_file");
-        if self.has(key) && self.has(&file_key) {
-            let (one, other) = (self.rank(key), self.rank(&file_key));
-            match one.cmp(&other) {
-                std::cmp::Ordering::Greater => drop(self.table.remove(&file_key)),
-                std::cmp::Ordering::Less => drop(self.table.remove(key)),
-                std::cmp::Ordering::Equal => {
-                    self.mistake(&file_key, "…", &format!("no {key} beside it"));
-                    self.table.remove(key);
-                    self.table.remove(&file_key);
-                    return None;
-                }
+        let names = secret_names(key);
+        let given: Vec<_> = names.iter().filter(|name| self.has(name)).collect();
+        let strongest = given.iter().map(|name| self.rank(name)).max();
+        let (mut kept, dropped): (Vec<_>, Vec<_>) = given
+            .into_iter()
+            .partition(|name| Some(self.rank(name)) == strongest);
+        for name in dropped {
+            self.table.remove(name);
+        }
+        if let [first, others @ ..] = kept.as_slice()
+            && !others.is_empty()
+        {
+            for other in others {
+                self.mistake(other, "…", &format!("no {first} beside it"));
             }
+            kept.iter()
+                .for_each(|name| drop(self.table.remove(name.as_str())));
+            kept.clear();
         }
         let direct = self.hidden(key);
-        let path = self.path(&file_key).optional();
+        let [_, file_key, credential_key] = &names;
+        let file = self.path(file_key).optional();
+        // Not told where it is absent: it is another name for what the file's key says.
+        let credential = self
+            .has(credential_key)
+            .then(|| self.filled(credential_key).optional())
+            .flatten();
         if let Some(text) = direct {
             return Some(Secret {
                 key: key.to_owned(),
                 text,
             });
         }
-        let bytes = self.read_file(&file_key, &path?)?;
+        let (key, path) = match (file, credential) {
+            (Some(file), _) => (file_key, file),
+            (None, Some(name)) => (credential_key, self.credential(credential_key, &name)?),
+            (None, None) => return None,
+        };
+        let bytes = self.read_secret_file(key, &path)?;
         let Ok(text) = String::from_utf8(bytes) else {
-            self.mistake(&file_key, "", "a file with a text in UTF-8");
+            self.mistake(key, "", "a file with a text in UTF-8");
             return None;
         };
         let text = text.trim();
         if text.is_empty() {
-            self.mistake(&file_key, "", "a file that is not empty");
+            self.mistake(key, "", "a file that is not empty");
             return None;
         }
         Some(Secret {
-            key: file_key,
+            key: key.clone(),
             text: text.into(),
         })
+    }
+
+    /// From now on a file with a secret has to be one that its owner alone can read. What the
+    /// service manager brings is guarded by it.
+    pub fn guard_secrets(&self) {
+        self.record.borrow_mut().guards_secrets = true;
+    }
+
+    /// The file of a credential that the service manager brings.
+    fn credential(&self, key: &str, name: &str) -> Option<PathBuf> {
+        let folder = self.record.borrow().credentials();
+        let Some(folder) = folder else {
+            let expected =
+                "a service manager that brings credentials: CREDENTIALS_DIRECTORY is not set";
+            self.mistake(key, name, expected);
+            return None;
+        };
+        if name.contains('/') || name == ".." || name == "." {
+            self.mistake(key, name, "the name of a credential, without a folder");
+            return None;
+        }
+        Some(folder.join(name))
+    }
+
+    fn read_secret_file(&self, key: &str, path: &Path) -> Option<Vec<u8>> {
+        let (guards, brought) = {
+            let record = self.record.borrow();
+            let folder = record.credentials();
+            let brought = folder.is_some_and(|folder| path.starts_with(folder));
+            (record.guards_secrets, brought)
+        };
+        // systemd shows the rights that it gives to the service's user as those of a group.
+        if guards && !brought && others_can_read(path) {
+            let expected =
+                "a file that only its owner can read (chmod 600), or allow_readable_secrets = true";
+            self.mistake(key, &path.display().to_string(), expected);
+            return None;
+        }
+        self.read_file(key, path)
     }
 
     /// Takes any other value. `read` gives nothing for one that is not as `expected`.
@@ -443,6 +505,22 @@ impl Drop for Section {
         let left = std::mem::take(&mut self.table);
         self.note_unknown("", left);
     }
+}
+
+/// Where a secret may be given.
+fn secret_names(key: &str) -> [String; 3] {
+    [
+        key.to_owned(),
+        format!("{key}_file"),
+        format!("{key}_credential"),
+    ]
+}
+
+/// The group or everybody may read a file.
+fn others_can_read(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    // One that is not there has a mistake of its own.
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o044 != 0)
 }
 
 /// Reads a value; one from the environment or the command line may be meant as a text or as

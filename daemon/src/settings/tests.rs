@@ -246,3 +246,67 @@ fn settings_that_say_the_same_have_the_same_fingerprint() {
     assert_ne!(replaced[0].0, first[1].0, "a file says something else");
     assert_ne!(replaced[0].1, first[1].1);
 }
+
+#[test]
+fn a_credential_is_brought_by_the_service_manager() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("hub"), "brought\n").unwrap();
+    let path = folder.path().display().to_string();
+    let brings = [("CREDENTIALS_DIRECTORY", path.as_str())];
+    let text = "[hub]\nkey_credential = \"hub\"";
+    let (settings, in_force) = sources(text, &brings, &[]).read(read).unwrap();
+    assert_eq!(settings.key.as_deref(), Some("brought"));
+    assert!(!in_force.to_string().contains("brought"));
+    refused(
+        sources(text, &[], &[]),
+        &[
+            "hub.key_credential = hub: expected a service manager that brings credentials: CREDENTIALS_DIRECTORY is not set",
+        ],
+    );
+    refused(
+        sources("[hub]\nkey_credential = \"../hub\"", &brings, &[]),
+        &["hub.key_credential = ../hub: expected the name of a credential, without a folder"],
+    );
+    refused(
+        sources(
+            &format!("{text}\nkey_file = \"x\"\nkey = \"y\""),
+            &brings,
+            &[],
+        ),
+        &[
+            "hub.key_file = …: expected no key beside it",
+            "hub.key_credential = …: expected no key beside it",
+        ],
+    );
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_refused_where_secrets_are_guarded() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("k");
+    fs::write(&path, "hunter2").unwrap();
+    let shown = path.display().to_string();
+    let guarded = |mode, variables: &[(&str, &str)]| {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let text = format!("[hub]\nkey_file = \"{shown}\"");
+        let read = |root: &mut Section| {
+            root.guard_secrets();
+            read(root)
+        };
+        sources(&text, variables, &[])
+            .read(read)
+            .map(|read| read.0.key)
+    };
+    for mode in [0o600, 0o400] {
+        assert_eq!(guarded(mode, &[]).unwrap().as_deref(), Some("hunter2"));
+    }
+    for mode in [0o640, 0o604, 0o644] {
+        let told = guarded(mode, &[]).unwrap_err().to_string();
+        assert!(told.contains("only its owner can read"), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+    let credentials = folder.path().display().to_string();
+    let brings = [("CREDENTIALS_DIRECTORY", credentials.as_str())];
+    assert!(guarded(0o440, &brings).is_ok(), "systemd guards it");
+}

@@ -56,7 +56,8 @@ pub(super) fn read(
         .then(|| read_certificate(section.section("certificate")));
     let by_service = section.has("provisioning");
     let home = if by_service {
-        if section.has("connection_string") || section.has("connection_string_file") {
+        let own = ["", "_file", "_credential"].map(|kind| format!("connection_string{kind}"));
+        if own.iter().any(|key| section.has(key)) {
             section.mistake(
                 "connection_string",
                 "(hidden)",

@@ -171,7 +171,7 @@ fn a_device_needs_one_driver_and_its_own_credentials() {
     );
     mistaken(
         &format!("{base}[device.mqtt]\n"),
-        &["device[0].mqtt.password: expected this or password_file"],
+        &["device[0].mqtt.password: expected this, password_file or password_credential"],
     );
     mistaken(
         &format!("{base}[device.mqtt]\npassword = \"x\"\n"),
@@ -205,7 +205,9 @@ fn a_device_says_in_one_way_who_it_is() {
     let service = "[provisioning]\nid_scope = \"0ne1\"\n";
     mistaken(
         base,
-        &["device[0].connection_string: expected this or connection_string_file"],
+        &[
+            "device[0].connection_string: expected this, connection_string_file or connection_string_credential",
+        ],
     );
     mistaken(
         &format!("{base}[device.provisioning]\n"),
@@ -316,19 +318,20 @@ fn the_packages_settings_are_good_once_taken_over() {
             Some(_) | None => line,
         })
         .flat_map(|line| [line, "\n"])
-        .collect::<String>()
-        .replace(
-            "/run/credentials/device-gateway.service",
-            credentials.path().to_str().unwrap(),
-        );
+        .collect();
     for id in ["edge-1", "pump-1", "camera-2"] {
         let secret = format!("HostName=h.example.net;DeviceId={id};SharedAccessKey={KEY}\n");
         fs::write(credentials.path().join(format!("device_{id}")), secret).unwrap();
     }
     let password = credentials.path().join("device_pump-1.password");
     fs::write(password, "secret\n").unwrap();
-    let config = parse(&taken_over).unwrap();
+    let mut sources = Sources::of_text(&taken_over, Path::new("/etc")).unwrap();
+    let brings = ("CREDENTIALS_DIRECTORY".into(), credentials.path().into());
+    sources.environment("device-gateway", [brings]);
+    let (config, _) = Config::read(sources).unwrap();
     assert_eq!(config.devices.len(), 3);
+    let metrics = config.metrics_listen.expect("an address");
+    assert!(metrics.ip().is_loopback());
 
     // As it is delivered, only a device is missing.
     assert_eq!(

@@ -164,6 +164,11 @@ impl Mail {
         self.due = Some(Instant::now() + self.retry);
     }
 
+    /// The hub has all that the twin should say.
+    pub(super) fn is_settled(&self) -> bool {
+        self.outbox.is_settled()
+    }
+
     /// The hub has, or can have for now, all that the twin should say.
     pub(super) fn is_delivered(&self) -> bool {
         self.wakes_at().is_none() && (self.connected.is_none() || self.outbox.is_settled())

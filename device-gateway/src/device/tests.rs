@@ -109,6 +109,7 @@ impl World {
             report_delay: Duration::ZERO,
             retry: Duration::from_millis(20),
             pulse: Pulse::unwatched(),
+            desk: Desk::unseen(&id),
             began: Instant::now(),
             id,
         };

@@ -16,6 +16,7 @@ pub(super) async fn wait(failed: Box<(Parts, StorageError)>, stop: &Stop) -> Opt
             error = &error as &dyn std::error::Error,
             "cannot use the journal; nothing is begun until it can be"
         );
+        parts.desk.journal(Some(&error));
         let again = Instant::now() + parts.retry;
         loop {
             tokio::select! {
@@ -23,7 +24,10 @@ pub(super) async fn wait(failed: Box<(Parts, StorageError)>, stop: &Stop) -> Opt
                     LinkEvent::Call(call) => {
                         refuse(call.reply, RefusalCode::Internal, UNWRITABLE.to_owned());
                     }
-                    LinkEvent::Down => heard.clear(),
+                    LinkEvent::Down => {
+                        parts.desk.linked(false);
+                        heard.clear();
+                    }
                     event @ (LinkEvent::Up(_)
                     | LinkEvent::Renewing
                     | LinkEvent::AnswerAcked(_)
@@ -43,6 +47,7 @@ pub(super) async fn wait(failed: Box<(Parts, StorageError)>, stop: &Stop) -> Opt
         match Device::start(parts).await {
             Ok(mut device) => {
                 tracing::info!("the journal can be used");
+                device.desk.journal(None);
                 for event in heard {
                     device.handle(Event::Link(event)).await;
                 }

@@ -79,7 +79,7 @@ mod tests {
 
     fn devices(head: &str, devices: &[String], folder: &Path) -> Vec<DeviceConfig> {
         let text = format!(
-            "state_dir = \"s\"\n[local_mqtt]\nlisten = \"127.0.0.1:0\"\n{head}\n{}",
+            "state_dir = \"s\"\nallow_readable_secrets = true\n[local_mqtt]\nlisten = \"127.0.0.1:0\"\n{head}\n{}",
             devices.concat()
         );
         Config::parse(&text, folder).unwrap().devices

@@ -118,6 +118,11 @@ impl Dialer {
         }
     }
 
+    /// Connects to a host by the way to try first, and hangs up.
+    pub(crate) async fn reach(&self, host: &HubHost) -> io::Result<()> {
+        self.dial(host, self.first_way(), None).await.map(drop)
+    }
+
     /// Connects to a host, and shows a certificate if there is one.
     pub(super) async fn dial(
         &self,

@@ -83,6 +83,10 @@ impl Account {
         expected.ct_eq(given).into()
     }
 
+    pub(super) fn is_connected(&self) -> bool {
+        self.corner().session.is_some()
+    }
+
     pub(super) fn subscribe(&self) -> mpsc::Receiver<Event> {
         let (sender, receiver) = mpsc::channel(EVENTS);
         self.corner().subscribers.push(sender);

@@ -66,6 +66,13 @@ impl Accounts {
         self.admitted.subscribe()
     }
 
+    /// How many devices are connected.
+    pub(crate) fn connected(&self) -> usize {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        let accounts = accounts.values();
+        accounts.filter(|account| account.is_connected()).count()
+    }
+
     /// The gateway's end of one device.
     pub(crate) fn device(&self, device: &str) -> Option<LocalDevice> {
         let account = self.find(device)?;

@@ -1,5 +1,7 @@
 //! What is written stays, and what cannot be written is an error.
 
+mod power;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use iot_hub::reboot::{RequestId, State};

@@ -122,11 +122,17 @@ impl World {
         Config::parse(&text, folder).unwrap()
     }
 
-    /// The settings, with a text replaced and others devices added, which commands cannot reach.
-    pub(crate) fn config_otherwise(&self, from: &str, to: &str, others: &[&str]) -> Config {
+    /// The settings as a text.
+    pub(crate) fn text(&self) -> String {
+        std::fs::write(self.folder.path().join("ca.pem"), self.hub.ca_pem()).unwrap();
         let identity = format!("connection_string = \"{}\"", self.hub.device(DEVICE));
         let port = format!("mqtt_port = {}", self.hub.mqtt_port());
-        let mut text = self.settings(&port, &identity, "");
+        self.settings(&port, &identity, "")
+    }
+
+    /// The settings, with a text replaced and others devices added, which commands cannot reach.
+    pub(crate) fn config_otherwise(&self, from: &str, to: &str, others: &[&str]) -> Config {
+        let mut text = self.text();
         text = text.replace(from, to);
         for other in others {
             let connection = self.hub.device(other);

@@ -342,7 +342,7 @@ mod tests {
             [
                 "device[0].http.url = \"ftp://h/x\": expected http:// or https:// and a host, without a path",
                 "device[0].http.user: expected the name of a user",
-                "device[0].http.password: expected this or password_file",
+                "device[0].http.password: expected this, password_file or password_credential",
                 "device[0].http.look.path = \"//elsewhere\": expected a path that begins with /",
                 "device[0].http.look.boot_id = \"(\": expected a JSON pointer as \"/boot/id\", or a regular expression",
                 "device[0].http.trigger.statuses = [2]: expected a list of HTTP statuses",

@@ -1,6 +1,7 @@
 //! Every scenario, with the process dying at every write of the journal.
 
 use iot_hub::reboot::State;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
 
 use super::sim::{Behavior, Crash, ID, Sim, request, seconds};
@@ -55,7 +56,7 @@ fn a_crash_at_any_write_gives_no_second_command_and_an_end() {
                     Crash::AfterStep(write),
                 ] {
                     let mut sim = sim();
-                    sim.crash = Some(crash);
+                    sim.crash = vec![crash];
                     let sim = sim.reboot(payload.clone());
                     let label = format!("{name}, {crash:?}: {:?}", sim.verdict());
                     assert!(sim.triggers.len() <= 1, "{label}: {:?}", sim.triggers);
@@ -68,6 +69,41 @@ fn a_crash_at_any_write_gives_no_second_command_and_an_end() {
                 }
             }
         }
+    }
+}
+
+/// The process is killed up to three times in a run, wherever that may be.
+#[test]
+fn a_thousand_random_kills_give_no_second_command_and_an_end() {
+    let mut random = StdRng::seed_from_u64(7);
+    let scenarios = scenarios();
+    for run in 0..1_000 {
+        let (name, sim) = scenarios[random.random_range(0..scenarios.len())];
+        let honest = sim().reboot(request());
+        let mut killed = sim();
+        killed.crash = (0..random.random_range(1..=3))
+            .map(|_| {
+                let write = random.random_range(1..=honest.writes + 1);
+                match random.random_range(0..3) {
+                    0 => Crash::BeforeWrite(write),
+                    1 => Crash::AfterWrite(write),
+                    _ => Crash::AfterStep(write),
+                }
+            })
+            .collect();
+        let label = format!("run {run}, {name}, {:?}", killed.crash);
+        let killed = killed.reboot(request());
+        assert!(killed.verdict().0.is_terminal(), "{label}");
+        assert_eq!(killed.ended.len(), 1, "{label}");
+        let commands = honest.triggers.len().max(1);
+        assert!(
+            killed.triggers.len() <= commands,
+            "{label}: {:?}",
+            killed.triggers
+        );
+        let success = killed.verdict().0 == State::Succeeded;
+        let earned = honest.verdict().0 == State::Succeeded && !killed.triggers.is_empty();
+        assert!(!success || earned, "{label}: {:?}", killed.verdict());
     }
 }
 

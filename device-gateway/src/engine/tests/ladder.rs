@@ -262,7 +262,7 @@ fn a_crash_at_any_write_gives_no_step_twice_and_an_end() {
                 Crash::AfterStep(write),
             ] {
                 let mut sim = device(behavior, &ALL);
-                sim.crash = Some(crash);
+                sim.crash = vec![crash];
                 let sim = sim.reboot(up_to(Some(Mode::PowerCycle)));
                 let label = format!("{behavior:?}, {crash:?}: {:?}", sim.verdict());
                 let mut once = sim.modes.clone();

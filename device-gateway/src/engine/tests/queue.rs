@@ -152,7 +152,7 @@ fn a_crash_at_any_write_gives_no_second_command_and_an_end() {
             Crash::AfterStep(write),
         ] {
             let mut sim = Sim::new(Behavior::Reboots);
-            sim.crash = Some(crash);
+            sim.crash = vec![crash];
             let sim = sim.reboot_queued(queued_request());
             assert!(sim.triggers.len() <= 1, "{crash:?}: {:?}", sim.triggers);
             assert_eq!(sim.ended.len(), 1, "{crash:?}");

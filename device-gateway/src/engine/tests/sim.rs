@@ -90,7 +90,7 @@ pub(super) struct Sim {
     /// How often the device was prepared.
     pub(super) preparations: usize,
     pub(super) hub_acknowledges: bool,
-    pub(super) crash: Option<Crash>,
+    pub(super) crash: Vec<Crash>,
 
     pub(super) engine: Engine,
     pub(super) disk: Journal,
@@ -146,7 +146,7 @@ impl Sim {
             objects_until: Duration::ZERO,
             preparations: 0,
             hub_acknowledges: true,
-            crash: None,
+            crash: Vec::new(),
             engine,
             disk: Journal::default(),
             ended: Vec::new(),
@@ -334,7 +334,9 @@ impl Sim {
     }
 
     fn crashes(&mut self, here: Crash) -> bool {
-        self.crash.take_if(|crash| *crash == here).is_some()
+        let known = self.crash.len();
+        self.crash.retain(|crash| *crash != here);
+        self.crash.len() < known
     }
 
     fn later(&mut self, millis: u64, input: Input) {

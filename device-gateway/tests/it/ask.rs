@@ -1,0 +1,182 @@
+//! The commands that look at a gateway, as a person runs them.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{process::Command, time};
+
+use crate::world::{DEVICE, World, within};
+
+fn gateway() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_device-gateway"));
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+async fn ask(settings: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = gateway();
+    let [what, rest @ ..] = arguments else {
+        panic!("a command");
+    };
+    command.arg(what).arg("--config").arg(settings).args(rest);
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = within(command.output()).await.unwrap();
+    let said = [stdout, stderr].concat();
+    (status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+/// Settings of a device that says `present` when it is looked at.
+async fn world(present: &str) -> (World, std::path::PathBuf) {
+    let world = World::prepare("", hub_emulator::EmulatorConfig::default()).await;
+    let text = world.text().replace("[\"false\"]", present);
+    let text = format!("{text}\n[metrics]\nlisten = \"127.0.0.1:0\"\n");
+    let path = world.state_dir().join("gateway.toml");
+    fs::write(&path, text).unwrap();
+    (world, path)
+}
+
+#[tokio::test]
+async fn check_says_what_each_device_can_prove_and_whether_the_hub_is_there() {
+    let (_world, settings) = world("[\"echo\", \"boot_id=b\"]").await;
+    let (code, said) = ask(&settings, &["check"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("can be reached"), "{said}");
+    assert!(
+        said.contains(DEVICE) && said.contains("can prove"),
+        "{said}"
+    );
+
+    let (code, said) = ask(&settings, &["check", "--json", "--set", "hub.mqtt_port=1"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    let found: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (&found[0]["good"], &found[1]["good"]),
+        (&false.into(), &true.into())
+    );
+    assert!(
+        found[0]["found"]
+            .as_str()
+            .unwrap()
+            .contains("cannot be reached")
+    );
+}
+
+#[tokio::test]
+async fn rehearse_goes_through_a_reboot_and_gives_no_command() {
+    let (world, settings) = world("[\"echo\", \"boot_id=b\"]").await;
+    let mark = world.state_dir().join("rebooted");
+    let text = fs::read_to_string(&settings).unwrap();
+    let trigger = format!("trigger = [\"touch\", \"{}\"]", mark.display());
+    fs::write(
+        &settings,
+        text.replace("trigger = [\"echo\", \"boot_id=b\"]", &trigger),
+    )
+    .unwrap();
+    let (code, said) = ask(&settings, &["rehearse"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("would be rebooted"), "{said}");
+    assert!(!mark.exists());
+    let (code, said) = ask(&settings, &["rehearse", "nobody"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("not in the settings") && !said.contains(DEVICE),
+        "{said}"
+    );
+    fs::write(
+        &settings,
+        text.replace("\"echo\", \"boot_id=b\"", "\"false\""),
+    )
+    .unwrap();
+    let (code, said) = ask(&settings, &["rehearse", DEVICE]).await;
+    assert_eq!(code, Some(1), "{said}");
+}
+
+#[tokio::test]
+async fn wrong_settings_end_with_a_code_of_their_own() {
+    let (_world, settings) = world("[]").await;
+    for what in ["check", "rehearse", "status"] {
+        let (code, said) = ask(&settings, &[what]).await;
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("device[0].command.trigger"), "{said}");
+    }
+    let (code, said) = ask(Path::new("/nonexistent"), &["check"]).await;
+    assert_eq!(code, Some(2), "{said}");
+    let output = gateway()
+        .args(["status", "--nonsense"])
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn status_asks_the_gateway_that_runs() {
+    let (world, settings) = world("[\"echo\", \"boot_id=b\"]").await;
+    let (code, said) = ask(
+        &settings,
+        &["status", "--set", "metrics.listen=127.0.0.1:1"],
+    )
+    .await;
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("no gateway answers at 127.0.0.1:1"), "{said}");
+
+    let ready = world.state_dir().join("ready.json");
+    let mut running = gateway()
+        .arg("--config")
+        .arg(&settings)
+        .arg("--ready-file")
+        .arg(&ready)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    world.connected().await;
+    let how: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
+    let address = how["metrics"].as_str().unwrap();
+    let listen = format!("metrics.listen={address}");
+    let status = async || {
+        let (code, said) = ask(&settings, &["status", "--json", "--set", &listen]).await;
+        (code, serde_json::from_str::<Value>(&said).unwrap())
+    };
+    // The device's task hears of its session a moment after the hub.
+    let (code, found) = within(async {
+        loop {
+            let (code, found) = status().await;
+            if found["devices"][DEVICE]["connected"] == true {
+                return (code, found);
+            }
+            time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!((code, &found["trouble"]), (Some(0), &Value::Null));
+    let (_, said) = ask(&settings, &["status", "--set", &listen]).await;
+    assert!(said.contains("1 of 1 device(s) connected"), "{said}");
+
+    let http = reqwest::Client::new();
+    let get = async |path: &str| {
+        let answer = within(http.get(format!("http://{address}{path}")).send()).await;
+        let answer = answer.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(get("/readyz").await.0, 200);
+    let (_, metrics) = get("/metrics").await;
+    for line in [
+        "device_gateway_hub_sessions 1",
+        "device_gateway_devices 1",
+        "device_gateway_hub_connects_total 1",
+        "device_gateway_journal_write_seconds_count",
+        "device_gateway_journal_failures_total 0",
+    ] {
+        assert!(metrics.contains(line), "{line} {metrics}");
+    }
+    assert!(!metrics.contains(DEVICE), "no label names a device");
+    running.kill().await.unwrap();
+}
