@@ -19,6 +19,8 @@ use daemon::{
     settings::{InForce, Mistakes, Section, Sources},
 };
 
+use crate::backlog::Bounds;
+
 pub use self::{
     device::DeviceConfig,
     driver::{
@@ -34,6 +36,9 @@ pub use self::{
     safety::{HookConfig, InterlockConfig, QuestionConfig, SafetyConfig},
     timing::LinkTiming,
 };
+
+/// The least room for telemetry: one message of the largest that a hub takes.
+const MESSAGE_BYTES: u32 = 260 * 1024;
 
 /// The daemon's settings.
 #[derive(Debug, Clone)]
@@ -61,6 +66,8 @@ pub struct Config {
 pub struct LocalMqttConfig {
     /// The address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// How much of the telemetry of each device is kept while the hub is away.
+    pub telemetry: Bounds,
 }
 
 impl Config {
@@ -87,8 +94,20 @@ fn read(root: &mut Section) -> Option<Config> {
     let hub = hub::read(root);
     let has_endpoint = root.has("local_mqtt");
     let local_mqtt = has_endpoint.then(|| {
-        let listen = root.section("local_mqtt").address("listen");
-        listen.required("an address to listen on")
+        let mut section = root.section("local_mqtt");
+        let listen = section
+            .address("listen")
+            .required("an address to listen on");
+        let default = Bounds::default();
+        let mut bound = |key, least, most, default: usize| {
+            let given = section.count(key, least, most).optional();
+            given.map_or(default, |bound| bound as usize)
+        };
+        let telemetry = Bounds {
+            messages: bound("telemetry_messages", 1, 1_000_000, default.messages),
+            bytes: bound("telemetry_bytes", MESSAGE_BYTES, 1 << 30, default.bytes),
+        };
+        listen.map(|listen| LocalMqttConfig { listen, telemetry })
     });
     let metrics_listen = root.section("metrics").address("listen").optional();
     let log = LogSettings::read(root.section("log"));
@@ -109,9 +128,7 @@ fn read(root: &mut Section) -> Option<Config> {
         state_dir: state_dir?,
         gateway_id,
         hub,
-        local_mqtt: local_mqtt
-            .flatten()
-            .map(|listen| LocalMqttConfig { listen }),
+        local_mqtt: local_mqtt.flatten(),
         link,
         devices,
         metrics_listen,

@@ -7,6 +7,7 @@
 //!   timers  ──┘                          └─ driver
 //! ```
 
+mod bridge;
 mod desired;
 pub(crate) mod drive;
 mod mail;
@@ -19,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use bridge::Bridge;
 use desired::Desired;
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use iot_hub::{
@@ -37,11 +39,12 @@ use uuid::Uuid;
 use watches::Watches;
 
 use crate::{
+    backlog::Bounds,
     driver::{Delay, Driver, Notice},
     engine::{Answer, Call, Engine, Input, Now, Outcome, Settings, Step, Ticket},
     hub_link::{LinkEvent, LinkHandle, MethodCall, Reply},
     instruments::Desk,
-    outbox::Outbox,
+    local_mqtt::{Inbound, LocalDevice},
     pulse::Pulse,
     safety::Safety,
     storage::{Kept, Storage, StorageError},
@@ -76,6 +79,8 @@ enum Event {
     HostGoesDown(Option<Timestamp>),
     /// It shall end as soon as nothing is cut short by that.
     Drain,
+    /// A local device has something for the hub.
+    Local(Inbound),
     Stop,
 }
 
@@ -85,6 +90,8 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) safety: Arc<Safety>,
+    /// The local device that is bridged with the hub, and how much of its telemetry is kept.
+    pub(crate) bridged: Option<(LocalDevice, Bounds)>,
     pub(crate) storage: Storage,
     pub(crate) link: LinkHandle,
     pub(crate) gateway: GatewayInfo,
@@ -111,6 +118,7 @@ pub(crate) struct Device {
     id: DeviceId,
     engine: Engine,
     mail: Mail,
+    bridge: Option<Bridge>,
     watches: Watches,
     desired: Desired,
     driver: Arc<dyn Driver>,
@@ -152,16 +160,26 @@ impl Device {
     /// Goes on where the journal ends.
     pub(crate) async fn start(parts: Parts) -> Result<Self, Box<(Parts, StorageError)>> {
         match take_up(&parts).await {
-            Ok((engine, outbox, step)) => Ok(Self::new(parts, engine, outbox, step)),
+            Ok((engine, kept, step)) => Ok(Self::new(parts, engine, kept, step)),
             Err(error) => Err(Box::new((parts, error))),
         }
     }
 
-    fn new(parts: Parts, engine: Engine, outbox: Outbox, step: Step) -> Self {
+    fn new(parts: Parts, engine: Engine, kept: Kept, step: Step) -> Self {
+        let bridge = parts
+            .bridged
+            .map(|(local, bounds)| Bridge::new(local, bounds, kept.desired, kept.telemetry));
         let mut device = Self {
             id: parts.id,
             engine,
-            mail: Mail::new(outbox, parts.gateway, parts.report_delay, parts.retry),
+            mail: Mail::new(
+                kept.outbox,
+                parts.gateway,
+                bridge.is_some(),
+                parts.report_delay,
+                parts.retry,
+            ),
+            bridge,
             watches: Watches::default(),
             desired: Desired::default(),
             hints: parts.driver.hints(),
@@ -219,6 +237,7 @@ impl Device {
             notice = noticed(&mut self.notices) => Event::Notice(notice),
             () = at(self.farewell.as_ref().map(|(_, until)| *until)) => Event::Farewell,
             since = told(&mut self.host) => Event::HostGoesDown(since),
+            inbound = local(&mut self.bridge) => Event::Local(inbound),
             () = at(wake) => Event::Wake,
             () = at(mail) => Event::Mail,
             () = at(self.watches.wakes_at()) => Event::WatchOver,
@@ -251,6 +270,13 @@ impl Device {
             }
             Event::Farewell => self.farewell = None,
             Event::HostGoesDown(since) => self.mail.mark(since, self.engine.report()),
+            Event::Local(inbound) => {
+                if let Some(bridge) = &mut self.bridge {
+                    bridge
+                        .take(inbound, &self.id, &mut self.mail, &self.storage, &self.link)
+                        .await;
+                }
+            }
             Event::Wake => self.feed(Input::Tick).await,
             Event::Mail => self.mail.send(&self.id, &self.storage, &self.link).await,
             Event::WatchOver => self.watches.on_time(Instant::now()),
@@ -285,11 +311,13 @@ impl Device {
             LinkEvent::Up(epoch) => {
                 self.desk.linked(true);
                 self.mail.on_up(epoch);
+                self.bridge_link(true).await;
             }
             LinkEvent::Down => {
                 self.desk.linked(false);
                 self.mail.on_down();
                 self.desired.on_down();
+                self.bridge_link(false).await;
                 self.watches.forget();
             }
             LinkEvent::Renewing => self.watches.finish(),
@@ -298,26 +326,58 @@ impl Device {
             LinkEvent::Twin { reported, desired } => {
                 self.mail.on_twin(&reported);
                 if self.desired.on_twin(desired) {
-                    self.feed(Input::Desired(self.desired.reboot())).await;
+                    self.on_desired().await;
                 }
             }
             LinkEvent::Checked { number, desired } => {
                 // What is newer than the check is as good.
                 if self.desired.on_twin(desired) {
-                    self.feed(Input::Desired(self.desired.reboot())).await;
+                    self.on_desired().await;
                 }
                 let request = self.desired.reboot();
                 self.feed(Input::Checked(number, request)).await;
             }
             LinkEvent::Desired { version, patch } => {
                 if self.desired.on_patch(version, patch) {
-                    self.feed(Input::Desired(self.desired.reboot())).await;
+                    self.on_desired().await;
                 }
             }
             LinkEvent::PatchApplied => self.mail.on_applied(&self.id, &self.storage).await,
-            LinkEvent::PatchRefused { status, message } => self.mail.on_refused(status, &message),
+            LinkEvent::PatchRefused { status, message } => {
+                if self.mail.on_refused(status, &message)
+                    && let Some(bridge) = &self.bridge
+                {
+                    bridge.refuse("twin/reported", &message);
+                }
+            }
+            LinkEvent::MessageAcked(number) => {
+                if let Some(bridge) = &mut self.bridge {
+                    bridge
+                        .on_acked(number, &self.id, &self.storage, &self.link)
+                        .await;
+                }
+            }
             LinkEvent::PatchUnanswered => self.mail.on_unanswered(),
         }
+    }
+
+    async fn bridge_link(&mut self, connected: bool) {
+        if let Some(bridge) = &mut self.bridge {
+            bridge
+                .on_link(connected, &self.id, &self.storage, &self.link)
+                .await;
+        }
+    }
+
+    /// Lets everybody know what is desired now.
+    async fn on_desired(&mut self) {
+        if let Some(bridge) = &mut self.bridge {
+            let (version, properties) = self.desired.all();
+            bridge
+                .on_desired(version, properties, &self.id, &self.storage)
+                .await;
+        }
+        self.feed(Input::Desired(self.desired.reboot())).await;
     }
 
     async fn on_call(&mut self, call: MethodCall) {
@@ -459,12 +519,10 @@ impl Device {
 }
 
 /// Reads the journal, and writes what follows from that.
-async fn take_up(parts: &Parts) -> Result<(Engine, Outbox, Step), StorageError> {
-    let Kept {
-        journal,
-        remembered,
-        outbox,
-    } = parts.storage.load(&parts.id).await?;
+async fn take_up(parts: &Parts) -> Result<(Engine, Kept, Step), StorageError> {
+    let mut kept = parts.storage.load(&parts.id).await?;
+    let journal = std::mem::take(&mut kept.journal);
+    let remembered = std::mem::take(&mut kept.remembered);
     let now = Now::new(Timestamp::now(), parts.began.elapsed());
     let (engine, mut step) = Engine::start(parts.settings.clone(), journal, remembered, now);
     if let Some(record) = step.persist.take() {
@@ -474,7 +532,7 @@ async fn take_up(parts: &Parts) -> Result<(Engine, Outbox, Step), StorageError> 
         let trace_id = engine.trace().map(|trace| trace.trace());
         tracing::info!(device = %parts.id, attempt = %id, trace_id, %state, "going on with an attempt");
     }
-    Ok((engine, outbox, step))
+    Ok((engine, kept, step))
 }
 
 fn refuse(reply: Reply, code: RefusalCode, message: String) {
@@ -487,6 +545,16 @@ pub(crate) async fn at(moment: Option<Instant>) {
         Some(moment) => time::sleep_until(moment).await,
         None => std::future::pending().await,
     }
+}
+
+/// Waits for what a local device has for the hub; for ever, when there will be nothing any more.
+async fn local(bridge: &mut Option<Bridge>) -> Inbound {
+    if let Some(bridge) = bridge
+        && let Some(inbound) = bridge.next().await
+    {
+        return inbound;
+    }
+    std::future::pending().await
 }
 
 /// Waits for news; for ever, when there is none any more.

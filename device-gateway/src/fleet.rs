@@ -24,6 +24,7 @@ use tracing::Instrument as _;
 
 pub use self::changes::Changes;
 use crate::{
+    backlog::Bounds,
     config::{DeviceConfig, DriverConfig, LinkTiming, MqttDeviceConfig},
     device::{Device, Parts, Stop},
     driver::{
@@ -63,6 +64,8 @@ pub(crate) struct Ground {
     pub(crate) accounts: Option<Accounts>,
     pub(crate) family: Family,
     pub(crate) instruments: Instruments,
+    /// How much is kept of the telemetry of each device there.
+    pub(crate) telemetry: Bounds,
     /// Drivers other than configured.
     pub(crate) drivers: BTreeMap<DeviceId, Arc<dyn Driver>>,
 }
@@ -211,7 +214,10 @@ impl Fleet {
             self.ground.dialer.clone(),
             self.ground.turnstile.clone(),
         );
+        let accounts = self.ground.accounts.as_ref();
+        let local = accounts.and_then(|accounts| accounts.device(config.id.as_str()));
         let parts = Parts {
+            bridged: local.map(|local| (local, self.ground.telemetry)),
             settings: config.settings.clone(),
             driver,
             safety: Arc::new(Safety::new(

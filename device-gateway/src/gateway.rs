@@ -175,6 +175,11 @@ impl Gateway {
             drivers: self.drivers,
             family: Family::default(),
             instruments: self.instruments,
+            telemetry: config
+                .local_mqtt
+                .as_ref()
+                .map(|local| local.telemetry)
+                .unwrap_or_default(),
         };
         let mut fleet = Fleet::new(ground.clone(), shutdown.clone());
         let changes = fleet.change(None, config.devices.clone());

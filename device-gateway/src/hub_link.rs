@@ -36,6 +36,7 @@ use dial::{Stream, Way};
 use home::Doubt;
 pub(crate) use home::Home;
 use iot_hub::identity::DeviceConnection;
+use iot_hub::topic::PropertyBag;
 use registration::RegistrationError;
 use rumqttc::ConnectReturnCode;
 use serde_json::{Map, Value};
@@ -47,7 +48,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 pub(crate) use turnstile::Turnstile;
 
-use crate::config::LinkTiming;
+use crate::{backlog::WINDOW, config::LinkTiming};
 
 /// How many calls may wait for their answers. Each holds a place for its answer, so none is lost to
 /// a full queue.
@@ -112,6 +113,8 @@ pub(crate) enum LinkEvent {
     },
     /// The hub did not say in time what became of the patch.
     PatchUnanswered,
+    /// The hub has the message of this number.
+    MessageAcked(u64),
 }
 
 /// A direct method.
@@ -162,7 +165,16 @@ struct Outgoing {
 pub(crate) struct LinkHandle {
     pub(crate) events: mpsc::Receiver<LinkEvent>,
     patches: mpsc::Sender<Patch>,
+    messages: mpsc::Sender<Message>,
     checks: mpsc::Sender<u64>,
+}
+
+/// A message to the cloud. The link does not lose it as long as the process lives, and keeps the order.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    pub(crate) number: u64,
+    pub(crate) properties: PropertyBag,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// A patch on its way.
@@ -177,6 +189,11 @@ impl LinkHandle {
     /// Sends a patch; there must be none under way. Returns whether it was taken.
     pub(crate) fn patch(&self, epoch: u64, document: Map<String, Value>) -> bool {
         self.patches.try_send(Patch { epoch, document }).is_ok()
+    }
+
+    /// Sends a message. Returns whether it was taken: there are at most [`WINDOW`] on their way.
+    pub(crate) fn send(&self, message: Message) -> bool {
+        self.messages.try_send(message).is_ok()
     }
 
     /// Asks to read the twin from now on. Without a connection that lasts there is no answer, and
@@ -204,6 +221,9 @@ pub(crate) struct Link {
     turnstile: Arc<Turnstile>,
     events: mpsc::Sender<LinkEvent>,
     patches: mpsc::Receiver<Patch>,
+    messages: mpsc::Receiver<Message>,
+    /// Messages that no connection has sent, or none has seen acknowledged, in order.
+    unsent_messages: VecDeque<Message>,
     checks: mpsc::Receiver<u64>,
     /// The number of the newest time of being connected.
     epoch: u64,
@@ -278,6 +298,7 @@ impl Link {
         let (events_in, events) = mpsc::channel(EVENTS);
         let (patches, patches_out) = mpsc::channel(PATCHES);
         let (checks, checks_out) = mpsc::channel(CHECKS);
+        let (messages, messages_out) = mpsc::channel(WINDOW);
         let (places, answers) = mpsc::channel(CALLS);
         let link = Self {
             home,
@@ -291,6 +312,8 @@ impl Link {
             turnstile,
             events: events_in,
             patches: patches_out,
+            messages: messages_out,
+            unsent_messages: VecDeque::new(),
             checks: checks_out,
             epoch: 0,
             answers,
@@ -301,6 +324,7 @@ impl Link {
         let handle = LinkHandle {
             events,
             patches,
+            messages,
             checks,
         };
         (link, handle)
@@ -444,6 +468,7 @@ pub(crate) mod tests {
             let (events_in, events) = mpsc::channel(EVENTS);
             let (patches, patches_out) = mpsc::channel(PATCHES);
             let (checks, checks_out) = mpsc::channel(CHECKS);
+            let (messages, _) = mpsc::channel(WINDOW);
             let (places, answers) = mpsc::channel(CALLS);
             let link = Self {
                 events: events_in,
@@ -455,6 +480,7 @@ pub(crate) mod tests {
             let handle = LinkHandle {
                 events,
                 patches,
+                messages,
                 checks,
             };
             (link, handle)

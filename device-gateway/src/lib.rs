@@ -3,12 +3,14 @@
 //! # Where to look
 //!
 //! - [`engine`]: the gateway's half of an attempt, and [`evidence`]: what an observation proves.
+//! - [`backlog`]: the telemetry of a local device on its way to the hub.
 //! - [`journal`]: what must survive power loss, [`outbox`]: what waits for the hub, and [`storage`]: the file of both.
 //! - `safety`: what must say yes before a command, and the order of a host and its devices.
 //! - [`driver`]: how one kind of local device is reached.
 //! - [`local_mqtt`]: the MQTT endpoint for devices on the local network.
 //! - [`config`]: the settings.
 
+pub mod backlog;
 pub mod config;
 mod device;
 pub mod driver;

@@ -32,7 +32,7 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, oneshot},
     time,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -168,6 +168,30 @@ pub enum Event {
     },
 }
 
+/// A message of a device for the hub.
+#[derive(Debug)]
+pub struct Inbound {
+    /// The topic, without the device's prefix.
+    pub name: String,
+    /// The payload, of which nothing is known.
+    pub payload: Bytes,
+    kept: oneshot::Sender<bool>,
+}
+
+impl Inbound {
+    /// Says whether the message need not be sent again: it is kept, or refused for good. Without an
+    /// answer it is not acknowledged.
+    pub fn answer(self, kept: bool) {
+        // The device's connection may have ended meanwhile.
+        let _ = self.kept.send(kept);
+    }
+}
+
+/// Says whether messages on the topic of that name are for the hub.
+fn is_for_hub(name: &str) -> bool {
+    name == "twin/reported" || name == "telemetry" || name.starts_with("telemetry/")
+}
+
 /// The gateway's end of one device.
 #[derive(Debug, Clone)]
 pub struct LocalDevice {
@@ -193,6 +217,17 @@ impl LocalDevice {
     /// TCP would; one that is dropped does not.
     pub fn subscribe(&self) -> mpsc::Receiver<Event> {
         self.account.subscribe()
+    }
+
+    /// Everything the device has for the hub from now on; the device's connection waits for the answer
+    /// to each. One receiver takes over from the one before.
+    pub fn bridge(&self) -> mpsc::Receiver<Inbound> {
+        self.account.bridge()
+    }
+
+    /// Sends the device a message, and keeps it for when the device subscribes: it gets the newest.
+    pub fn retain(&self, name: &str, payload: impl Into<Bytes>) {
+        self.account.retain(name, payload.into());
     }
 
     /// Sends the device a message on the topic of that name below its own, once; with QoS 1 if

@@ -5,11 +5,14 @@
 //! ended     device, number   → an attempt that has ended; the newest thousand of each device
 //! outbox    device           → what the device's twin may say by now
 //! assigned  device           → the hub that the provisioning service gave it
+//! desired   device           → what the device was last told of its desired properties
+//! telemetry device, number   → a message that the hub does not have yet
 //! ```
 //!
 //! A write that has returned is on disk. Calls block, and are made on a thread that may.
 
 mod assigned;
+mod telemetry;
 mod writes;
 
 use std::{
@@ -23,8 +26,10 @@ use std::{
 use assigned::ASSIGNED;
 pub use assigned::Assigned;
 use iot_hub::identity::DeviceId;
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
+pub(crate) use telemetry::Append;
+use telemetry::{Pending, TELEMETRY};
 use tokio::task;
 
 pub(crate) use self::writes::Writes;
@@ -36,6 +41,7 @@ use crate::{
 const JOURNAL: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("journal");
 const ENDED: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("ended");
 const OUTBOX: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("outbox");
+const DESIRED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("desired");
 
 /// The name of the file in the state folder.
 const FILE: &str = "gateway.redb";
@@ -48,6 +54,8 @@ pub struct Storage {
     /// the next use opens it again, and finds the newest synced transaction.
     database: Arc<Mutex<Option<Database>>>,
     writes: Writes,
+    /// Messages that wait for a transaction.
+    pending: Arc<Mutex<Vec<Pending>>>,
 }
 
 type Opener = dyn Fn() -> Result<Database, redb::Error> + Send + Sync;
@@ -61,6 +69,10 @@ pub struct Kept {
     pub remembered: Remembered,
     /// What its twin may say.
     pub outbox: Outbox,
+    /// What it was last told of its desired properties.
+    pub desired: Option<String>,
+    /// The numbers and sizes of its messages that the hub does not have, oldest first.
+    pub telemetry: Vec<(u64, usize)>,
 }
 
 /// Why the memory failed.
@@ -131,16 +143,23 @@ impl Storage {
             opener: Arc::new(opener),
             database: Arc::default(),
             writes: Writes::default(),
+            pending: Arc::default(),
         };
         // The tables have to be there for a read.
         storage.with_database(|database| {
-            transact(database, |transaction| {
-                transaction.open_table(JOURNAL)?;
-                transaction.open_table(ENDED)?;
-                transaction.open_table(OUTBOX)?;
-                transaction.open_table(ASSIGNED)?;
-                Ok(())
-            })
+            transact(
+                database,
+                |transaction| {
+                    transaction.open_table(JOURNAL)?;
+                    transaction.open_table(ENDED)?;
+                    transaction.open_table(OUTBOX)?;
+                    transaction.open_table(ASSIGNED)?;
+                    transaction.open_table(DESIRED)?;
+                    transaction.open_table(TELEMETRY)?;
+                    Ok(())
+                },
+                Durability::Immediate,
+            )
         })?;
         Ok(storage)
     }
@@ -174,6 +193,15 @@ impl Storage {
         self.write_document(OUTBOX, device, outbox).await
     }
 
+    /// Writes and syncs what a device is told of its desired properties.
+    pub(crate) async fn write_desired(
+        &self,
+        device: &DeviceId,
+        told: String,
+    ) -> Result<(), StorageError> {
+        self.write_document(DESIRED, device, told).await
+    }
+
     /// Writes and syncs the one document that a table has of a device.
     async fn write_document<T: Serialize + Send + 'static>(
         &self,
@@ -184,11 +212,15 @@ impl Storage {
         let device = device.clone();
         self.blocking(true, move |database| {
             let document = to_bytes(&document)?;
-            transact(database, |transaction| {
-                let mut table = transaction.open_table(table)?;
-                table.insert(device.as_str(), document.as_slice())?;
-                Ok(())
-            })
+            transact(
+                database,
+                |transaction| {
+                    let mut table = transaction.open_table(table)?;
+                    table.insert(device.as_str(), document.as_slice())?;
+                    Ok(())
+                },
+                Durability::Immediate,
+            )
         })
         .await
     }
@@ -242,21 +274,24 @@ impl fmt::Debug for Storage {
 }
 
 fn load(database: &Database, device: &DeviceId) -> Result<Kept, StorageError> {
-    let (journal, ended, outbox) = read(database, |transaction| {
-        let journal = transaction.open_table(JOURNAL)?;
-        let journal = journal
-            .get(device.as_str())?
-            .map(|value| value.value().to_vec());
+    let key = device.as_str();
+    let (journal, ended, outbox, desired, telemetry) = read(database, |transaction| {
+        let document = |table| -> Result<Option<Vec<u8>>, redb::Error> {
+            let table = transaction.open_table::<&str, &[u8]>(table)?;
+            Ok(table.get(key)?.map(|value| value.value().to_vec()))
+        };
         let ended = transaction
             .open_table(ENDED)?
-            .range((device.as_str(), 0)..=(device.as_str(), u64::MAX))?
+            .range((key, 0)..=(key, u64::MAX))?
             .map(|entry| Ok(entry?.1.value().to_vec()))
             .collect::<Result<Vec<_>, redb::Error>>()?;
-        let outbox = transaction.open_table(OUTBOX)?;
-        let outbox = outbox
-            .get(device.as_str())?
-            .map(|value| value.value().to_vec());
-        Ok((journal, ended, outbox))
+        Ok((
+            document(JOURNAL)?,
+            ended,
+            document(OUTBOX)?,
+            document(DESIRED)?,
+            telemetry::sizes(transaction, key)?,
+        ))
     })?;
     let ended: Vec<Ended> = ended
         .iter()
@@ -272,6 +307,10 @@ fn load(database: &Database, device: &DeviceId) -> Result<Kept, StorageError> {
             .map(|bytes| from_bytes(&bytes, "outbox", device))
             .transpose()?
             .unwrap_or_default(),
+        desired: desired
+            .map(|bytes| from_bytes(&bytes, "desired properties", device))
+            .transpose()?,
+        telemetry,
     })
 }
 
@@ -286,19 +325,23 @@ fn write_record(
         .iter()
         .map(|ended| Ok((ended.number, to_bytes(ended)?)))
         .collect::<Result<Vec<_>, StorageError>>()?;
-    transact(database, |transaction| {
-        let mut table = transaction.open_table(JOURNAL)?;
-        table.insert(device.as_str(), journal.as_slice())?;
-        let mut table = transaction.open_table(ENDED)?;
-        for (number, document) in &ended {
-            table.insert((device.as_str(), *number), document.as_slice())?;
-            let forgotten = number.checked_sub(REMEMBERED as u64);
-            if let Some(forgotten) = forgotten {
-                table.remove((device.as_str(), forgotten))?;
+    transact(
+        database,
+        |transaction| {
+            let mut table = transaction.open_table(JOURNAL)?;
+            table.insert(device.as_str(), journal.as_slice())?;
+            let mut table = transaction.open_table(ENDED)?;
+            for (number, document) in &ended {
+                table.insert((device.as_str(), *number), document.as_slice())?;
+                let forgotten = number.checked_sub(REMEMBERED as u64);
+                if let Some(forgotten) = forgotten {
+                    table.remove((device.as_str(), forgotten))?;
+                }
             }
-        }
-        Ok(())
-    })
+            Ok(())
+        },
+        Durability::Immediate,
+    )
 }
 
 fn read<T>(
@@ -309,13 +352,15 @@ fn read<T>(
     done().map_err(|error| Box::new(error).into())
 }
 
-/// Carries out a write and syncs it; a transaction that is dropped on an error leaves no trace.
+/// Carries out a write, and syncs it if it is to last; a transaction that is dropped on an error leaves no trace.
 fn transact(
     database: &Database,
     work: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    durability: Durability,
 ) -> Result<(), StorageError> {
     let done = || {
-        let transaction = database.begin_write()?;
+        let mut transaction = database.begin_write()?;
+        transaction.set_durability(durability)?;
         work(&transaction)?;
         transaction.commit()?;
         Ok(())

@@ -35,6 +35,7 @@ pub struct WorldBuilder {
     bare_devices: Vec<String>,
     hub_access: Option<String>,
     service_settings: String,
+    local_mqtt: String,
     environment: Vec<(&'static str, String)>,
     files: Vec<(&'static str, String)>,
     hub: EmulatorConfig,
@@ -48,6 +49,7 @@ impl Default for WorldBuilder {
             bare_devices: Vec::new(),
             hub_access: None,
             service_settings: String::new(),
+            local_mqtt: String::new(),
             environment: Vec::new(),
             files: Vec::new(),
             hub: EmulatorConfig::default(),
@@ -106,6 +108,13 @@ impl WorldBuilder {
         self
     }
 
+    /// Adds to the gateway's settings of its endpoint for local devices.
+    #[must_use]
+    pub fn local_mqtt(mut self, toml: &str) -> Self {
+        self.local_mqtt.push_str(toml);
+        self
+    }
+
     /// Adds tables to the service's settings.
     #[must_use]
     pub fn service_settings(mut self, toml: &str) -> Self {
@@ -152,6 +161,7 @@ impl WorldBuilder {
             gateway: None,
             gateway_address: SocketAddr::from((own_loopback(), 0)),
             service_address: SocketAddr::from((own_loopback(), 0)),
+            local_mqtt: self.local_mqtt,
             setups: self.devices,
             devices: Vec::new(),
             client: None,
@@ -180,6 +190,7 @@ pub struct World {
     gateway: Option<Daemon>,
     gateway_address: SocketAddr,
     service_address: SocketAddr,
+    local_mqtt: String,
     setups: Vec<DeviceSetup>,
     devices: Vec<(String, Daemon)>,
     client: Option<DeviceManagementClient<Channel>>,

@@ -44,6 +44,11 @@ impl Desired {
         self.version = None;
     }
 
+    /// The version and all of them.
+    pub(super) fn all(&self) -> (Option<u64>, &Map<String, Value>) {
+        (self.version, &self.properties)
+    }
+
     /// The queued request for a reboot.
     pub(super) fn reboot(&self) -> Option<Map<String, Value>> {
         let reboot = self.properties.get("iothubDM")?.get("reboot")?;

@@ -5,11 +5,13 @@ use std::time::Duration;
 use iot_hub::{
     identity::DeviceId,
     reboot::{GatewayInfo, Report},
+    twin::{self, SectionKind},
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use super::bridge::OWN_KEY;
 use crate::{
     engine::{Now, Reporting},
     hub_link::LinkHandle,
@@ -17,11 +19,21 @@ use crate::{
     storage::Storage,
 };
 
+/// The most bytes that a local device may report of itself, as JSON. The rest of what a hub allows is
+/// room for the reports of its reboots.
+const OWN_BYTES: usize = 24 * 1024;
+
 /// A device's outbox at work.
 #[derive(Debug)]
 pub(super) struct Mail {
     outbox: Outbox,
     gateway: GatewayInfo,
+    /// What a local device reports of itself; nothing, when it is not bridged.
+    device: Option<Document>,
+    /// How much of its telemetry was dropped.
+    dropped: u64,
+    /// How much of it earlier processes dropped.
+    dropped_before: u64,
     /// How long a report that nobody waits for is held back.
     delay: Duration,
     /// How long to wait after the hub could not take a patch, or the disk the outbox.
@@ -42,10 +54,18 @@ impl Mail {
     pub(super) fn new(
         outbox: Outbox,
         gateway: GatewayInfo,
+        bridged: bool,
         delay: Duration,
         retry: Duration,
     ) -> Self {
+        let kept = |key| outbox.target.get(key).and_then(Value::as_object);
+        let device = bridged.then(|| kept(OWN_KEY).cloned().unwrap_or_default());
+        let dropped =
+            kept("iothubDM").and_then(|own| own.get("bridge")?.get("telemetryDropped")?.as_u64());
         Self {
+            device,
+            dropped_before: dropped.unwrap_or_default(),
+            dropped: 0,
             outbox,
             gateway,
             delay,
@@ -60,8 +80,9 @@ impl Mail {
 
     /// Takes in a report.
     pub(super) fn post(&mut self, reporting: &Reporting) {
-        self.outbox
-            .set_target(document_of(&reporting.report, &self.gateway));
+        let mut document = document_of(&reporting.report, &self.gateway);
+        self.add_bridged(&mut document);
+        self.outbox.set_target(document);
         let at = Instant::now()
             + if reporting.urgent {
                 Duration::ZERO
@@ -69,6 +90,71 @@ impl Mail {
                 self.delay
             };
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Merges what a local device reports of itself. Returns why it cannot be in a twin.
+    pub(super) fn merge(&mut self, patch: &Document) -> Result<(), String> {
+        let Some(device) = &self.device else {
+            return Err("this device is not bridged".to_owned());
+        };
+        let section = |own: Document| -> Document {
+            [(OWN_KEY.to_owned(), Value::Object(own))]
+                .into_iter()
+                .collect()
+        };
+        twin::validate(SectionKind::Reported, &section(patch.clone()))
+            .map_err(|error| error.to_string())?;
+        let mut merged = device.clone();
+        twin::merge(&mut merged, patch);
+        let bytes = Value::Object(merged.clone()).to_string().len();
+        if bytes > OWN_BYTES {
+            return Err(format!(
+                "the reported properties would have {bytes} bytes, and may have {OWN_BYTES}"
+            ));
+        }
+        self.device = Some(merged);
+        self.retarget();
+        Ok(())
+    }
+
+    /// Keeps what a local device reported.
+    pub(super) async fn keep(&mut self, device: &DeviceId, storage: &Storage) -> Result<(), ()> {
+        let at = Instant::now() + self.delay;
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+        storage
+            .write_outbox(device, self.outbox.clone())
+            .await
+            .map_err(|error| {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot keep reported properties; they are not acknowledged"
+                );
+            })
+    }
+
+    /// Takes in how much telemetry this process has dropped.
+    pub(super) fn count_dropped(&mut self, dropped: u64) {
+        if self.dropped != dropped {
+            self.dropped = dropped;
+            self.retarget();
+            self.due.get_or_insert(Instant::now() + self.delay);
+        }
+    }
+
+    fn retarget(&mut self) {
+        let mut target = self.outbox.target.clone();
+        self.add_bridged(&mut target);
+        self.outbox.set_target(target);
+    }
+
+    fn add_bridged(&self, document: &mut Document) {
+        let Some(device) = &self.device else { return };
+        document.insert(OWN_KEY.to_owned(), Value::Object(device.clone()));
+        let dropped = self.dropped_before + self.dropped;
+        let own = document.entry("iothubDM").or_insert_with(|| json!({}));
+        if let (Value::Object(own), 1..) = (own, dropped) {
+            own.insert("bridge".to_owned(), json!({ "telemetryDropped": dropped }));
+        }
     }
 
     /// Says since when the gateway's host is about to go down.
@@ -130,7 +216,8 @@ impl Mail {
 
     /// The hub says what the twin holds. Of that only our own part counts.
     pub(super) fn on_twin(&mut self, reported: &Map<String, Value>) {
-        self.outbox.on_truth(own_part(reported));
+        self.outbox
+            .on_truth(own_part(reported, self.device.is_some()));
         self.known = true;
         self.due = Some(Instant::now());
     }
@@ -147,8 +234,18 @@ impl Mail {
         }
     }
 
-    pub(super) fn on_refused(&mut self, status: u16, message: &str) {
+    /// The hub refused a patch. Returns whether that was for what a local device reports of itself: then
+    /// that is given up, so that it does not stand in the way of the rest.
+    pub(super) fn on_refused(&mut self, status: u16, message: &str) -> bool {
         self.outbox.on_refused();
+        let theirs = self.outbox.target.get(OWN_KEY) != self.outbox.acked.get(OWN_KEY);
+        if theirs && self.device.is_some() && (400..500).contains(&status) && status != 429 {
+            let acked = self.outbox.acked.get(OWN_KEY).and_then(Value::as_object);
+            self.device = Some(acked.cloned().unwrap_or_default());
+            self.retarget();
+            self.due = Some(Instant::now());
+            return true;
+        }
         if status == 429 || status >= 500 {
             tracing::info!(status, "the hub cannot take the report now");
             self.due = Some(Instant::now() + self.retry.mul_f64(1.0 + rand::random::<f64>()));
@@ -157,6 +254,7 @@ impl Mail {
             self.refused = Some(self.outbox.target.clone());
             self.due = Some(Instant::now());
         }
+        false
     }
 
     pub(super) fn on_unanswered(&mut self) {
@@ -197,16 +295,19 @@ fn document_of(report: &Report, gateway: &GatewayInfo) -> Document {
     [("iothubDM".to_owned(), own)].into_iter().collect()
 }
 
-fn own_part(reported: &Map<String, Value>) -> Document {
+fn own_part(reported: &Map<String, Value>, bridged: bool) -> Document {
+    let device = reported.get(OWN_KEY).filter(|_| bridged);
+    let device = device.map(|device| (OWN_KEY.to_owned(), device.clone()));
     let Some(Value::Object(all)) = reported.get("iothubDM") else {
-        return Document::new();
+        return device.into_iter().collect();
     };
-    let own = ["reboot", "gateway"];
+    let own = ["reboot", "gateway", "bridge"];
     let part: Document = own
         .into_iter()
         .filter_map(|key| Some((key.to_owned(), all.get(key)?.clone())))
         .collect();
     [("iothubDM".to_owned(), Value::Object(part))]
         .into_iter()
+        .chain(device)
         .collect()
 }

@@ -103,6 +103,7 @@ impl World {
                 notices: Mutex::new(Some(notices_out)),
             }),
             safety: Arc::new(Safety::alone()),
+            bridged: None,
             storage,
             link: handle,
             gateway: GatewayInfo::default(),

@@ -36,7 +36,8 @@ pub(super) async fn wait(failed: Box<(Parts, StorageError)>, stop: &Stop) -> Opt
                     | LinkEvent::Desired { .. }
                     | LinkEvent::PatchApplied
                     | LinkEvent::PatchRefused { .. }
-                    | LinkEvent::PatchUnanswered) => heard.push(event),
+                    | LinkEvent::PatchUnanswered
+                    | LinkEvent::MessageAcked(_)) => heard.push(event),
                 },
                 () = parts.pulse.beat() => {}
                 () = time::sleep_until(again) => break,

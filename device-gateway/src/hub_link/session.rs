@@ -15,7 +15,7 @@ use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ANSWER_LIFE, Link, LinkError, LinkEvent, Outgoing,
+    ANSWER_LIFE, Link, LinkError, LinkEvent, Message, Outgoing,
     dial::Stream,
     sign_in::{Login, Packets, sign_in},
 };
@@ -25,6 +25,9 @@ pub(super) const MAX_PACKET: usize = 512 * 1024;
 
 /// How many answers may wait for their acknowledgement.
 const IN_FLIGHT: u16 = 64;
+
+/// How many of these may be anything but answers, so that there is always room for those.
+const MESSAGES_IN_FLIGHT: usize = 32;
 
 /// How long a connection that has to be renewed waits for what is under way.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(10);
@@ -56,6 +59,8 @@ pub(super) struct Session {
     subscribed: bool,
     /// Answers by the packet that carries them.
     in_flight: BTreeMap<u16, Outgoing>,
+    /// Messages by the packet that carries them.
+    messages: BTreeMap<u16, Message>,
     get: Asked,
     check: Asked,
     /// The number of the newest check that was asked for.
@@ -84,6 +89,7 @@ impl Session {
             pinged: None,
             subscribed: false,
             in_flight: BTreeMap::new(),
+            messages: BTreeMap::new(),
             get: Asked::default(),
             check: Asked::default(),
             checked: 0,
@@ -139,6 +145,11 @@ impl Session {
         self.subscribed && self.state.inflight() + 1 < IN_FLIGHT && self.state.collision.is_none()
     }
 
+    /// Another message can be sent, and room for answers is left.
+    fn has_room_for_messages(&self) -> bool {
+        self.has_room() && self.renewing.is_none() && self.messages.len() < MESSAGES_IN_FLIGHT
+    }
+
     /// When to ping, or when the answer to a ping is overdue.
     fn ping_due(&self) -> Instant {
         // A quarter early, so that a late timer is no reason for the hub to hang up.
@@ -175,6 +186,9 @@ impl Link {
     ) -> End {
         let end = self.work(&mut session, renewed, shutdown).await;
         self.unsent.extend(session.in_flight.into_values());
+        self.unsent_messages.extend(session.messages.into_values());
+        let messages = self.unsent_messages.make_contiguous();
+        messages.sort_by_key(|message| message.number);
         end.unwrap_or_else(End::Lost)
     }
 
@@ -194,11 +208,17 @@ impl Link {
             {
                 self.answer(session, answer).await?;
             }
+            while session.has_room_for_messages()
+                && let Some(message) = self.unsent_messages.pop_front()
+            {
+                self.send_message(session, message).await?;
+            }
             if let Some(stream) = self.renew_when_due(session).await? {
                 return Ok(End::Renew(stream));
             }
             let takes_work = session.subscribed && session.renewing.is_none();
             let has_room = session.has_room();
+            let takes_messages = session.has_room_for_messages();
             let wakes_at = session.wakes_at();
             tokio::select! {
                 packet = session.framed.next() => {
@@ -210,6 +230,9 @@ impl Link {
                 }
                 Some(patch) = self.patches.recv(), if takes_work => {
                     self.send_patch(session, &patch).await?;
+                }
+                Some(message) = self.messages.recv(), if takes_messages => {
+                    self.send_message(session, message).await?;
                 }
                 Some(number) = self.checks.recv(), if takes_work => {
                     self.check_twin(session, number).await?;
@@ -272,6 +295,7 @@ impl Link {
         self.places.capacity() == self.places.max_capacity()
             && self.unsent.is_empty()
             && session.in_flight.is_empty()
+            && session.messages.is_empty()
             && session.get.is_answered()
             && session.check.is_answered()
             && session.patch.is_answered()
@@ -314,10 +338,15 @@ impl Link {
         }
         match packet {
             Packet::Publish(publish) => self.on_publish(session, &publish).await,
-            Packet::PubAck(ack) => match session.in_flight.remove(&ack.pkid) {
-                Some(answer) => self.tell(LinkEvent::AnswerAcked(answer.rid)).await,
-                None => Ok(()),
-            },
+            Packet::PubAck(ack) => {
+                if let Some(message) = session.messages.remove(&ack.pkid) {
+                    return self.tell(LinkEvent::MessageAcked(message.number)).await;
+                }
+                match session.in_flight.remove(&ack.pkid) {
+                    Some(answer) => self.tell(LinkEvent::AnswerAcked(answer.rid)).await,
+                    None => Ok(()),
+                }
+            }
             Packet::SubAck(ack) => {
                 if ack.return_codes.contains(&SubscribeReasonCode::Failure) {
                     return Err(LinkError::Subscription);

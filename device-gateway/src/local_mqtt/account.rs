@@ -6,10 +6,10 @@ use bytes::Bytes;
 use mqtt_wire::{LastWill, Packet};
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::{Mutex as Seat, MutexGuard as SeatGuard, Notify, mpsc, watch};
+use tokio::sync::{Mutex as Seat, MutexGuard as SeatGuard, Notify, mpsc, oneshot, watch};
 
 use super::{
-    Event, PublishError,
+    Event, Inbound, PublishError, is_for_hub,
     session::{Next, Retained, Session, Violation},
 };
 
@@ -58,6 +58,7 @@ struct Corner {
     session: Option<Session>,
     retained: Retained,
     subscribers: Vec<mpsc::Sender<Event>>,
+    bridge: Option<mpsc::Sender<Inbound>>,
 }
 
 impl Account {
@@ -91,6 +92,26 @@ impl Account {
         let (sender, receiver) = mpsc::channel(EVENTS);
         self.corner().subscribers.push(sender);
         receiver
+    }
+
+    pub(super) fn bridge(&self) -> mpsc::Receiver<Inbound> {
+        // One at a time: the device's connection waits for the answer.
+        let (sender, receiver) = mpsc::channel(1);
+        self.corner().bridge = Some(sender);
+        receiver
+    }
+
+    pub(super) fn retain(&self, name: &str, payload: Bytes) {
+        let topic = format!("{}{name}", self.prefix);
+        let mut corner = self.corner();
+        let corner = &mut *corner;
+        corner.retained.put_ours(&topic, &payload);
+        if let Some(session) = &mut corner.session
+            && session.deliver(&topic, &payload).is_err()
+        {
+            tracing::debug!(topic, "the device does not read what it is sent");
+        }
+        self.wake.notify_one();
     }
 
     pub(super) fn publish(&self, name: &str, payload: &Bytes) -> Result<(), PublishError> {
@@ -165,16 +186,38 @@ impl Account {
         self.wake.notified().await;
     }
 
-    /// Tells every subscriber, as fast as the slowest of them reads.
-    pub(super) async fn tell(&self, event: Event) {
-        let subscribers = {
+    /// Tells every subscriber, as fast as the slowest of them reads. Returns whether a message for the
+    /// hub is kept; others need not be.
+    pub(super) async fn tell(&self, event: Event) -> bool {
+        let (subscribers, bridge) = {
             let mut corner = self.corner();
             corner.subscribers.retain(|sender| !sender.is_closed());
-            corner.subscribers.clone()
+            (corner.subscribers.clone(), corner.bridge.clone())
         };
         for subscriber in subscribers {
             // One that went away meanwhile is dropped next time.
             let _ = subscriber.send(event.clone()).await;
+        }
+        match event {
+            Event::Message { name, payload } if is_for_hub(&name) => {
+                // As long as nobody takes it, it may come again.
+                let Some(bridge) = bridge else { return false };
+                let (kept, answer) = oneshot::channel();
+                let inbound = Inbound {
+                    name,
+                    payload,
+                    kept,
+                };
+                bridge.send(inbound).await.is_ok() && answer.await.unwrap_or(false)
+            }
+            Event::Message { .. } | Event::Connected | Event::Disconnected => true,
+        }
+    }
+
+    /// Lets the device send its newest message again: it is not acknowledged.
+    pub(super) fn withhold(&self) {
+        if let Some(session) = &mut self.corner().session {
+            session.withhold();
         }
     }
 

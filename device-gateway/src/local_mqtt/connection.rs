@@ -18,8 +18,12 @@ use super::{
     session::{Next, Violation},
 };
 
-/// The largest packet that is taken: a message of a device is a few hundred bytes.
-const MAX_PACKET: usize = 64 * 1024;
+/// The largest packet that is taken of somebody who has not signed in.
+const MAX_CONNECT: usize = 64 * 1024;
+
+/// The largest packet of a device: a message as large as a hub takes it, and a bit, so that a device
+/// learns that one is too large.
+const MAX_PACKET: usize = 260 * 1024;
 
 /// How long a connection may take to sign in.
 const SIGN_IN_LIMIT: Duration = Duration::from_secs(5);
@@ -61,7 +65,7 @@ pub(super) async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut link = Framed::new(stream, ServerCodec::new(MAX_PACKET));
+    let mut link = Framed::new(stream, ServerCodec::new(MAX_CONNECT));
     let first = time::timeout(SIGN_IN_LIMIT, link.next())
         .await
         .map_err(|_| Ended::Silent)?
@@ -86,6 +90,7 @@ where
 
     let mut seated = account.take_seat().await.ok_or(Ended::TakenOver)?;
     drop(stranger);
+    *link.codec_mut() = ServerCodec::new(MAX_PACKET);
     if account.open(connect.last_will).is_err() {
         return refuse(&mut link, ConnectReturnCode::NotAuthorized).await;
     }
@@ -148,7 +153,11 @@ where
         match account.on_packet(packet)? {
             Next::Continue(None) => {}
             // Told before the acknowledgement goes out, so that nothing acknowledged is lost.
-            Next::Continue(Some(event)) => account.tell(event).await,
+            Next::Continue(Some(event)) => {
+                if !account.tell(event).await {
+                    account.withhold();
+                }
+            }
             Next::Disconnect => return Ok(()),
         }
     }

@@ -52,13 +52,15 @@ pub(super) enum Next {
 #[derive(Debug, Default)]
 pub(super) struct Retained {
     messages: BTreeMap<String, (QoS, Bytes)>,
+    /// The gateway's own, which a device neither replaces nor crowds out.
+    ours: BTreeMap<String, Bytes>,
 }
 
 impl Retained {
     /// Keeps a message; an empty one deletes. What finds no room is not kept.
     fn put(&mut self, topic: &str, qos: QoS, payload: &Bytes) {
         self.messages.remove(topic);
-        if payload.is_empty() {
+        if payload.is_empty() || self.ours.contains_key(topic) {
             return;
         }
         let bytes: usize = self
@@ -72,6 +74,23 @@ impl Retained {
         }
         let kept = (qos, payload.clone());
         self.messages.insert(topic.to_owned(), kept);
+    }
+}
+
+impl Retained {
+    /// Keeps a message of the gateway.
+    pub(super) fn put_ours(&mut self, topic: &str, payload: &Bytes) {
+        self.messages.remove(topic);
+        self.ours.insert(topic.to_owned(), payload.clone());
+    }
+
+    /// All of them, with the quality of service that each was published with.
+    fn iter(&self) -> impl Iterator<Item = (&String, QoS, &Bytes)> {
+        let ours = self.ours.iter();
+        let messages = self.messages.iter();
+        messages
+            .map(|(topic, (qos, payload))| (topic, *qos, payload))
+            .chain(ours.map(|(topic, payload)| (topic, QoS::AtLeastOnce, payload)))
     }
 }
 
@@ -153,6 +172,12 @@ impl Session {
         }
     }
 
+    /// Takes back the acknowledgement of the newest message, which is not written yet.
+    pub(super) fn withhold(&mut self) {
+        self.outbox
+            .retain(|packet| !matches!(packet, Packet::PubAck(_)));
+    }
+
     /// Takes the next packet to be written.
     pub(super) fn next_packet(&mut self) -> Option<Packet> {
         self.outbox.pop_front()
@@ -206,9 +231,9 @@ impl Session {
         }
         self.write(Packet::SubAck(SubAck::new(subscribe.pkid, codes)))?;
         for (filter, granted) in &granted {
-            for (topic, (qos, payload)) in &retained.messages {
+            for (topic, qos, payload) in retained.iter() {
                 if filter.matches(topic) {
-                    self.enqueue(topic, lower(*qos, *granted), payload, true)?;
+                    self.enqueue(topic, lower(qos, *granted), payload, true)?;
                 }
             }
         }

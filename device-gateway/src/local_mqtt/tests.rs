@@ -265,7 +265,7 @@ async fn a_packet_that_is_too_large_ends_the_connection() {
     let server = Server::start().await;
     let device = server.d1().await;
     // The client has no such limit on what it sends.
-    let large = "x".repeat(65 * 1024);
+    let large = "x".repeat(261 * 1024);
     let mut options = options(server.address, "d2", "d2", "secret2");
     options.set_max_packet_size(1 << 20, 1 << 20);
     let d2 = TestDevice::try_connect(options)

@@ -100,11 +100,15 @@ async fn a_document_of_another_kind_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let storage = Storage::open(folder.path()).unwrap();
     let written = storage.with_database(|database| {
-        transact(database, |transaction| {
-            let mut table = transaction.open_table(JOURNAL)?;
-            table.insert("d1", &b"{\"seq\":\"x\"}"[..])?;
-            Ok(())
-        })
+        transact(
+            database,
+            |transaction| {
+                let mut table = transaction.open_table(JOURNAL)?;
+                table.insert("d1", &b"{\"seq\":\"x\"}"[..])?;
+                Ok(())
+            },
+            Durability::Immediate,
+        )
     });
     written.unwrap();
     let error = storage.load(&device("d1")).await.unwrap_err();

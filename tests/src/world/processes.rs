@@ -70,6 +70,7 @@ impl World {
             gateway_toml(
                 &self.emulator,
                 self.gateway_address,
+                &self.local_mqtt,
                 &self.setups,
                 self.folder(),
             ),

@@ -115,6 +115,7 @@ pub(super) fn service_toml(emulator: &Emulator, access: Option<&str>, more: &str
 pub(super) fn gateway_toml(
     emulator: &Emulator,
     local_mqtt: SocketAddr,
+    more_of_it: &str,
     setups: &[DeviceSetup],
     folder: &Path,
 ) -> String {
@@ -127,6 +128,7 @@ pub(super) fn gateway_toml(
          ca_file = \"ca.pem\"\n\
          [local_mqtt]\n\
          listen = \"{local_mqtt}\"\n\
+         {more_of_it}\
          [timing]\n\
          answer_grace = \"50ms\"\n\
          block_interval = \"500ms\"\n",

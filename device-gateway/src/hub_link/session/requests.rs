@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    super::{Link, LinkError, LinkEvent, MethodCall, Outgoing, Patch, Reply},
+    super::{Link, LinkError, LinkEvent, Message, MethodCall, Outgoing, Patch, Reply},
     Session, protocol,
 };
 
@@ -80,6 +80,36 @@ impl Link {
             }
             Err(error) => {
                 self.unsent.push_back(answer);
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends a message to the cloud; it is kept until the hub has it.
+    pub(super) async fn send_message(
+        &mut self,
+        session: &mut Session,
+        message: Message,
+    ) -> Result<(), LinkError> {
+        let Some(connection) = &self.connection else {
+            self.unsent_messages.push_back(message);
+            return Err(LinkError::Homeless);
+        };
+        let topic = DeviceTopic::Telemetry {
+            device: connection.device.clone(),
+            module: None,
+            properties: message.properties.clone(),
+        };
+        let payload = message.payload.clone();
+        let publish = Publish::new(topic.to_string(), QoS::AtLeastOnce, payload);
+        let limit = self.timing.request_limit;
+        match session.request(Request::Publish(publish), limit).await {
+            Ok(pkid) => {
+                session.messages.insert(pkid, message);
+                Ok(())
+            }
+            Err(error) => {
+                self.unsent_messages.push_back(message);
                 Err(error)
             }
         }
