@@ -90,7 +90,7 @@ const OWNED: [(&str, &[&str]); 14] = [
 
 /// Libraries that only some files of a crate may name, by the beginnings of their paths below the
 /// crate's folder.
-const OWNED_BY_FILES: [(&str, &str, &[&str]); 15] = [
+const OWNED_BY_FILES: [(&str, &str, &[&str]); 16] = [
     ("mgmt-service", "azure_core", &["src/hub/entra"]),
     ("mgmt-service", "azure_identity", &["src/hub/entra"]),
     (
