@@ -30,7 +30,7 @@ pub(crate) use self::reply::new_tracking;
 use self::reply::{Failure, Reply};
 use crate::certificate::DeviceCertificate;
 use crate::door::Door;
-use crate::switchboard::Switchboard;
+use crate::switchboard::{Switchboard, hold_up};
 use crate::websocket::{self, Handover};
 use crate::{auth, mqtt};
 
@@ -220,7 +220,7 @@ async fn pass_faults(
             state.faults.answer(operation, device),
         )
     });
-    tokio::time::sleep(delay).await;
+    hold_up(delay).await;
     match answer {
         None => Ok(()),
         Some(answer) => Err(Failure::injected(answer, style)),

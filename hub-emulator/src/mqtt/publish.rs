@@ -11,7 +11,7 @@ use super::connection::{Connection, End};
 use crate::faults::Operation;
 use crate::hub::{CloseReason, Effect, EntityId, LinkId};
 use crate::rest::new_tracking;
-use crate::switchboard::{Now, State};
+use crate::switchboard::{Now, State, hold_up};
 use crate::throttle::Kind;
 
 /// The largest message to the cloud, its properties included.
@@ -138,7 +138,7 @@ impl Connection {
             };
             (state.faults.delay(operation, device), passed)
         });
-        tokio::time::sleep(delay + *passed.as_ref().unwrap_or(&Duration::ZERO)).await;
+        hold_up(delay + *passed.as_ref().unwrap_or(&Duration::ZERO)).await;
         self.switchboard.change(|state, now| {
             let link = self.link.id;
             let handled = passed.and_then(|_| handle(state, now));

@@ -23,7 +23,7 @@ use crate::certificate::DeviceCertificate;
 use crate::faults::Operation;
 use crate::provisioning::{Admitted, Shown};
 use crate::rest::new_tracking;
-use crate::switchboard::Switchboard;
+use crate::switchboard::{Switchboard, hold_up};
 
 /// A device that asks for nothing for so long is gone: registering is short.
 const MAX_SILENCE: Duration = Duration::from_secs(180);
@@ -165,7 +165,7 @@ impl Registering {
             };
             (state.faults.delay(kind, device.as_ref()), passed)
         });
-        tokio::time::sleep(delay).await;
+        hold_up(delay).await;
         let (rid, answered) = match topic {
             RegistrationTopic::Register { rid } => {
                 (rid, passed.and_then(|_| no_wait(self.register(body))))
