@@ -28,6 +28,7 @@ impl ServiceProcess {
             "[hub]\nconnection_string = \"{}\"\nhttps_port = {}\nca_file = \"ca.pem\"\n\
              [store]\npath = \"service.db\"\n\
              [quota]\nmethods_per_second = 1000000\n\
+             [polling]\nreads_per_second = 1000000\n\
              [limits]\ncalls_per_second = 1000000\n",
             emulator.owner(),
             emulator.https_port,
