@@ -17,7 +17,6 @@ mod reading;
 pub(crate) mod run;
 
 use futures_util::future::BoxFuture;
-use iot_hub::reboot::{Grade, Mode};
 pub(crate) use reading::fuzz;
 pub(super) use reading::parse;
 use run::{End, Finished, run};
@@ -80,22 +79,9 @@ impl CommandDriver {
 impl Driver for CommandDriver {
     fn probe(&self) -> BoxFuture<'_, Result<Probe, DriverError>> {
         Box::pin(async {
-            let reading = match self.read_baseline().await {
-                Ok(reading) => Some(reading),
-                // What it can do does not depend on where it is.
-                Err(DriverError::Unreachable(_)) => None,
-                Err(error) => return Err(error),
-            };
-            let best_grade = Proofs::of(reading.as_ref(), self.config.health.is_some());
-            let best_grade = best_grade.best_grade();
-            Ok(Probe {
-                modes: vec![Mode::Graceful, Mode::Forced],
-                best_grade,
-                required_grade: best_grade.min(Grade::BootChanged),
-                boot_id: reading.and_then(|reading| reading.boot_id),
-                typical_duration: None,
-                restarts_gateway: false,
-            })
+            let reading = Reading::if_present(self.read_baseline().await)?;
+            let proofs = Proofs::of(reading.as_ref(), self.config.health.is_some());
+            Ok(proofs.probe(reading))
         })
     }
 

@@ -27,7 +27,7 @@ pub use client::{Auth, ClientError, Endpoint, User};
 use client::{HttpClient, Request, Silence};
 use fresh::Freshness;
 use futures_util::future::BoxFuture;
-use iot_hub::reboot::{Grade, Mode};
+use iot_hub::reboot::Mode;
 use plan::Body;
 pub use plan::{Ask, Check, Condition, Find, Look, Method, Plan, Uptime};
 
@@ -147,21 +147,8 @@ impl HttpDriver {
 impl Driver for HttpDriver {
     fn probe(&self) -> BoxFuture<'_, Result<Probe, DriverError>> {
         Box::pin(async {
-            let boot_id = match self.read().await {
-                Ok(reading) => reading.boot_id,
-                // What it can do does not depend on where it is.
-                Err(DriverError::Unreachable(_)) => None,
-                Err(error) => return Err(error),
-            };
-            let best_grade = self.plan.proofs().best_grade();
-            Ok(Probe {
-                modes: vec![Mode::Graceful, Mode::Forced],
-                best_grade,
-                required_grade: best_grade.min(Grade::BootChanged),
-                boot_id,
-                typical_duration: None,
-                restarts_gateway: false,
-            })
+            let reading = Reading::if_present(self.read().await)?;
+            Ok(self.plan.proofs().probe(reading))
         })
     }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use iot_hub::reboot::{Grade, RequestId};
+use iot_hub::reboot::{Grade, Mode, RequestId};
 
-use super::{Baseline, Observation};
+use super::{Baseline, DriverError, Observation, Probe};
 
 /// The longest boot id that is taken.
 pub(super) const BOOT_ID_CHARS: usize = 128;
@@ -23,6 +23,15 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// What a look found, if the device was there: what it can do does not depend on where it is.
+    pub(super) fn if_present(look: Result<Self, DriverError>) -> Result<Option<Self>, DriverError> {
+        match look {
+            Ok(reading) => Ok(Some(reading)),
+            Err(DriverError::Unreachable(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// This, with what it lacks and another one has.
     pub(super) fn or(self, other: Self) -> Self {
         Self {
@@ -100,6 +109,19 @@ impl Proofs {
             cause: true,
             uptime: example.is_some_and(|seen| seen.uptime.is_some()),
             health,
+        }
+    }
+
+    /// What a device of such proofs can do, that is rebooted by one command and is not the host.
+    pub(super) fn probe(self, reading: Option<Reading>) -> Probe {
+        let best_grade = self.best_grade();
+        Probe {
+            modes: vec![Mode::Graceful, Mode::Forced],
+            best_grade,
+            required_grade: best_grade.min(Grade::BootChanged),
+            boot_id: reading.and_then(|reading| reading.boot_id),
+            typical_duration: None,
+            restarts_gateway: false,
         }
     }
 

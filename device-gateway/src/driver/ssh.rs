@@ -11,7 +11,7 @@ mod session;
 mod trust;
 
 use futures_util::future::BoxFuture;
-use iot_hub::reboot::{Grade, Mode};
+use iot_hub::reboot::Mode;
 use session::{Finished, SshError};
 pub use trust::{ClientKey, Credential, HostKey, Trust};
 
@@ -100,22 +100,9 @@ impl SshDriver {
 impl Driver for SshDriver {
     fn probe(&self) -> BoxFuture<'_, Result<Probe, DriverError>> {
         Box::pin(async {
-            let reading = match self.read().await {
-                Ok(reading) => Some(reading),
-                // What it can do does not depend on where it is.
-                Err(DriverError::Unreachable(_)) => None,
-                Err(error) => return Err(error),
-            };
-            let best_grade = Proofs::of(reading.as_ref(), self.config.health.is_some());
-            let best_grade = best_grade.best_grade();
-            Ok(Probe {
-                modes: vec![Mode::Graceful, Mode::Forced],
-                best_grade,
-                required_grade: best_grade.min(Grade::BootChanged),
-                boot_id: reading.and_then(|reading| reading.boot_id),
-                typical_duration: None,
-                restarts_gateway: false,
-            })
+            let reading = Reading::if_present(self.read().await)?;
+            let proofs = Proofs::of(reading.as_ref(), self.config.health.is_some());
+            Ok(proofs.probe(reading))
         })
     }
 

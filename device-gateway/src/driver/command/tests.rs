@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iot_hub::reboot::RequestId;
+use iot_hub::reboot::{Grade, Mode, RequestId};
 use tempfile::TempDir;
 use uuid::Uuid;
 

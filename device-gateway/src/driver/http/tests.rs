@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use iot_hub::reboot::RequestId;
+use iot_hub::reboot::{Grade, RequestId};
 use regex_lite::Regex;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};

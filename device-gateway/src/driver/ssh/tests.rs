@@ -5,7 +5,7 @@ mod openssh;
 
 use std::time::Duration;
 
-use iot_hub::reboot::RequestId;
+use iot_hub::reboot::{Grade, RequestId};
 use russh::keys::{Algorithm, PrivateKey};
 use uuid::Uuid;
 
