@@ -11,6 +11,7 @@ use std::{
 };
 
 use iot_hub::reboot::{Grade, Mode};
+use rumqttc::Packet;
 use serde_json::{Map, Value, json};
 use tokio::{net::unix::pipe, sync::mpsc};
 
@@ -18,6 +19,7 @@ use super::*;
 use crate::{
     driver::{Baseline, DriverError, Health, Observation, Order, Probe, Triggered},
     hub_link::tests::LooseLink,
+    local_mqtt::{LocalMqtt, test_device::TestDevice},
     storage::tests::on_disk,
 };
 
@@ -85,6 +87,11 @@ struct World {
 
 impl World {
     fn start() -> Self {
+        Self::bridging(None)
+    }
+
+    /// The same with a device on the local endpoint.
+    fn bridging(local: Option<LocalDevice>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let full = Arc::new(AtomicBool::new(false));
         let storage = on_disk(folder.path(), &full);
@@ -103,7 +110,7 @@ impl World {
                 notices: Mutex::new(Some(notices_out)),
             }),
             safety: Arc::new(Safety::alone()),
-            bridged: None,
+            bridged: local.map(|local| (local, Bounds::default())),
             storage,
             link: handle,
             gateway: GatewayInfo::default(),
@@ -282,4 +289,34 @@ async fn a_queued_request_is_checked_once_more_when_the_hub_has_the_report() {
     world.link.events.send(checked).await.unwrap();
     let ordered = time::timeout(Duration::from_secs(30), world.orders.recv()).await;
     assert!(matches!(ordered, Ok(Some(order)) if order.id.to_string() == id));
+}
+
+#[tokio::test]
+async fn telemetry_that_is_not_stored_is_not_acknowledged() {
+    let accounts = [("d1".to_owned(), "secret".into())];
+    let endpoint = LocalMqtt::bind(([127, 0, 0, 1], 0).into(), accounts)
+        .await
+        .unwrap();
+    let address = endpoint.local_addr();
+    let mut world = World::bridging(endpoint.device("d1"));
+    tokio::spawn(endpoint.serve(CancellationToken::new()));
+    world.connect().await;
+    let mut device = TestDevice::connect(address, "d1", "secret").await;
+    device.subscribes("dm/d1/bridge/refused").await;
+    world.full.store(true, Ordering::SeqCst);
+    device.says("telemetry", "not stored").await;
+    // That is over once this is refused, for which it takes no disk.
+    device.says("twin/reported", "no JSON").await;
+    let mut acknowledged = Vec::new();
+    while acknowledged.last() != Some(&4) {
+        let packet = device.packet().await;
+        if let Packet::PubAck(ack) = &packet {
+            acknowledged.push(ack.pkid);
+        }
+        if let Packet::Publish(_) = &packet {
+            world.full.store(false, Ordering::SeqCst);
+            device.says("telemetry", "stored").await;
+        }
+    }
+    assert_eq!(acknowledged, [3, 4], "not 2, which is not stored");
 }

@@ -209,6 +209,86 @@ async fn what_was_retained_is_told_to_the_device_and_never_again_to_the_driver()
 }
 
 #[tokio::test]
+async fn a_message_for_the_hub_is_acknowledged_once_it_is_kept_and_not_before() {
+    let mut server = Server::start().await;
+    let mut device = server.d1().await;
+    assert_eq!(server.event().await, Event::Connected);
+    device.says("telemetry", "nobody is there to keep it").await;
+    let told = message("telemetry", "nobody is there to keep it");
+    assert_eq!(server.event().await, told);
+
+    let mut hub = server.d1.bridge();
+    for kept in [Some(false), None, Some(true)] {
+        device.says("telemetry/a=b", "x").await;
+        let inbound = soon(hub.recv()).await.unwrap();
+        assert_eq!(inbound.name, "telemetry/a=b");
+        match kept {
+            Some(kept) => inbound.answer(kept),
+            None => drop(inbound),
+        }
+    }
+    // The first acknowledgement of all is that of the one message that is kept.
+    let packet = device.packet().await;
+    assert!(
+        matches!(&packet, Packet::PubAck(ack) if ack.pkid == 4),
+        "{packet:?}"
+    );
+    server.stop().await;
+}
+
+/// What a device that comes anew is sent of what is kept below `twin/`.
+async fn kept(server: &Server) -> Vec<String> {
+    let mut device = server.d1().await;
+    device.subscribes("dm/d1/twin/#").await;
+    server.d1.publish("twin/end", "").unwrap();
+    let mut kept = Vec::new();
+    loop {
+        let message = device.message().await;
+        if message.topic == "dm/d1/twin/end" {
+            return kept;
+        }
+        assert!(message.retain && message.topic == "dm/d1/twin/desired");
+        kept.push(String::from_utf8(message.payload.to_vec()).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn what_the_gateway_retains_is_not_replaced_by_the_device() {
+    const OURS: &str = "dm/d1/twin/desired";
+    const QOS: QoS = QoS::AtLeastOnce;
+    let mut server = Server::start().await;
+    server.events.close();
+    for payload in ["before", "theirs", ""] {
+        let mut device = server.d1().await;
+        device.publishes(OURS, QOS, true, payload).await;
+        assert!(matches!(device.packet().await, Packet::PubAck(_)));
+        if payload == "before" {
+            assert_eq!(kept(&server).await, ["before"]);
+            server.d1.retain("twin/desired", "ours");
+        }
+        assert_eq!(kept(&server).await, ["ours"], "{payload:?}");
+    }
+
+    let mut willing = options(server.address, "d1", "d1", "secret1");
+    willing.set_last_will(rumqttc::LastWill::new(OURS, "will", QOS, true));
+    let Ok(device) = TestDevice::try_connect(willing).await else {
+        panic!("refused");
+    };
+    device.dies().await;
+    assert_eq!(kept(&server).await, ["ours"], "a last will");
+
+    let mut device = server.d1().await;
+    for n in 0..100 {
+        let topic = format!("dm/d1/own/{n}");
+        device.publishes(&topic, QOS, true, "own").await;
+        assert!(matches!(device.packet().await, Packet::PubAck(_)));
+    }
+    server.d1.retain("twin/desired", "newer");
+    assert_eq!(kept(&server).await, ["newer"], "a crowd");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn sign_in_takes_the_right_name_password_and_client_id() {
     #[track_caller]
     fn check(server: &Server, id: &str, user: &str, password: &str) -> MqttOptions {
