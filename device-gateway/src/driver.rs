@@ -105,8 +105,6 @@ pub struct Probe {
     pub required_grade: Grade,
     /// The present boot identity, where there is one.
     pub boot_id: Option<String>,
-    /// How long a reboot takes, where it is known.
-    pub typical_duration: Option<Duration>,
     /// The gateway itself goes down with this device: it is the gateway's host.
     pub restarts_gateway: bool,
 }

@@ -38,7 +38,6 @@ impl Driver for Idle {
                 best_grade: Grade::Healthy,
                 required_grade: Grade::BootChanged,
                 boot_id: Some("boot-0".into()),
-                typical_duration: None,
                 restarts_gateway: false,
             })
         })

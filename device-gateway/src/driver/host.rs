@@ -215,7 +215,6 @@ impl Driver for HostDriver {
                 // The journal is on the machine, so the cause can always be shown.
                 required_grade: Grade::Caused,
                 boot_id: Some(self.boot_id().await?),
-                typical_duration: None,
                 restarts_gateway: true,
             })
         })

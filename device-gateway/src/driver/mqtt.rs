@@ -107,7 +107,6 @@ impl Driver for MqttDriver {
                 // survives the boot and could name its cause.
                 required_grade: Grade::BootChanged,
                 boot_id: self.shared.view().boot().map(|boot| boot.id.clone()),
-                typical_duration: None,
                 restarts_gateway: false,
             })
         })

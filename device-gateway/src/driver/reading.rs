@@ -120,7 +120,6 @@ impl Proofs {
             best_grade,
             required_grade: best_grade.min(Grade::BootChanged),
             boot_id: reading.and_then(|reading| reading.boot_id),
-            typical_duration: None,
             restarts_gateway: false,
         }
     }

@@ -237,11 +237,9 @@ impl Engine {
         }
     }
 
-    /// How long a reboot is expected to take, to its verdict: by what the device has been through, or
-    /// by what its driver knows.
+    /// How long a reboot is expected to take, to its verdict, by what the device has been through.
     pub(super) fn expected_duration(&self) -> Option<u32> {
-        let driver = self.probe.as_ref().and_then(|probe| probe.typical_duration);
-        let takes = self.journal.typical_duration().or(driver)?;
+        let takes = self.journal.typical_duration()?;
         let expected = takes + self.settings.answer_grace + self.settings.settle;
         u32::try_from(expected.as_secs() + 1).ok()
     }

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard},
-    time::Duration,
 };
 
 use device_gateway::driver::{
@@ -100,7 +99,6 @@ impl Driver for ScriptedDevice {
                 best_grade: Grade::Healthy,
                 required_grade: Grade::BootChanged,
                 boot_id: Some(self.state().boot_id()),
-                typical_duration: Some(Duration::from_secs(7)),
                 restarts_gateway: false,
             })
         })

@@ -60,7 +60,6 @@ impl Driver for Direct {
                 best_grade: Grade::Healthy,
                 required_grade: Grade::Returned,
                 boot_id: None,
-                typical_duration: None,
                 restarts_gateway: false,
             })
         })

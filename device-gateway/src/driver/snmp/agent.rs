@@ -189,7 +189,6 @@ fn probe(best_grade: Grade) -> Probe {
         best_grade,
         required_grade: best_grade,
         boot_id: None,
-        typical_duration: None,
         restarts_gateway: false,
     }
 }

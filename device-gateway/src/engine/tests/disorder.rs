@@ -257,7 +257,6 @@ impl World {
                     best_grade: Grade::Healthy,
                     required_grade: Grade::BootChanged,
                     boot_id,
-                    typical_duration: None,
                     restarts_gateway: how.is_multiple_of(5),
                 },
             )),

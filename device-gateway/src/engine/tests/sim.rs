@@ -351,7 +351,6 @@ impl Sim {
                 best_grade: Grade::Healthy,
                 required_grade: Grade::BootChanged,
                 boot_id: self.boot_id(),
-                typical_duration: None,
                 restarts_gateway: self.host,
             })),
             DriverStep::CheckBlockers(_) => Outcome::Blockers(Ok(self.blockers())),
