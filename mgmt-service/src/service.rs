@@ -2,6 +2,7 @@
 
 mod begin;
 mod cancel;
+mod draft;
 mod hanging;
 mod log;
 mod runner;
@@ -120,7 +121,9 @@ impl Service {
             tracing::info!(%id, device = %attempt.view.device, state = %attempt.view.state, "resuming an attempt");
             let events = inner.store.events(id).await?;
             let log = Arc::new(Log::new(attempt.clone(), events));
-            Runner::spawn(&inner, attempt, log, Vec::new(), Some(Input::Resumed));
+            let follower = inner.poller.follow(attempt.view.device.clone());
+            let resumed = Some(Input::Resumed);
+            Runner::spawn(&inner, attempt, log, follower, Vec::new(), resumed);
         }
         let pruned = inner.clone();
         inner.tasks.spawn(async move { pruned.prune().await });

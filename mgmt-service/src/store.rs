@@ -24,8 +24,19 @@ use crate::{
 
 /// Keeps attempts, their events and the audit.
 pub trait Store: std::fmt::Debug + Send + Sync {
-    /// Stores a new attempt, unless its id is known or its device is taken.
-    fn create(&self, change: Change, audit: Audit) -> BoxFuture<'_, Result<Created, StoreError>>;
+    /// Stores a new attempt, unless something is in its way; then nothing is stored.
+    fn create(
+        &self,
+        change: Change,
+        audit: Audit,
+    ) -> BoxFuture<'_, Result<Option<Taken>, StoreError>>;
+
+    /// Finds what is in the way of a new attempt.
+    fn find(
+        &self,
+        id: RequestId,
+        device: DeviceId,
+    ) -> BoxFuture<'_, Result<Option<Taken>, StoreError>>;
 
     /// Stores what became of an attempt.
     fn save(&self, change: Change) -> BoxFuture<'_, Result<(), StoreError>>;
@@ -79,11 +90,9 @@ pub struct Change {
     pub events: Vec<Event>,
 }
 
-/// What became of storing a new attempt.
+/// What is in the way of a new attempt.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Created {
-    /// It is stored.
-    New,
+pub enum Taken {
     /// The id belongs to this one.
     Known(Box<Attempt>),
     /// The device is taken by this one.

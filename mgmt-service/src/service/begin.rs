@@ -6,11 +6,11 @@ use iot_hub::{identity::DeviceId, reboot::RequestId};
 use jiff::Timestamp;
 use tokio::time::timeout;
 
-use super::{Caller, Log, Now, Service, runner::Runner};
+use super::{Caller, Log, Now, Service, draft::Draft};
 use crate::{
-    attempt::{Asked, Attempt, Input, Reading, View},
+    attempt::{Asked, Attempt, Input, Reading, Step, View},
     error::Error,
-    store::{Change, Created},
+    store::Taken,
     traces,
 };
 
@@ -27,39 +27,24 @@ impl Service {
         if inner.shutdown.is_cancelled() {
             return Err(Error::Stopping);
         }
-        self.take_turn(id, caller).await?;
+        let limit = inner.timing.default_deadline;
         let now = Timestamp::now();
-        let (mut attempt, step) = Attempt::begin(
-            id,
-            device.clone(),
-            asked.clone(),
-            inner.timing.default_deadline,
-            now,
-        );
+        let (mut attempt, step) = Attempt::begin(id, device.clone(), asked.clone(), limit, now);
         attempt.trace = traces::current();
         attempt.owner.clone_from(&caller.who);
-        let change = Change {
-            attempt: attempt.clone(),
-            events: step.events.clone(),
-        };
-        let audit = Self::line(caller, "REBOOT", &attempt.view, "");
-        let log = match inner.store.create(change, audit).await? {
-            Created::New => {
-                tracing::info!(%id, %device, mode = %asked.mode, who = caller.who, from = caller.from, "a reboot is asked for");
-                let log = Arc::new(Log::new(attempt.clone(), step.events));
-                Runner::spawn(inner, attempt, log.clone(), step.effects, None);
-                log
-            }
-            Created::Known(known) if known.view.device == device && known.asked == asked => {
+        let view = attempt.view.clone();
+        let log = match self.begin(attempt, step, caller).await? {
+            Ok(log) => log,
+            Err(Taken::Known(known)) if known.view.device == device && known.asked == asked => {
                 self.log(&device, id).await?
             }
-            Created::Known(_) => {
-                let refused = Self::line(caller, "REBOOT", &attempt.view, "REQUEST_ID_USED");
+            Err(Taken::Known(_)) => {
+                let refused = Self::line(caller, "REBOOT", &view, "REQUEST_ID_USED");
                 inner.store.audit(refused).await?;
                 return Err(Error::IdUsed);
             }
-            Created::Busy(holder) => {
-                let refused = Self::line(caller, "REBOOT", &attempt.view, "DEVICE_BUSY");
+            Err(Taken::Busy(holder)) => {
+                let refused = Self::line(caller, "REBOOT", &view, "DEVICE_BUSY");
                 inner.store.audit(refused).await?;
                 return Err(Error::Busy { device, holder });
             }
@@ -67,14 +52,34 @@ impl Service {
         self.begun(&log).await
     }
 
-    /// Waits until the hub's quota has room for another request of this caller. A repeated request
-    /// asks nothing of the hub.
-    async fn take_turn(&self, id: RequestId, caller: &Caller) -> Result<(), Error> {
+    /// Begins a new attempt, unless something is in its way. That is looked for first, for what
+    /// is in the way asks nothing of the hub; the store has the last word.
+    async fn begin(
+        &self,
+        attempt: Attempt,
+        step: Step,
+        caller: &Caller,
+    ) -> Result<Result<Arc<Log>, Taken>, Error> {
         let inner = &self.inner;
-        if inner.live().contains_key(&id) || inner.hub.try_begin() {
-            return Ok(());
+        let (id, device) = (attempt.view.id, attempt.view.device.clone());
+        if let Some(taken) = inner.store.find(id, device.clone()).await? {
+            return Ok(Err(taken));
         }
-        if inner.store.get(id).await?.is_some() {
+        self.take_turn(caller).await?;
+        let audit = Self::line(caller, "REBOOT", &attempt.view, "");
+        let draft = Draft::new(inner, attempt, step).await?;
+        if let Some(taken) = inner.store.create(draft.change(), audit).await? {
+            return Ok(Err(taken));
+        }
+        let mode = draft.mode();
+        tracing::info!(%id, %device, %mode, who = caller.who, from = caller.from, "a reboot is asked for");
+        Ok(Ok(draft.begin(inner)))
+    }
+
+    /// Waits until the hub's quota has room for another request of this caller.
+    async fn take_turn(&self, caller: &Caller) -> Result<(), Error> {
+        let inner = &self.inner;
+        if inner.hub.try_begin() {
             return Ok(());
         }
         tokio::select! {

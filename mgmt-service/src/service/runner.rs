@@ -66,6 +66,7 @@ impl Runner {
         inner: &Arc<Inner>,
         attempt: Attempt,
         log: Arc<Log>,
+        follower: Follower,
         effects: Vec<Effect>,
         input: Option<Input>,
     ) {
@@ -78,9 +79,9 @@ impl Runner {
         inner.live().insert(id, live);
         let runner = Self {
             inner: inner.clone(),
-            follower: inner.poller.follow(attempt.view.device.clone()),
             attempt,
             log,
+            follower,
             questions,
             calls: FuturesUnordered::new(),
             hanging: Hanging::default(),
@@ -177,22 +178,12 @@ impl Runner {
             return true;
         }
         self.last_read = read.begun;
-        match read.result {
-            Ok(twin) => {
-                self.log.set_last_read(read.begun);
-                let mut reading = Reading::of(&twin, read.begun);
-                self.hanging.saw(reading.report.as_ref());
-                if self.attempt.wants_estimate() {
-                    let (device, class) = (twin.device.clone(), reading.class.clone());
-                    reading.estimate = estimate(&self.inner, device, class).await;
-                }
-                self.take(Input::Read(Box::new(reading))).await
-            }
-            Err(trouble) => {
-                tracing::debug!(id = %self.attempt.view.id, %trouble, "failed to read the twin");
-                self.take(Input::NotRead(trouble)).await
-            }
+        let input = input_of(&self.inner, &self.attempt, &read).await;
+        if let Input::Read(reading) = &input {
+            self.log.set_last_read(reading.begun);
+            self.hanging.saw(reading.report.as_ref());
         }
+        self.take(input).await
     }
 
     /// Feeds the machine. Says whether to go on.
@@ -340,6 +331,24 @@ impl Runner {
     }
 }
 
+/// What a read of its device's twin is to an attempt.
+pub(super) async fn input_of(inner: &Inner, attempt: &Attempt, read: &TwinRead) -> Input {
+    match &read.result {
+        Ok(twin) => {
+            let mut reading = Reading::of(twin, read.begun);
+            if attempt.wants_estimate() {
+                let (device, class) = (twin.device.clone(), reading.class.clone());
+                reading.estimate = estimate(inner, device, class).await;
+            }
+            Input::Read(Box::new(reading))
+        }
+        Err(trouble) => {
+            tracing::debug!(id = %attempt.view.id, %trouble, "failed to read the twin");
+            Input::NotRead(trouble.clone())
+        }
+    }
+}
+
 /// How long a reboot of this device takes. Without knowing that, the attempt goes on as well.
 async fn estimate(inner: &Inner, device: DeviceId, class: String) -> Option<Estimate> {
     match inner.store.durations(class, device).await {
@@ -373,7 +382,8 @@ async fn until_stored<'a>(
     }
 }
 
-fn withdrawn(step: &Step) -> Option<Trouble> {
+/// Why nothing came of it, when nothing did.
+pub(super) fn withdrawn(step: &Step) -> Option<Trouble> {
     step.effects.iter().find_map(|effect| match effect {
         Effect::Withdraw(trouble) => Some(trouble.clone()),
         Effect::Call { .. }

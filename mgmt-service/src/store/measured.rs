@@ -8,7 +8,7 @@ use iot_hub::{identity::DeviceId, reboot::RequestId};
 use jiff::Timestamp;
 use tracing::Instrument as _;
 
-use super::{Audit, AuditQuery, Audited, Change, Created, ListQuery, Store, StoreError};
+use super::{Audit, AuditQuery, Audited, Change, ListQuery, Store, StoreError, Taken};
 use crate::{
     attempt::{Attempt, Event, View},
     durations::Learned,
@@ -74,14 +74,26 @@ impl Measured {
 }
 
 impl Store for Measured {
-    fn create(&self, change: Change, audit: Audit) -> BoxFuture<'_, Result<Created, StoreError>> {
+    fn create(
+        &self,
+        change: Change,
+        audit: Audit,
+    ) -> BoxFuture<'_, Result<Option<Taken>, StoreError>> {
         let view = change.attempt.view.clone();
         self.write("create", self.store.create(change, audit))
             .inspect(move |result| match result {
-                Ok(Created::New) => self.instruments.attempts().begun(&view),
-                Ok(Created::Known(_) | Created::Busy(_)) | Err(_) => {}
+                Ok(None) => self.instruments.attempts().begun(&view),
+                Ok(Some(Taken::Known(_) | Taken::Busy(_))) | Err(_) => {}
             })
             .boxed()
+    }
+
+    fn find(
+        &self,
+        id: RequestId,
+        device: DeviceId,
+    ) -> BoxFuture<'_, Result<Option<Taken>, StoreError>> {
+        self.read("find", self.store.find(id, device))
     }
 
     fn save(&self, change: Change) -> BoxFuture<'_, Result<(), StoreError>> {

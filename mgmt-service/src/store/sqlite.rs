@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Audit, AuditQuery, Audited, Change, Created, ListQuery, Store, StoreError, Verdict};
+use super::{Audit, AuditQuery, Audited, Change, ListQuery, Store, StoreError, Taken, Verdict};
 use crate::{
     attempt::{Attempt, Event, View},
     durations::Learned,
@@ -161,20 +161,31 @@ fn write_loop(connection: &mut Connection, writes: &mut mpsc::Receiver<Write>) {
 }
 
 impl Store for Sqlite {
-    fn create(&self, change: Change, audit: Audit) -> BoxFuture<'_, Result<Created, StoreError>> {
+    fn create(
+        &self,
+        change: Change,
+        audit: Audit,
+    ) -> BoxFuture<'_, Result<Option<Taken>, StoreError>> {
         let keep = self.events_per_attempt;
         self.write("store the new attempt", move |connection| {
-            if let Some(known) = rows::get(connection, change.attempt.view.id)? {
-                return Ok(Created::Known(Box::new(known)));
-            }
-            if let Some(holder) = rows::open_on(connection, &change.attempt.view.device)? {
-                return Ok(Created::Busy(holder));
+            let view = &change.attempt.view;
+            let taken = rows::find(connection, view.id, &view.device)?;
+            if taken.is_some() {
+                return Ok(taken);
             }
             rows::insert(connection, &change.attempt)?;
             rows::add_events(connection, change.attempt.view.id, &change.events, keep)?;
             rows::add_audit(connection, &audit)?;
-            Ok(Created::New)
+            Ok(None)
         })
+    }
+
+    fn find(
+        &self,
+        id: RequestId,
+        device: DeviceId,
+    ) -> BoxFuture<'_, Result<Option<Taken>, StoreError>> {
+        self.read(move |connection| rows::find(connection, id, &device))
     }
 
     fn save(&self, change: Change) -> BoxFuture<'_, Result<(), StoreError>> {

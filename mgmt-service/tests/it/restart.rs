@@ -1,13 +1,17 @@
 //! A service that ends and comes back: attempts, events and tokens survive, and nothing is sent twice.
+//! And what has to be on disk for that.
 
+use std::time::Duration;
+
+use hub_emulator::{Fault, Operation, Times};
 use iot_hub::reboot::{Grade, State};
-use iothubdm_proto::v1::AttemptState;
+use iothubdm_proto::v1::{AttemptState, RebootRequest};
 use serde_json::json;
 use tonic::Code;
 
 use crate::{
     device::Device,
-    world::{World, details, request, states},
+    world::{World, details, request, states, within},
 };
 
 #[tokio::test]
@@ -85,5 +89,56 @@ async fn a_tutorial_device_is_not_called_again_after_a_kill() {
     world.start_again().await;
     let name = format!("devices/node/reboots/{}", call.id());
     world.reaches(&name, AttemptState::Lost).await;
+    assert_eq!(world.emulator.counters().method_calls.total, 1);
+}
+
+#[tokio::test]
+async fn a_device_is_called_after_one_write() {
+    let world = World::start().await;
+    let mut device = Device::native(&world.emulator, "pump-1").await;
+    let reboot = world.ask_meanwhile(request("pump-1"));
+    let call = device.called().await;
+    let writes = |operation: &str| {
+        let counted = "mgmt_service_store_operation_seconds_count";
+        world.metric(&format!("{counted}{{operation=\"{operation}\"}}"))
+    };
+    assert_eq!((writes("create"), writes("save")), (1.0, 0.0));
+    device.accept(&call, State::Accepted).await;
+    let attempt = reboot.await.unwrap().unwrap();
+    assert_eq!(attempt.state(), AttemptState::Accepted);
+}
+
+#[tokio::test]
+async fn a_request_is_stored_although_the_hub_is_slow_to_show_the_twin() {
+    let mut world = World::start().await;
+    let mut device = Device::native(&world.emulator, "pump-1").await;
+    let slow = Fault::Delay {
+        device: Some("pump-1".parse().unwrap()),
+        operation: Some(Operation::ServiceTwinRead),
+        by: Duration::from_secs(2),
+    };
+    world.emulator.faults().inject(slow, Times::Next(1));
+    let asked = RebootRequest {
+        request_id: "6f9619ff-8b86-d011-b42d-00cf4fc964ff".into(),
+        ..request("pump-1")
+    };
+    let name = format!("devices/pump-1/reboots/{}", asked.request_id);
+    let reboot = world.ask_meanwhile(asked);
+    let stored = within(async {
+        loop {
+            match world.get(&name).await {
+                Ok(attempt) => return attempt,
+                Err(status) => assert_eq!(status.code(), Code::NotFound),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert_eq!(stored.await.state(), AttemptState::Pending);
+    assert_eq!(world.emulator.counters().method_calls.total, 0);
+    // Its caller need not be there any more.
+    reboot.abort();
+    let call = device.called().await;
+    device.accept(&call, State::Accepted).await;
+    world.reaches(&name, AttemptState::Accepted).await;
     assert_eq!(world.emulator.counters().method_calls.total, 1);
 }

@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     attempt::{Attempt, Event, View},
-    store::{Audit, Comparison, Condition, ListQuery, StoreError, Verdict},
+    store::{Audit, Comparison, Condition, ListQuery, StoreError, Taken, Verdict},
 };
 
 /// How many refusals are kept, however young: who is refused chooses how often.
@@ -151,6 +151,18 @@ pub(super) fn get(connection: &Connection, id: RequestId) -> Result<Option<Attem
         })
         .map_err(during("read the attempt"))?;
     text.as_deref().map(from_text).transpose()
+}
+
+/// Finds what is in the way of a new attempt.
+pub(super) fn find(
+    connection: &Connection,
+    id: RequestId,
+    device: &DeviceId,
+) -> Result<Option<Taken>> {
+    if let Some(known) = get(connection, id)? {
+        return Ok(Some(Taken::Known(Box::new(known))));
+    }
+    Ok(open_on(connection, device)?.map(Taken::Busy))
 }
 
 pub(super) fn open_on(connection: &Connection, device: &DeviceId) -> Result<Option<RequestId>> {

@@ -12,7 +12,7 @@ use crate::{
     attempt::{Asked, Attempt, Input, Rules, Step},
     metrics::Instruments,
     store::{
-        Audit, Change, Comparison, Condition, Created, ListQuery, Measured, Store, StoreError,
+        Audit, Change, Comparison, Condition, ListQuery, Measured, Store, StoreError, Taken,
         Verdict, position,
     },
 };
@@ -49,10 +49,7 @@ async fn what_was_stored_is_there_after_reopening() {
     let (attempt, change) = new(1, "pump-1");
     {
         let store = open(&folder);
-        assert_eq!(
-            store.create(change, audit(&attempt)).await.unwrap(),
-            Created::New
-        );
+        assert_eq!(store.create(change, audit(&attempt)).await.unwrap(), None);
         let (ended, change) = cancel(attempt.clone());
         store.save(change).await.unwrap();
         assert_eq!(store.get(attempt.view.id).await.unwrap(), Some(ended));
@@ -74,15 +71,12 @@ async fn an_id_is_used_once_and_a_device_has_one_open_attempt() {
     let (first, change) = new(1, "pump-1");
     store.create(change.clone(), audit(&first)).await.unwrap();
     let again = store.create(change, audit(&first)).await.unwrap();
-    assert_eq!(again, Created::Known(Box::new(first.clone())));
+    assert_eq!(again, Some(Taken::Known(Box::new(first.clone()))));
     let (second, change) = new(2, "pump-1");
     let busy = store.create(change.clone(), audit(&second)).await.unwrap();
-    assert_eq!(busy, Created::Busy(first.view.id));
+    assert_eq!(busy, Some(Taken::Busy(first.view.id)));
     store.save(cancel(first.clone()).1).await.unwrap();
-    assert_eq!(
-        store.create(change, audit(&second)).await.unwrap(),
-        Created::New
-    );
+    assert_eq!(store.create(change, audit(&second)).await.unwrap(), None);
     assert_eq!(
         store.unsettled(Timestamp::UNIX_EPOCH).await.unwrap(),
         [second]
@@ -226,8 +220,8 @@ async fn a_write_that_fails_takes_nothing_with_it() {
     let also_good = store.create(change, audit(&second));
     let (good, orphan, also_good) = tokio::join!(good, orphan, also_good);
     assert!(matches!(orphan, Err(StoreError::Database { .. })));
-    assert_eq!(good.unwrap(), Created::New);
-    assert_eq!(also_good.unwrap(), Created::New);
+    assert_eq!(good.unwrap(), None);
+    assert_eq!(also_good.unwrap(), None);
 }
 
 #[test]
