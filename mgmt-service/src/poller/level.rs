@@ -54,7 +54,9 @@ impl Level {
         self.at = now;
         self.lag = (lag.as_secs_f64() / LAG).min(STEEPEST + 1.0);
         self.ln_base += GAIN * (self.lag - 1.0) * passed;
-        self.ln_base = self.ln_base.clamp(self.ln_floor, CEILING.ln());
+        // The floor of a long shortest pause is higher than that.
+        let ceiling = CEILING.ln().max(self.ln_floor);
+        self.ln_base = self.ln_base.clamp(self.ln_floor, ceiling);
     }
 
     /// The price.

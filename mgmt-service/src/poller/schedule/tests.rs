@@ -54,6 +54,24 @@ fn one_that_expects_nothing_is_read_only_when_asked() {
 }
 
 #[test]
+fn the_shortest_pause_may_be_as_long_as_the_settings_allow() {
+    let start = Instant::now();
+    for hours in [1, 24] {
+        let pause = Duration::from_secs(hours * 3_600);
+        let cadence = Cadence {
+            min: pause,
+            max: pause,
+            ..Cadence::default()
+        };
+        let mut now = start;
+        let mut schedule = Schedule::new(&cadence, now);
+        followed(&mut schedule, 1, change(now, Forecast::UNKNOWN), now);
+        assert_eq!(next(&mut schedule, &mut now), 1);
+        assert_eq!(now - start, pause);
+    }
+}
+
+#[test]
 fn reads_are_dense_around_the_time_that_is_known() {
     let start = Instant::now();
     let mut schedule = schedule(1000.0, start);
