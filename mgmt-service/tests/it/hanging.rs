@@ -52,6 +52,17 @@ async fn one_call_hangs_for_all_watchers_and_its_answer_is_followed_by_a_read() 
 }
 
 #[tokio::test]
+async fn a_hint_is_followed_by_a_read_at_once_whatever_the_cadence_is() {
+    let mut world = World::unasked_for().await;
+    let mut device = Device::watchable(&world.emulator, DEVICE).await;
+    let (id, name, call) = hanging(&world, &mut device).await;
+    device.succeed(id, Grade::Caused).await;
+    let seq = json!({ "seq": device.seq() });
+    device.answer(&call, 200, &seq).await;
+    within(world.reaches(&name, AttemptState::Succeeded)).await;
+}
+
+#[tokio::test]
 async fn a_hint_is_no_verdict() {
     let mut world = World::patient(None).await;
     let mut device = Device::watchable(&world.emulator, DEVICE).await;

@@ -73,6 +73,18 @@ impl World {
         Self::of(emulator, folder, settings).await
     }
 
+    /// Starts with a service that reads nobody within the hour, whatever is expected of them, unless
+    /// something asks for that read by name.
+    pub(crate) async fn unasked_for() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let emulator = emulator(None).await;
+        let settings = settings(&emulator, folder.path(), "");
+        let settings = settings
+            .replace("min_interval = \"10ms\"", "min_interval = \"1h\"")
+            .replace("max_interval = \"50ms\"", "max_interval = \"1h\"");
+        Self::of(emulator, folder, settings).await
+    }
+
     async fn of(emulator: Emulator, folder: TempDir, settings: String) -> Self {
         let (address, service) = serve(&settings, folder.path()).await;
         Self {
