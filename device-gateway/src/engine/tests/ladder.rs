@@ -1,6 +1,8 @@
 //! From a command to a stronger one: only by consent, only where it cannot be a second reboot, and
 //! each at most once.
 
+use std::time::Duration;
+
 use iot_hub::reboot::{Grade, Mode, State};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -164,6 +166,19 @@ fn a_device_that_goes_down_at_the_last_moment_is_left_alone() {
         None,
         Some(Grade::Healthy),
     );
+}
+
+#[test]
+fn a_look_that_began_before_the_doubt_decides_nothing() {
+    // Each look takes so long that one which still shows the old boot is under way when the time to
+    // go down passes, and ends after everybody has agreed to force and the device has gone down.
+    for millis in (150..2_000).step_by(50) {
+        let mut sim = device(Behavior::Dawdles, &ALL);
+        sim.look_takes = Duration::from_millis(millis);
+        let sim = sim.reboot(up_to(Some(Mode::PowerCycle)));
+        assert_eq!(sim.modes, [Mode::Graceful], "looks that take {millis} ms");
+        assert_eq!(sim.verdict().0, State::Succeeded);
+    }
 }
 
 #[test]

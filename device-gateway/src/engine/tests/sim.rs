@@ -101,6 +101,8 @@ pub(super) struct Sim {
     pub(super) modes: Vec<Mode>,
     /// How long a command takes to end.
     pub(super) command_takes: Duration,
+    /// How long a look at the device takes; it shows how things were when it began.
+    pub(super) look_takes: Duration,
     pub(super) answers: Vec<Answer>,
     pub(super) reports: Vec<Report>,
     /// Since the world began; the engine's own clock begins anew with each process.
@@ -154,6 +156,7 @@ impl Sim {
             triggers: Vec::new(),
             modes: Vec::new(),
             command_takes: Duration::from_millis(50),
+            look_takes: Duration::from_millis(50),
             answers: Vec::new(),
             reports: Vec::new(),
             time: Duration::ZERO,
@@ -340,8 +343,11 @@ impl Sim {
     }
 
     fn later(&mut self, millis: u64, input: Input) {
-        self.pending
-            .push((self.time + Duration::from_millis(millis), input));
+        self.after(Duration::from_millis(millis), input);
+    }
+
+    fn after(&mut self, wait: Duration, input: Input) {
+        self.pending.push((self.time + wait, input));
     }
 
     fn drive(&mut self, ticket: Ticket, step: DriverStep) {
@@ -381,10 +387,12 @@ impl Sim {
                     }
                     Ok(Triggered::Acknowledged)
                 });
-                let millis = u64::try_from(self.command_takes.as_millis()).expect("a short time");
-                return self.later(millis, Input::Driven(ticket, outcome));
+                return self.after(self.command_takes, Input::Driven(ticket, outcome));
             }
-            DriverStep::Observe(_) => Outcome::Observed(Ok(self.observe())),
+            DriverStep::Observe(_) => {
+                let seen = Input::Driven(ticket, Outcome::Observed(Ok(self.observe())));
+                return self.after(self.look_takes, seen);
+            }
             DriverStep::CheckHealth if self.behavior == Behavior::Unhealthy => {
                 Outcome::HealthChecked(Ok(Health::Unhealthy("the pump is stuck".into())))
             }
