@@ -2,6 +2,10 @@
 //!
 //! The folder `packaging/debian` holds what the package is made of beside the program. The builder is
 //! this file rather than debhelper, for a program that cargo builds needs none of what that does.
+//!
+//! - [`architecture`]: what it is built for, and what building for another machine needs.
+
+mod architecture;
 
 use std::{
     env, fs,
@@ -13,15 +17,27 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use crate::{
-    steps::{cargo, output, root, run, target_folder},
+    steps::{output, root, run, target_folder},
     tools::{self, Needed},
 };
+
+pub(crate) use architecture::Architecture;
 
 /// The package, its unit, its user and its program.
 const NAME: &str = "device-gateway";
 
 /// What the program may weigh: it travels over metered links onto small disks.
 const TARGET_BYTES: u64 = 3 * 1024 * 1024;
+
+/// Settings to try the program out with, which the package's own are not: they name no device.
+const TRY_OUT: &str = r#"
+state_dir = "/var/lib/device-gateway"
+[[device]]
+id = "edge-1"
+connection_string = "HostName=hub.example;DeviceId=edge-1;SharedAccessKey=MDEyMzQ1Njc4OTAxMjM0NQ=="
+[device.host]
+dry_run = true
+"#;
 
 /// What building and checking needs.
 const NEEDED: [Needed; 3] = [
@@ -74,16 +90,17 @@ const COMPRESSED: [(&str, &str); 4] = [
     ),
 ];
 
-/// `cargo xtask deb`: builds the package and has it checked.
-pub(crate) fn build_and_check() -> anyhow::Result<()> {
-    let package = build()?;
+/// `cargo xtask deb` and `cargo xtask deb-arm64`: builds the package and has it checked.
+pub(crate) fn build_and_check(architecture: Architecture) -> anyhow::Result<()> {
+    let package = build(architecture)?;
     check(&package)
 }
 
 /// Builds the package; returns where it is.
-pub(crate) fn build() -> anyhow::Result<PathBuf> {
+pub(crate) fn build(architecture: Architecture) -> anyhow::Result<PathBuf> {
     tools::install(&NEEDED)?;
-    cargo(&[
+    architecture.prepare()?;
+    run(architecture.cargo().args([
         "build",
         "--profile",
         "dist",
@@ -91,21 +108,29 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
         NAME,
         "--bin",
         NAME,
-    ])?;
-    let program = target_folder().join("dist").join(NAME);
+    ]))?;
+    let program = architecture.target_folder().join("dist").join(NAME);
     weigh(&program)?;
 
     let folder = target_folder().join("debian");
+    let settings = folder.join("try-out.toml");
+    write(&settings, TRY_OUT)?;
+    architecture.try_out(&program, &settings)?;
     let stage = folder.join("stage");
     if stage.exists() {
         fs::remove_dir_all(&stage).with_context(|| format!("remove {}", stage.display()))?;
     }
     stage_files(&stage, &program)?;
-    let architecture = output(Command::new("dpkg").arg("--print-architecture"))?;
     let version = env!("CARGO_PKG_VERSION");
-    write_control(&stage, version, &architecture, &depends(&folder, &stage)?)?;
+    let name = architecture.name()?;
+    write_control(
+        &stage,
+        version,
+        &name,
+        &depends(architecture, &folder, &stage)?,
+    )?;
 
-    let package = folder.join(format!("{NAME}_{version}_{architecture}.deb"));
+    let package = folder.join(format!("{NAME}_{version}_{name}.deb"));
     run(Command::new("dpkg-deb")
         // The same sources make the same package.
         .env("SOURCE_DATE_EPOCH", commit_time()?)
@@ -161,7 +186,7 @@ fn stage_files(stage: &Path, program: &Path) -> anyhow::Result<()> {
 }
 
 /// The libraries that the program was linked with, as Debian names them.
-fn depends(folder: &Path, stage: &Path) -> anyhow::Result<String> {
+fn depends(architecture: Architecture, folder: &Path, stage: &Path) -> anyhow::Result<String> {
     // It reads the name of the source package here.
     let control = folder.join("debian/control");
     write(
@@ -170,13 +195,14 @@ fn depends(folder: &Path, stage: &Path) -> anyhow::Result<String> {
     )?;
     let program = stage.join("usr/sbin").join(NAME);
     let found = output(
-        Command::new("dpkg-shlibdeps")
+        architecture
+            .shlibdeps()
             .current_dir(folder)
             .arg("-O")
             .arg(program),
     )?;
     match found.strip_prefix("shlibs:Depends=") {
-        Some(depends) => Ok(depends.to_owned()),
+        Some(depends) => Ok(architecture.depends(depends)),
         None => bail!("dpkg-shlibdeps says {found:?}"),
     }
 }

@@ -60,7 +60,7 @@ const RIGHTS: [(&str, bool); 3] = [
 /// `cargo xtask qemu`: succeeds only when every verdict is right.
 pub(crate) fn prove() -> anyhow::Result<()> {
     tools::install(&NEEDED)?;
-    let package = deb::build()?;
+    let package = deb::build(deb::Architecture::Native)?;
     outside::build()?;
     let folder = target_folder().join("qemu");
     let image = Image::make(&folder)?;

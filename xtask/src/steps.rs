@@ -108,7 +108,13 @@ pub(crate) const COMMANDS: &[Step] = &[
         name: "deb",
         about: "build the gateway's Debian package and have it checked",
         cheap: false,
-        run: deb::build_and_check,
+        run: || deb::build_and_check(deb::Architecture::Native),
+    },
+    Step {
+        name: "deb-arm64",
+        about: "the same for arm64, built here and tried out under QEMU",
+        cheap: false,
+        run: || deb::build_and_check(deb::Architecture::Arm64),
     },
     Step {
         name: "qemu",
