@@ -429,6 +429,7 @@ impl Device {
                 error = &error as &dyn std::error::Error,
                 "cannot write the journal; nothing is begun until it can be"
             );
+            self.mail.trouble(Some(mail::trouble_of(&error)));
             self.engine = before;
             self.retry_at = Some(Instant::now() + self.retry);
             let answers = self.engine.abandon(UNWRITABLE);
@@ -438,6 +439,7 @@ impl Device {
         }
         if let Some(ended) = ended {
             self.desk.journal(None);
+            self.mail.trouble(None);
             self.desk.ended(&ended);
         }
         self.safety.member().stands(self.engine.open());

@@ -71,7 +71,7 @@ impl Reload {
 /// Why a gateway cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
-    /// The journal cannot be used.
+    /// The journal is another gateway's.
     #[error("open the journal")]
     Storage(#[from] StorageError),
     /// No connection to a hub could ever be made.
@@ -97,6 +97,11 @@ impl Gateway {
     /// Sets up everything that can fail, and serves nobody yet.
     pub async fn bind(config: Config) -> Result<Self, GatewayError> {
         let storage = Storage::open(&config.state_dir)?;
+        if let Some(trouble) = storage.writes().trouble() {
+            tracing::error!(
+                "the journal cannot be used, and nothing is begun until it can be: {trouble}"
+            );
+        }
         let dialer = Dialer::new(&config.hub)?;
         let local_mqtt = match &config.local_mqtt {
             Some(local) => Some(LocalMqtt::bind(local.listen, []).await?),
@@ -268,6 +273,7 @@ fn gateway_info(config: &Config) -> GatewayInfo {
         id: config.gateway_id.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         going_down: None,
+        trouble: None,
     }
 }
 

@@ -11,6 +11,7 @@
 //! - [`config`]: the settings.
 
 pub mod backlog;
+mod causes;
 pub mod config;
 mod device;
 pub mod driver;

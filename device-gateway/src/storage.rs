@@ -9,14 +9,17 @@
 //! telemetry device, number   → a message that the hub does not have yet
 //! ```
 //!
-//! A write that has returned is on disk. Calls block, and are made on a thread that may.
+//! A write that has returned is on disk. Calls block, and are made on a thread that may. A file that
+//! cannot be opened is tried again at later uses, and each use until then fails.
 
 mod assigned;
+mod folder;
+mod pace;
 mod telemetry;
 mod writes;
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -25,7 +28,9 @@ use std::{
 
 use assigned::ASSIGNED;
 pub use assigned::Assigned;
+use folder::Folder;
 use iot_hub::identity::DeviceId;
+use pace::Pace;
 use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 pub(crate) use telemetry::Append;
@@ -34,6 +39,7 @@ use tokio::task;
 
 pub(crate) use self::writes::Writes;
 use crate::{
+    causes::chain,
     journal::{Ended, Journal, REMEMBERED, Record, Remembered},
     outbox::Outbox,
 };
@@ -43,22 +49,26 @@ const ENDED: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("end
 const OUTBOX: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("outbox");
 const DESIRED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("desired");
 
-/// The name of the file in the state folder.
-const FILE: &str = "gateway.redb";
-
 /// The gateway's memory.
 #[derive(Clone)]
 pub struct Storage {
     opener: Arc<Opener>,
     /// The open file. After a failure it is closed, for its library trusts nothing of it any more;
     /// the next use opens it again, and finds the newest synced transaction.
-    database: Arc<Mutex<Option<Database>>>,
+    database: Arc<Mutex<Place>>,
     writes: Writes,
     /// Messages that wait for a transaction.
     pending: Arc<Mutex<Vec<Pending>>>,
 }
 
-type Opener = dyn Fn() -> Result<Database, redb::Error> + Send + Sync;
+type Opener = dyn Fn() -> Result<Database, StorageError> + Send + Sync;
+
+/// The place of the open file.
+#[derive(Default)]
+struct Place {
+    open: Option<Database>,
+    pace: Pace,
+}
 
 /// What is on disk of one device.
 #[derive(Debug, Default)]
@@ -87,6 +97,12 @@ pub enum StorageError {
         #[source]
         source: io::Error,
     },
+    /// Another process works with the folder.
+    #[error("use the folder {0}: another gateway does")]
+    InUse(PathBuf),
+    /// The file could not be opened a moment ago.
+    #[error(transparent)]
+    Unopened(Arc<Self>),
     /// The file cannot be opened.
     #[error("open {path}")]
     Open {
@@ -119,49 +135,29 @@ pub enum StorageError {
 }
 
 impl Storage {
-    /// Opens the file in a folder, and makes both where they are missing.
+    /// Opens the file in a folder, and makes both where they are missing. Where that is not possible
+    /// now it is done later, and is no error; a folder that another process works with is one.
     pub fn open(folder: &Path) -> Result<Self, StorageError> {
-        fs::create_dir_all(folder).map_err(|source| StorageError::Folder {
-            path: folder.to_owned(),
-            source,
-        })?;
-        let path = folder.join(FILE);
-        let file = path.clone();
-        Self::with_opener(move || Ok(Database::create(&file)?)).map_err(|source| {
-            StorageError::Open {
-                path,
-                source: Box::new(source),
+        let folder = Folder::new(folder);
+        let storage = Self::with_opener(move || folder.open());
+        match storage.measured(None, |_| Ok(())) {
+            Err(StorageError::Unopened(error)) if matches!(*error, StorageError::InUse(_)) => {
+                Err(StorageError::Unopened(error))
             }
-        })
+            Ok(()) | Err(_) => Ok(storage),
+        }
     }
 
-    /// As [`Storage::open`], by any way to open a database.
+    /// As [`Storage::open`], by any way to open a database that has its tables.
     pub(crate) fn with_opener(
-        opener: impl Fn() -> Result<Database, redb::Error> + Send + Sync + 'static,
-    ) -> Result<Self, StorageError> {
-        let storage = Self {
+        opener: impl Fn() -> Result<Database, StorageError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
             opener: Arc::new(opener),
             database: Arc::default(),
             writes: Writes::default(),
             pending: Arc::default(),
-        };
-        // The tables have to be there for a read.
-        storage.with_database(|database| {
-            transact(
-                database,
-                |transaction| {
-                    transaction.open_table(JOURNAL)?;
-                    transaction.open_table(ENDED)?;
-                    transaction.open_table(OUTBOX)?;
-                    transaction.open_table(ASSIGNED)?;
-                    transaction.open_table(DESIRED)?;
-                    transaction.open_table(TELEMETRY)?;
-                    Ok(())
-                },
-                Durability::Immediate,
-            )
-        })?;
-        Ok(storage)
+        }
     }
 
     /// Reads what is kept of a device.
@@ -236,16 +232,23 @@ impl Storage {
         work: impl FnOnce(&Database) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
         let storage = self.clone();
-        let done = task::spawn_blocking(move || {
-            let began = Instant::now();
-            let done = storage.with_database(work);
-            match &done {
-                Ok(_) => storage.writes.succeeded(writes.then(|| began.elapsed())),
-                Err(error) => storage.writes.failed(error.to_string()),
-            }
-            done
-        });
+        let began = writes.then(Instant::now);
+        let done = task::spawn_blocking(move || storage.measured(began, work));
         done.await.unwrap_or(Err(StorageError::Panicked))
+    }
+
+    /// Uses the file; what began then is a write.
+    fn measured<T>(
+        &self,
+        began: Option<Instant>,
+        work: impl FnOnce(&Database) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let done = self.with_database(work);
+        match &done {
+            Ok(_) => self.writes.succeeded(began.map(|began| began.elapsed())),
+            Err(error) => self.writes.failed(chain(error)),
+        }
+        done
     }
 
     fn with_database<T>(
@@ -255,15 +258,30 @@ impl Storage {
         let mut place = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         // A damaged file can make the library panic, and must not take the gateway with it.
         let done = catch_unwind(AssertUnwindSafe(|| {
-            let database = match place.take() {
+            let database = match place.open.take() {
                 Some(database) => database,
-                None => (self.opener)().map_err(Box::new)?,
+                None => self.reopen(&mut place.pace)?,
             };
             let done = work(&database)?;
-            *place = Some(database);
+            place.open = Some(database);
             Ok(done)
         }));
         done.unwrap_or(Err(StorageError::Panicked))
+    }
+
+    fn reopen(&self, pace: &mut Pace) -> Result<Database, StorageError> {
+        if let Some(why) = pace.holds_back(Instant::now()) {
+            return Err(StorageError::Unopened(why));
+        }
+        // A damaged file can make the library panic.
+        let opened = catch_unwind(AssertUnwindSafe(|| (self.opener)()));
+        match opened.unwrap_or(Err(StorageError::Panicked)) {
+            Ok(database) => {
+                pace.opened();
+                Ok(database)
+            }
+            Err(error) => Err(StorageError::Unopened(pace.failed(error, Instant::now()))),
+        }
     }
 }
 
@@ -271,6 +289,23 @@ impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Storage").finish_non_exhaustive()
     }
+}
+
+/// The tables have to be there for a read.
+fn make_tables(database: &Database) -> Result<(), StorageError> {
+    transact(
+        database,
+        |transaction| {
+            transaction.open_table(JOURNAL)?;
+            transaction.open_table(ENDED)?;
+            transaction.open_table(OUTBOX)?;
+            transaction.open_table(ASSIGNED)?;
+            transaction.open_table(DESIRED)?;
+            transaction.open_table(TELEMETRY)?;
+            Ok(())
+        },
+        Durability::Immediate,
+    )
 }
 
 fn load(database: &Database, device: &DeviceId) -> Result<Kept, StorageError> {

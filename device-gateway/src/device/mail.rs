@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 use super::bridge::OWN_KEY;
 use crate::{
+    causes::chain,
     engine::{Now, Reporting},
     hub_link::LinkHandle,
     outbox::{Document, Outbox},
-    storage::Storage,
+    storage::{Storage, StorageError},
 };
 
 /// The most bytes that a local device may report of itself, as JSON. The rest of what a hub allows is
@@ -92,6 +93,16 @@ impl Mail {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
+    /// The journal cannot be used, for this reason, or it can be.
+    pub(super) fn trouble(&mut self, why: Option<String>) {
+        if self.gateway.trouble.is_some() == why.is_some() {
+            return;
+        }
+        self.gateway.trouble = why;
+        self.retarget();
+        self.due = Some(Instant::now());
+    }
+
     /// Merges what a local device reports of itself. Returns why it cannot be in a twin.
     pub(super) fn merge(&mut self, patch: &Document) -> Result<(), String> {
         let Some(device) = &self.device else {
@@ -143,6 +154,9 @@ impl Mail {
 
     fn retarget(&mut self) {
         let mut target = self.outbox.target.clone();
+        if let Some(Value::Object(own)) = target.get_mut("iothubDM") {
+            own.insert("gateway".to_owned(), json!(self.gateway));
+        }
         self.add_bridged(&mut target);
         self.outbox.set_target(target);
     }
@@ -176,30 +190,50 @@ impl Mail {
         self.due.filter(|_| self.connected.is_some() && self.known)
     }
 
-    /// Sends what is to be sent. What leaves is on disk as possibly applied before it does.
+    /// Sends what is to be sent. What leaves is on disk as possibly applied before it does, but for
+    /// what says that nothing can be written: nobody builds on it, since the twin is read first
+    /// whenever the device connects.
     pub(super) async fn send(&mut self, device: &DeviceId, storage: &Storage, link: &LinkHandle) {
         self.due = None;
         let Some(epoch) = self.connected else {
             return;
         };
+        let was_in_trouble = self.gateway.trouble.is_some();
+        if was_in_trouble {
+            self.try_to_keep(device, storage).await;
+        }
         if self.refused.as_ref() == Some(&self.outbox.target) {
             return;
         }
         let Some(patch) = self.outbox.next_patch() else {
             return;
         };
-        if let Err(error) = storage.write_outbox(device, self.outbox.clone()).await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "cannot keep the outbox"
-            );
-            // Nothing left, so nothing can have been applied.
-            self.outbox.on_refused();
-            self.due = Some(Instant::now() + self.retry);
-            return;
+        if !was_in_trouble || self.gateway.trouble.is_none() {
+            self.try_to_keep(device, storage).await;
+            if self.gateway.trouble.is_some() {
+                // Nothing left, so nothing can have been applied.
+                self.outbox.on_refused();
+                self.due = Some(Instant::now());
+                return;
+            }
         }
         if !link.patch(epoch, patch) {
             self.on_unanswered();
+        }
+    }
+
+    /// Writes the outbox, and says in it if that cannot be done.
+    async fn try_to_keep(&mut self, device: &DeviceId, storage: &Storage) {
+        match storage.write_outbox(device, self.outbox.clone()).await {
+            Ok(()) => self.trouble(None),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot keep the outbox"
+                );
+                self.trouble(Some(trouble_of(&error)));
+                self.due = Some(Instant::now() + self.retry);
+            }
         }
     }
 
@@ -288,6 +322,13 @@ impl Mail {
         }
         seq.filter(|_| news)
     }
+}
+
+/// What the hub is told of the disk's trouble. A property of a twin holds no more than a few thousand
+/// bytes.
+pub(super) fn trouble_of(error: &StorageError) -> String {
+    let text = format!("the journal cannot be used: {}", chain(error));
+    text.chars().take(300).collect()
 }
 
 fn document_of(report: &Report, gateway: &GatewayInfo) -> Document {

@@ -86,11 +86,20 @@ struct World {
 
 impl World {
     fn start() -> Self {
-        Self::bridging(None)
+        Self::with(None, false)
     }
 
     /// The same with a device on the local endpoint.
     fn bridging(local: Option<LocalDevice>) -> Self {
+        Self::with(local, false)
+    }
+
+    /// The same on a disk that is full from the start.
+    fn on_full_disk() -> Self {
+        Self::with(None, true)
+    }
+
+    fn with(local: Option<LocalDevice>, is_full: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let full = Arc::new(AtomicBool::new(false));
         let storage = on_disk(folder.path(), &full);
@@ -121,6 +130,7 @@ impl World {
             id,
         };
         let stop = Stop::default();
+        full.store(is_full, Ordering::SeqCst);
         tokio::spawn(async move {
             let started = Device::start(parts).await;
             let device = Device::when_possible(started, &stop).await;
@@ -132,6 +142,16 @@ impl World {
             orders,
             notices,
             _folder: folder,
+        }
+    }
+
+    /// Calls `reboot` until it is not refused for the sake of the disk.
+    async fn accepted(&mut self) -> (i32, Value) {
+        loop {
+            let answer = self.link.call("reboot", json!(null)).await;
+            if answer.0 != 500 {
+                return answer;
+            }
         }
     }
 
@@ -217,17 +237,84 @@ async fn a_gateway_that_cannot_write_begins_nothing_and_recovers() {
         assert_eq!((status, &body["error"]["code"]), (500, &json!("INTERNAL")));
     }
     assert!(world.orders.try_recv().is_err());
+    // The hub is told, though that cannot be kept either.
+    let applied = async || {
+        world
+            .link
+            .events
+            .send(LinkEvent::PatchApplied)
+            .await
+            .unwrap()
+    };
+    applied().await;
+    let patch = world.link.patch().await;
+    let trouble = &patch["iothubDM"]["gateway"]["trouble"];
+    assert!(
+        trouble.as_str().unwrap().contains("cannot be used"),
+        "{trouble}"
+    );
+    world
+        .link
+        .events
+        .send(LinkEvent::PatchApplied)
+        .await
+        .unwrap();
 
     world.full.store(false, Ordering::SeqCst);
-    let (status, body) = loop {
-        let answer = world.link.call("reboot", json!(null)).await;
-        if answer.0 != 500 {
-            break answer;
-        }
-    };
+    let patch = world.link.patch().await;
+    assert_eq!(patch["iothubDM"]["gateway"], json!({ "trouble": null }));
+    world
+        .link
+        .events
+        .send(LinkEvent::PatchApplied)
+        .await
+        .unwrap();
+    let (status, body) = world.accepted().await;
     assert_eq!((status, &body["state"]), (200, &json!("ACCEPTED")));
     let ordered = time::timeout(Duration::from_secs(30), world.orders.recv()).await;
     assert!(matches!(ordered, Ok(Some(_))), "{ordered:?}");
+}
+
+#[tokio::test]
+async fn a_gateway_whose_journal_cannot_be_used_from_the_start_says_so_and_goes_on_when_it_can_be()
+{
+    for answered in [true, false] {
+        let mut world = World::on_full_disk();
+        let patch = world.connect().await;
+        let gateway = &patch["iothubDM"]["gateway"];
+        assert!(
+            gateway["trouble"]
+                .as_str()
+                .unwrap()
+                .contains("cannot be used")
+        );
+        assert_eq!(patch["iothubDM"].as_object().unwrap().len(), 1, "{patch:?}");
+        let (status, body) = world.link.call("reboot", json!(null)).await;
+        assert_eq!((status, &body["error"]["code"]), (500, &json!("INTERNAL")));
+        let fate = match answered {
+            true => LinkEvent::PatchApplied,
+            false => LinkEvent::PatchUnanswered,
+        };
+        world.link.events.send(fate).await.unwrap();
+
+        world.full.store(false, Ordering::SeqCst);
+        // The same is not said twice, and is taken back as soon as it is not true any more.
+        let patch = world.link.patch().await;
+        let gateway = &patch["iothubDM"]["gateway"];
+        assert_eq!(gateway["trouble"], json!(null));
+        assert_eq!(gateway["version"].is_null(), answered, "{patch:?}");
+        assert!(patch["iothubDM"]["reboot"].is_object());
+        world
+            .link
+            .events
+            .send(LinkEvent::PatchApplied)
+            .await
+            .unwrap();
+        let (status, _) = world.accepted().await;
+        assert_eq!(status, 200);
+        let ordered = time::timeout(Duration::from_secs(30), world.orders.recv()).await;
+        assert!(matches!(ordered, Ok(Some(_))), "{ordered:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,24 +1,51 @@
 //! A device whose journal cannot be read or written: it is connected, begins nothing, and says why.
 
-use iot_hub::reboot::RefusalCode;
+use iot_hub::{
+    reboot::{GatewayInfo, RefusalCode},
+    twin,
+};
+use serde_json::{Map, Value, json};
 use tokio::time::{self, Instant};
 
-use super::{Device, Event, Parts, Stop, StorageError, UNWRITABLE, refuse};
+use super::{Device, Event, Parts, Stop, StorageError, UNWRITABLE, mail::trouble_of, refuse};
 use crate::hub_link::LinkEvent;
+
+/// What the link said since it was connected, for whoever takes it over.
+#[derive(Debug, Default)]
+struct Heard {
+    events: Vec<LinkEvent>,
+    /// The link's number for the present time of being connected.
+    epoch: Option<u64>,
+    /// What the twin holds of the gateway, as far as that is known; nothing before it was read.
+    told: Option<Told>,
+    /// What is said on its way to the hub.
+    under_way: Option<Map<String, Value>>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Told {
+    Nothing,
+    This(String),
+}
 
 /// Waits until the journal can be used, and goes on where it ends.
 pub(super) async fn wait(failed: Box<(Parts, StorageError)>, stop: &Stop) -> Option<Device> {
     let (mut parts, mut error) = *failed;
-    // What the link said since it was connected, for whoever takes it over.
-    let mut heard = Vec::new();
+    let mut heard = Heard::default();
+    let mut known = String::new();
     loop {
-        tracing::error!(
-            error = &error as &dyn std::error::Error,
-            "cannot use the journal; nothing is begun until it can be"
-        );
+        let trouble = trouble_of(&error);
+        if known != trouble {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot use the journal; nothing is begun until it can be"
+            );
+            known.clone_from(&trouble);
+        }
         parts.desk.journal(Some(&error));
         let again = Instant::now() + parts.retry;
         loop {
+            heard.tell(&parts, &trouble);
             tokio::select! {
                 event = parts.link.events.recv() => match event? {
                     LinkEvent::Call(call) => {
@@ -26,21 +53,32 @@ pub(super) async fn wait(failed: Box<(Parts, StorageError)>, stop: &Stop) -> Opt
                     }
                     LinkEvent::Down => {
                         parts.desk.linked(false);
-                        heard.clear();
+                        heard = Heard::default();
                     }
-                    event @ (LinkEvent::Up(_)
-                    | LinkEvent::Renewing
+                    event @ LinkEvent::Up(epoch) => {
+                        parts.desk.connected(true);
+                        heard.epoch = Some(epoch);
+                        heard.events.push(event);
+                    }
+                    event @ LinkEvent::Twin { .. } => {
+                        heard.told = Some(Told::Nothing);
+                        heard.events.push(event);
+                    }
+                    LinkEvent::PatchApplied => heard.arrived(),
+                    LinkEvent::PatchRefused { status, message } => {
+                        tracing::warn!(status, message, "the hub does not take what is wrong");
+                        heard.under_way = None;
+                    }
+                    LinkEvent::PatchUnanswered => heard.may_have_arrived(),
+                    event @ (LinkEvent::Renewing
                     | LinkEvent::AnswerAcked(_)
-                    | LinkEvent::Twin { .. }
                     | LinkEvent::Checked { .. }
                     | LinkEvent::Desired { .. }
-                    | LinkEvent::PatchApplied
-                    | LinkEvent::PatchRefused { .. }
-                    | LinkEvent::PatchUnanswered
-                    | LinkEvent::MessageAcked(_)) => heard.push(event),
+                    | LinkEvent::MessageAcked(_)) => heard.events.push(event),
                 },
                 () = parts.pulse.beat() => {}
-                () = time::sleep_until(again) => break,
+                // Whoever takes over has to know what the twin holds.
+                () = time::sleep_until(again), if heard.under_way.is_none() => break,
                 () = stop.now.cancelled() => return None,
                 () = stop.drained.cancelled() => return None,
             }
@@ -49,7 +87,7 @@ pub(super) async fn wait(failed: Box<(Parts, StorageError)>, stop: &Stop) -> Opt
             Ok(mut device) => {
                 tracing::info!("the journal can be used");
                 device.desk.journal(None);
-                for event in heard {
+                for event in heard.events {
                     device.handle(Event::Link(event)).await;
                 }
                 return Some(device);
@@ -57,4 +95,55 @@ pub(super) async fn wait(failed: Box<(Parts, StorageError)>, stop: &Stop) -> Opt
             Err(failed) => (parts, error) = *failed,
         }
     }
+}
+
+impl Heard {
+    /// Has the twin say what is wrong, once.
+    fn tell(&mut self, parts: &Parts, trouble: &str) {
+        let Some(epoch) = self.epoch else { return };
+        let news = match &self.told {
+            None => false,
+            Some(Told::Nothing) => true,
+            Some(Told::This(told)) => told != trouble,
+        };
+        if !news || self.under_way.is_some() {
+            return;
+        }
+        let gateway = GatewayInfo {
+            trouble: Some(trouble.to_owned()),
+            ..parts.gateway.clone()
+        };
+        let document = gateway_document(json!(gateway));
+        if parts.link.patch(epoch, document.clone()) {
+            self.told = Some(Told::This(trouble.to_owned()));
+            self.under_way = Some(document);
+        }
+    }
+
+    fn arrived(&mut self) {
+        if let Some(document) = self.under_way.take() {
+            self.merge(&document);
+        }
+    }
+
+    /// The twin holds it or not, so it is removed in the end, and what else was said is said again.
+    fn may_have_arrived(&mut self) {
+        if self.under_way.take().is_some() {
+            self.merge(&gateway_document(json!({ "trouble": true })));
+        }
+    }
+
+    /// Makes the twin that was read the one that the hub has by now.
+    fn merge(&mut self, patch: &Map<String, Value>) {
+        for event in &mut self.events {
+            if let LinkEvent::Twin { reported, .. } = event {
+                twin::merge(reported, patch);
+            }
+        }
+    }
+}
+
+fn gateway_document(gateway: Value) -> Map<String, Value> {
+    let own = json!({ "gateway": gateway });
+    [("iothubDM".to_owned(), own)].into_iter().collect()
 }

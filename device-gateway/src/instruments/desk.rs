@@ -1,7 +1,5 @@
 //! Where one device says how it stands.
 
-use std::error::Error;
-
 use iot_hub::{
     identity::DeviceId,
     reboot::{Grade, RequestId, State},
@@ -9,7 +7,9 @@ use iot_hub::{
 use jiff::{Timestamp, Unit};
 
 use super::{DeviceStatus, Instruments, Kind, Trouble, Verdict};
-use crate::{driver::DriverError, engine::Outcome, journal::Ended, storage::StorageError};
+use crate::{
+    causes::chain, driver::DriverError, engine::Outcome, journal::Ended, storage::StorageError,
+};
 
 /// One device's place.
 #[derive(Debug)]
@@ -33,13 +33,19 @@ impl Desk {
 
     /// The device is connected to the hub, or is not any more.
     pub(crate) fn linked(&self, up: bool) {
-        let mut was_up = false;
-        self.change(|device| was_up = std::mem::replace(&mut device.connected, up));
+        let was_up = self.connected(up);
         if up {
             self.instruments.0.connects.inc();
         } else if was_up {
             self.instruments.0.disconnects.inc();
         }
+    }
+
+    /// As [`Self::linked`], where that is counted later. Returns whether it was connected.
+    pub(crate) fn connected(&self, up: bool) -> bool {
+        let mut was_up = false;
+        self.change(|device| was_up = std::mem::replace(&mut device.connected, up));
+        was_up
     }
 
     /// Its open attempt, and whether the hub has its newest report.
@@ -122,15 +128,4 @@ fn trouble(what: String) -> Trouble {
         time: now.round(Unit::Second).unwrap_or(now).to_string(),
         what,
     }
-}
-
-/// An error with its causes.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -2,8 +2,13 @@
 
 mod power;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
+use folder::FILE;
 use iot_hub::reboot::{RequestId, State};
 use jiff::Timestamp;
 use redb::{StorageBackend, backends::FileBackend};
@@ -73,13 +78,66 @@ async fn only_so_many_ended_attempts_are_kept() {
     assert_eq!(kept.remembered.find(ended(1_010).id), Some(&ended(1_010)));
 }
 
-#[test]
-fn a_damaged_file_is_an_error() {
-    for garbage in [&b"no database at all"[..], &[0; 4_096], &[255; 100_000]] {
+#[tokio::test]
+async fn a_damaged_file_is_an_error_and_stays_as_it_is() {
+    let damaged = [
+        &b""[..],
+        b"no database at all",
+        &[0; 4_096],
+        &[255; 100_000],
+    ];
+    for garbage in damaged {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(FILE), garbage).unwrap();
-        let error = Storage::open(folder.path()).unwrap_err();
-        assert!(matches!(error, StorageError::Open { .. }), "{error:?}");
+        let path = folder.path().join(FILE);
+        fs::write(&path, garbage).unwrap();
+        let storage = Storage::open(folder.path()).unwrap();
+        let error = storage.load(&device("d1")).await.unwrap_err();
+        assert!(error.to_string().starts_with("open "), "{error:?}");
+        assert!(storage.writes().trouble().is_some());
+        storage
+            .write_outbox(&device("d1"), Outbox::default())
+            .await
+            .unwrap_err();
+        assert_eq!(fs::read(&path).unwrap(), garbage);
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_used_is_used_as_soon_as_it_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    fs::write(&state, "in the way").unwrap();
+    let storage = Storage::open(&state).unwrap();
+    storage.load(&device("d1")).await.unwrap_err();
+    let trouble = storage.writes().trouble().unwrap();
+    assert!(
+        trouble.contains("make the folder") && trouble.contains("exists"),
+        "{trouble}"
+    );
+    fs::remove_file(&state).unwrap();
+    in_the_end(async || storage.load(&device("d1")).await).await;
+    assert_eq!(storage.writes().trouble(), None);
+    assert!(state.join(FILE).exists());
+}
+
+#[tokio::test]
+async fn what_a_process_left_that_died_while_it_made_the_file_is_in_nobodys_way() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("gateway.redb.new"), "half a file").unwrap();
+    let storage = Storage::open(folder.path()).unwrap();
+    storage.load(&device("d1")).await.unwrap();
+    assert!(!folder.path().join("gateway.redb.new").exists());
+}
+
+/// What a use of the disk leads to once it can be used again.
+async fn in_the_end<T>(mut used: impl AsyncFnMut() -> Result<T, StorageError>) -> T {
+    let limit = Instant::now() + Duration::from_secs(30);
+    loop {
+        match used().await {
+            Ok(done) => return done,
+            Err(error) => assert!(Instant::now() < limit, "{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -119,7 +177,11 @@ async fn a_document_of_another_kind_is_an_error_that_names_it() {
 fn two_gateways_cannot_share_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let _first = Storage::open(folder.path()).unwrap();
-    assert!(Storage::open(folder.path()).is_err());
+    let error = Storage::open(folder.path()).unwrap_err();
+    assert!(
+        error.to_string().ends_with("another gateway does"),
+        "{error}"
+    );
 }
 
 /// A disk that can be full.
@@ -178,14 +240,20 @@ pub(crate) fn on_disk(folder: &Path, full: &Arc<AtomicBool>) -> Storage {
             .create(true)
             .truncate(false)
             .open(&path)
-            .map_err(redb::Error::Io)?;
+            .map_err(|error| Box::new(redb::Error::Io(error)))?;
         let disk = Disk {
-            file: FileBackend::new(file)?,
+            file: FileBackend::new(file).map_err(|error| Box::new(error.into()))?,
             full: full.clone(),
         };
-        Ok(Database::builder().create_with_backend(disk)?)
+        opened(Database::builder().create_with_backend(disk))
     })
-    .unwrap()
+}
+
+/// A database with its tables.
+fn opened(database: Result<Database, redb::DatabaseError>) -> Result<Database, StorageError> {
+    let database = database.map_err(|error| Box::new(error.into()))?;
+    make_tables(&database)?;
+    Ok(database)
 }
 
 #[tokio::test]
@@ -209,7 +277,8 @@ async fn a_full_disk_is_an_error_until_it_has_room_again() {
         write(2).await.unwrap_err();
     }
     full.store(false, Ordering::SeqCst);
-    assert_eq!(storage.load(&device("d1")).await.unwrap().journal.seq, 1);
+    let kept = in_the_end(async || storage.load(&device("d1")).await).await;
+    assert_eq!(kept.journal.seq, 1);
     write(3).await.unwrap();
     assert_eq!(storage.load(&device("d1")).await.unwrap().journal.seq, 3);
 }

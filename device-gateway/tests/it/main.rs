@@ -13,4 +13,5 @@ mod reload;
 mod scale;
 mod systemd;
 mod transports;
+mod trouble;
 mod world;

@@ -303,6 +303,9 @@ pub struct GatewayInfo {
     /// device is about to be away.
     #[serde(default, rename = "goingDown", skip_serializing_if = "Option::is_none")]
     pub going_down: Option<Timestamp>,
+    /// Why it begins nothing at present, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 impl Report {

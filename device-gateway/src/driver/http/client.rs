@@ -11,6 +11,8 @@ use http_auth::{DigestClient, PasswordParams, parse_challenges};
 use reqwest::{Certificate, Client, RequestBuilder, Response, Url, header, redirect, retry};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::causes::chain;
+
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 256 * 1024;
 
@@ -265,17 +267,6 @@ async fn read(mut response: Response) -> Result<Answer, Silence> {
         body.extend_from_slice(&part);
     }
     Ok(Answer { status, body })
-}
-
-/// An error with its causes; reqwest's own text says little.
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -136,11 +136,13 @@ fn place(at: u64) -> usize {
 fn open(plate: &Plate) -> Result<Storage, StorageError> {
     let plate = plate.clone();
     let cache = 256 * 1024;
-    Storage::with_opener(move || {
+    let storage = Storage::with_opener(move || {
         let mut builder = Database::builder();
         builder.set_cache_size(cache);
-        Ok(builder.create_with_backend(plate.clone())?)
-    })
+        opened(builder.create_with_backend(plate.clone()))
+    });
+    storage.with_database(|_| Ok(()))?;
+    Ok(storage)
 }
 
 /// What a device's journal says when it was written for the nth time.
