@@ -3,13 +3,14 @@
 use std::{path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result};
+use iothubdm_packages::Language;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines},
-    process::{Child, ChildStderr, ChildStdout},
+    process::{Child, ChildStderr, ChildStdout, Command},
     time::timeout,
 };
 
-use crate::{packages::Language, world::PATIENCE};
+use crate::world::PATIENCE;
 
 /// How long an example may take once it has begun. Generous, for a busy machine.
 const LIMIT: Duration = PATIENCE;
@@ -36,8 +37,7 @@ impl Example {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../docs/examples")
             .join(folder);
-        let mut child = language
-            .command(&folder, target)?
+        let mut child = Command::from(language.command(&folder, target)?)
             .arg(script)
             .args(arguments)
             .stdin(Stdio::null())

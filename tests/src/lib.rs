@@ -12,7 +12,6 @@
 mod back_end;
 mod devices;
 mod example;
-mod packages;
 mod process;
 mod sdk;
 pub mod soak;
@@ -21,10 +20,11 @@ mod tutorial;
 mod watch;
 mod world;
 
+pub use iothubdm_packages::Language;
+
 pub use back_end::BackEnd;
 pub use devices::Behavior;
 pub use example::Example;
-pub use packages::Language;
 pub use process::{Daemon, binary, eventually};
 pub use sdk::{run_script, run_script_over_restarts};
 pub use token_endpoint::{Asked, TokenEndpoint};

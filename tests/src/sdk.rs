@@ -10,9 +10,6 @@
 //!              └───────────────────────┘                                        │
 //!              └───────────────────── cut, count, register ─────────────────────┘
 //! ```
-//!
-//! The SDKs have the hub's ports built in. A hook in the script's process sends their TCP
-//! connections to the emulator's ports; names, TLS and everything above it stay as they are.
 
 mod control;
 mod hub;
@@ -21,19 +18,19 @@ use std::{fmt::Write as _, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use hub_emulator::Emulator;
+use iothubdm_packages::{
+    Language,
+    sdk::{self, LocalHub},
+};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::{ChildStdin, ChildStdout, Command},
 };
 
 use self::hub::{OwnHub, ScriptHub};
-use crate::packages::Language;
 
 /// How long a script may take. Generous, for a busy machine; nothing asserts it.
 const LIMIT: Duration = Duration::from_secs(180);
-
-/// Where the scripts are.
-const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sdk");
 
 /// Runs a script of a language's folder, and its arguments, against an emulator.
 ///
@@ -64,38 +61,24 @@ async fn run(
     mut hub: ScriptHub<'_>,
     folder: &Path,
 ) -> Result<()> {
-    let mut command = command(language, folder)?;
     let scratch = tempfile::tempdir().context("make a folder")?;
     let ca_file = scratch.path().join("ca.pem");
     let emulator = hub.emulator()?;
     std::fs::write(&ca_file, emulator.ca_pem()).context("write the CA")?;
+    let local = LocalHub {
+        https_port: emulator.https_port(),
+        mqtt_port: emulator.mqtt_port(),
+        owner: emulator.owner_connection_string(),
+        ca_file,
+    };
+    let mut command = Command::from(sdk::command(language, &local, folder)?);
     command
         .args(script)
-        .env("HUB_HTTPS_PORT", emulator.https_port().to_string())
-        .env("HUB_MQTT_PORT", emulator.mqtt_port().to_string())
-        .env("HUB_OWNER", emulator.owner_connection_string())
-        .env("HUB_SERVICE", emulator.service_connection_string())
-        // Each SDK reads one of these.
-        .env("SSL_CERT_FILE", &ca_file)
-        .env("REQUESTS_CA_BUNDLE", &ca_file)
-        .env("NODE_EXTRA_CA_CERTS", &ca_file);
+        .env("HUB_SERVICE", emulator.service_connection_string());
     let mut output = String::new();
     let ended = tokio::time::timeout(LIMIT, converse(command, &mut hub, &mut output)).await;
     let result = ended.unwrap_or_else(|_| bail!("it did not end within {LIMIT:?}"));
     result.with_context(|| format!("{} failed:\n{output}", script.join(" ")))
-}
-
-/// The beginning of a command that runs a script with its SDKs, and with the hook that sends their
-/// connections to the emulator.
-fn command(language: Language, folder: &Path) -> Result<Command> {
-    let scripts = Path::new(SCRIPTS).join(language.name());
-    let mut command = language.command(&scripts, folder)?;
-    match language {
-        // Python runs the `sitecustomize` that it finds here before the script.
-        Language::Python => command.env("PYTHONPATH", scripts.join("redirect")),
-        Language::Node => command.arg("--require").arg(scripts.join("redirect.js")),
-    };
-    Ok(command)
 }
 
 /// Runs the command, and answers what it asks, until it ends.

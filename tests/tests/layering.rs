@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 /// Each crate of the workspace with the workspace crates it may depend on when it runs.
-const MAY_KNOW: [(&str, &[&str]); 14] = [
+const MAY_KNOW: [(&str, &[&str]); 15] = [
     ("iothubdm-proto", &[]),
     ("iot-hub", &[]),
     ("mqtt-wire", &[]),
@@ -19,6 +19,7 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("mgmt-service", &["daemon", "iothubdm-proto", "iot-hub"]),
     ("device-gateway", &["daemon", "iot-hub", "mqtt-wire"]),
     ("local-device", &[]),
+    ("iothubdm-packages", &[]),
     ("iothubdm-client", &["iothubdm-proto"]),
     ("dmctl", &["iothubdm-proto", "iothubdm-client"]),
     (
@@ -26,6 +27,7 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
         &[
             "iothubdm-proto",
             "iothubdm-client",
+            "iothubdm-packages",
             "iot-hub",
             "mqtt-wire",
             "hub-emulator",
@@ -35,7 +37,12 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
     ),
     (
         "iothubdm-bench",
-        &["iothubdm-proto", "iot-hub", "hub-emulator"],
+        &[
+            "iothubdm-packages",
+            "iothubdm-proto",
+            "iot-hub",
+            "hub-emulator",
+        ],
     ),
     (
         "iothubdm-fuzz",

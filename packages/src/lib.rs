@@ -1,7 +1,10 @@
-//! What scripts in other languages need, where it goes, and how such a script is started.
+//! What scripts in other languages need, where it goes, and how such a script is started: for the
+//! tests, which drive us with other people's libraries, and for the figures, which measure these.
 //!
 //! The folder of a script pins its packages, with everything below them, in `requirements.txt` or
 //! `package-lock.json`. They are installed below the target folder, once per content of these files.
+
+pub mod sdk;
 
 use std::{
     fs::{self, File},
@@ -23,7 +26,7 @@ pub enum Language {
 
 impl Language {
     /// What it is called.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Python => "python",
             Self::Node => "node",
@@ -40,18 +43,18 @@ impl Language {
 
     /// The beginning of a command that runs a script of the folder `scripts` with its packages,
     /// which are installed below `target` if they are not yet.
-    pub(crate) fn command(self, scripts: &Path, target: &Path) -> Result<tokio::process::Command> {
+    pub fn command(self, scripts: &Path, target: &Path) -> Result<Command> {
         let home = self.installed(scripts, target)?;
         let mut command = match self {
             Self::Python => {
-                let mut command = tokio::process::Command::new(home.join("venv/bin/python"));
+                let mut command = Command::new(home.join("venv/bin/python"));
                 command
                     .env("PYTHONDONTWRITEBYTECODE", "1")
                     .env("PYTHONUNBUFFERED", "1");
                 command
             }
             Self::Node => {
-                let mut command = tokio::process::Command::new("node");
+                let mut command = Command::new("node");
                 command.env("NODE_PATH", home.join("node_modules"));
                 command
             }
