@@ -1,10 +1,11 @@
 //! The emulator as a process: the release build beside this program.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use iot_hub::identity::{ConnectionString, ServiceConnection};
 use iot_hub::sas::SasToken;
+use iothubdm_packages::sdk::LocalHub;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
@@ -17,6 +18,7 @@ pub(crate) struct EmulatorProcess {
     pub(crate) https_port: u16,
     pub(crate) mqtt_port: u16,
     pub(crate) ca_pem: Vec<u8>,
+    ca_file: PathBuf,
     /// Device id → connection string.
     pub(crate) devices: BTreeMap<String, String>,
     owner: String,
@@ -33,6 +35,8 @@ impl EmulatorProcess {
             "0",
             "--mqtt-port",
             "0",
+            "--admin-port",
+            "0",
             "--devices",
             &devices,
         ];
@@ -45,10 +49,12 @@ impl EmulatorProcess {
         };
         let strings = ready["devices"].as_object().context("find the devices")?;
         let (https_port, mqtt_port) = (port("httpsPort")?, port("mqttPort")?);
+        let ca_file = PathBuf::from(text("caFile"));
         Ok(Self {
             https_port,
             mqtt_port,
-            ca_pem: fs::read(text("caFile")).context("read the certificate")?,
+            ca_pem: fs::read(&ca_file).context("read the certificate")?,
+            ca_file,
             devices: strings
                 .iter()
                 .map(|(id, text)| (id.clone(), text.as_str().unwrap_or_default().to_owned()))
@@ -67,6 +73,26 @@ impl EmulatorProcess {
     /// The processor time that it has used.
     pub(crate) fn processor_time(&self) -> anyhow::Result<Duration> {
         self.process.processor_time()
+    }
+
+    /// What somebody else's program needs to reach it.
+    pub(crate) fn local_hub(&self) -> LocalHub {
+        LocalHub {
+            https_port: self.https_port,
+            mqtt_port: self.mqtt_port,
+            ca_file: self.ca_file.clone(),
+            owner: self.owner.clone(),
+        }
+    }
+
+    /// How often something has happened there, by its name in the admin API.
+    pub(crate) async fn counter(&self, name: &str) -> anyhow::Result<f64> {
+        let port = &self.process.ready["adminPort"];
+        let url = format!("http://127.0.0.1:{port}/api/counters");
+        let answer = reqwest::get(url).await?.error_for_status()?;
+        let counters: serde_json::Value = serde_json::from_str(&answer.text().await?)?;
+        let total = counters[name]["total"].as_f64();
+        total.with_context(|| format!("find the counter {name}"))
     }
 
     /// The connection string of whoever may do everything.

@@ -1,8 +1,9 @@
-//! A program of ours as a process: the release build beside this program.
+//! A program as a process: the release build beside this program, or somebody else's.
 
 use std::{
     ffi::OsStr,
     fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -61,6 +62,31 @@ impl Process {
         Ok(process)
     }
 
+    /// Starts somebody else's program, and waits until it prints a line of JSON.
+    pub(crate) async fn announced(mut command: Command) -> anyhow::Result<Self> {
+        let begin = Instant::now();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut process = Self {
+            child: child.context("start it")?,
+            ready: Value::Null,
+            took: Duration::ZERO,
+        };
+        let stdout = process.child.stdout.take().context("its output")?;
+        let line = tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            BufReader::new(stdout).read_line(&mut line).map(|_| line)
+        });
+        let line = tokio::time::timeout(PATIENCE, line).await;
+        let line = line.context("it says nothing")???;
+        process.ready = serde_json::from_str(&line).context("read what it says")?;
+        process.took = begin.elapsed();
+        Ok(process)
+    }
+
     /// The memory that it has, in KiB.
     pub(crate) fn memory(&self) -> anyhow::Result<f64> {
         status(self.child.id(), "VmRSS:")
@@ -73,17 +99,7 @@ impl Process {
 
     /// The processor time that it has used.
     pub(crate) fn processor_time(&self) -> anyhow::Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name, in parentheses, may hold anything.
-        let (_, fields) = stat.rsplit_once(')').context("read its times")?;
-        let ticks: u64 = fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse::<u64>().ok())
-            .sum();
-        // Linux counts a hundred of them in a second, on every machine that this runs on.
-        Ok(Duration::from_millis(ticks * 10))
+        processor_time(&self.child.id().to_string())
     }
 }
 
@@ -101,6 +117,25 @@ pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
     let program = own.parent().unwrap_or(Path::new(".")).join(name);
     ensure!(program.exists(), "{} is not built", program.display());
     Ok(program)
+}
+
+/// The processor time that this program has used.
+pub(crate) fn own_processor_time() -> anyhow::Result<Duration> {
+    processor_time("self")
+}
+
+fn processor_time(process: &str) -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name, in parentheses, may hold anything.
+    let (_, fields) = stat.rsplit_once(')').context("read its times")?;
+    let ticks: u64 = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    // Linux counts a hundred of them in a second, on every machine that this runs on.
+    Ok(Duration::from_millis(ticks * 10))
 }
 
 /// The memory that a process has, in KiB.

@@ -4,13 +4,16 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::{Effort, measure::Measure};
 
+mod connections;
 mod emulator_connect;
 mod emulator_idle;
 mod emulator_methods;
 mod emulator_start;
 mod emulator_throttle;
 mod emulator_twins;
+mod fan_out;
 mod gateway;
+mod hub_calls;
 mod service;
 mod sizes;
 mod staleness;
@@ -24,6 +27,10 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// What it measures, for a person.
     pub(crate) about: &'static str,
+    /// The targets that it has a figure for, by their ids in the tables A, B and C.
+    pub(crate) ids: &'static [&'static str],
+    /// How often it is measured, in turn with the others; its figures are the middle ones.
+    pub(crate) rounds: usize,
     pub(crate) run: fn(Effort) -> LocalBoxFuture<'static, anyhow::Result<Vec<Measure>>>,
 }
 
@@ -35,10 +42,39 @@ pub(crate) const ROWS: &[Row] = &[
     emulator_twins::ROW,
     emulator_throttle::ROW,
     emulator_idle::ROW,
+    hub_calls::ROW,
+    connections::ROW,
     service::ROW,
     watchers::ROW,
+    fan_out::ROW,
     staleness::ROW,
     gateway::ROW,
     sizes::ROW,
     unmeasured::ROW,
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_target_has_a_row() {
+        let ids =
+            |table: char, count: u32| (1..=count).map(move |number| format!("{table}{number}"));
+        let targets: BTreeSet<_> = ids('A', 12)
+            .chain(ids('B', 12))
+            .chain(ids('C', 7))
+            .collect();
+        let rows = ROWS.iter().flat_map(|row| row.ids);
+        let rows: BTreeSet<_> = rows.map(|id| (*id).to_owned()).collect();
+        assert_eq!(rows, targets);
+    }
+
+    #[test]
+    fn a_row_has_a_name_of_its_own() {
+        let names: BTreeSet<_> = ROWS.iter().map(|row| row.name).collect();
+        assert_eq!(names.len(), ROWS.len());
+    }
+}

@@ -1,4 +1,4 @@
-//! The service as a process, in front of an emulator without limits.
+//! The service as a process.
 
 use std::{fmt::Write as _, fs};
 
@@ -9,27 +9,36 @@ use tonic::transport::Channel;
 
 use crate::{emulator::EmulatorProcess, process::Process};
 
+/// Settings with which nothing is held back by a quota.
+pub(crate) const UNLIMITED: &str = "\
+    [quota]\nmethods_per_second = 1000000\n\
+    [polling]\nreads_per_second = 1000000\n\
+    [limits]\ncalls_per_second = 1000000\n";
+
 /// A running service. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct ServiceProcess {
     pub(crate) process: Process,
-    address: String,
+    /// Where it listens.
+    pub(crate) address: String,
     _folder: TempDir,
 }
 
 impl ServiceProcess {
+    /// Starts one that is held back by no quota.
     pub(crate) async fn start(emulator: &EmulatorProcess) -> anyhow::Result<Self> {
+        Self::start_with(emulator, UNLIMITED).await
+    }
+
+    /// Starts one with these settings beside where the hub is.
+    pub(crate) async fn start_with(emulator: &EmulatorProcess, more: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("make a folder")?;
         fs::write(folder.path().join("ca.pem"), &emulator.ca_pem)?;
         let mut settings = String::new();
-        // Nothing is held back by a quota.
         write!(
             settings,
             "[hub]\nconnection_string = \"{}\"\nhttps_port = {}\nca_file = \"ca.pem\"\n\
-             [store]\npath = \"service.db\"\n\
-             [quota]\nmethods_per_second = 1000000\n\
-             [polling]\nreads_per_second = 1000000\n\
-             [limits]\ncalls_per_second = 1000000\n",
+             [store]\npath = \"service.db\"\n{more}",
             emulator.owner(),
             emulator.https_port,
         )?;

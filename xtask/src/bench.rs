@@ -2,7 +2,10 @@
 
 use std::process::Command;
 
-use crate::steps::{cargo_command, run, target_folder};
+use crate::{
+    steps::{cargo_command, run, target_folder},
+    tools,
+};
 
 /// The programs that are measured, and the one that measures.
 const PACKAGES: [&str; 4] = [
@@ -14,6 +17,10 @@ const PACKAGES: [&str; 4] = [
 
 /// Runs the measurements; `options` are theirs.
 pub(crate) fn measure(options: &[String]) -> anyhow::Result<()> {
+    // The peers need Python and Node; without them the others are measured.
+    if let Err(error) = tools::install_system_packages() {
+        tools::say(&format!("some peers cannot be measured: {error:#}"));
+    }
     let mut build = cargo_command();
     build.args(["build", "--release", "--bins", "--example", "polling"]);
     for package in PACKAGES {

@@ -14,6 +14,8 @@ use crate::{
 pub(super) const ROW: Row = Row {
     name: "emulator-connect",
     about: "TCP, TLS, CONNECT and SUBSCRIBE of one device",
+    ids: &["C7"],
+    rounds: 3,
     run: |effort| run(effort).boxed_local(),
 };
 
@@ -36,13 +38,13 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let (floor, _) = floor::ping_pong(effort.count(20_000, 1_000))?;
     Ok(vec![
         Measure::new(
-            "emulator: connect to SUBACK, p50 (ms)",
+            "C7 emulator: connect to SUBACK, p50 (ms)",
             percentile(&mut times, 0.5) / 1e3,
         )
         // TCP, two of TLS 1.3 with its first data, and the acknowledgements.
         .floor(3.0 * floor / 1e3)
         .at_most(10.0),
-        Measure::new("emulator: connects, one after the other (1/s)", rate),
-        Measure::new("emulator: processor time of a connect (ms)", cpu).at_most(0.35),
+        Measure::new("C7 emulator: connects, one after the other (1/s)", rate),
+        Measure::new("C7 emulator: processor time of a connect (ms)", cpu).at_most(0.35),
     ])
 }

@@ -15,6 +15,8 @@ use crate::{
 pub(super) const ROW: Row = Row {
     name: "emulator-idle",
     about: "memory and processor time of devices that are connected and idle",
+    ids: &["C2", "C3"],
+    rounds: 1,
     run: |effort| run(effort).boxed_local(),
 };
 
@@ -42,27 +44,31 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     drop(held);
     Ok(vec![
         Measure::new(
-            format!("emulator: memory per device at {few} (KiB)"),
+            format!("C2 emulator: memory per device at {few} (KiB)"),
             slope_few,
         )
         .at_most(14.0),
         Measure::new(
-            format!("emulator: memory per device at {many} (KiB)"),
+            format!("C2 emulator: memory per device at {many} (KiB)"),
             slope_many,
         )
         .at_most(14.0),
         Measure::new(
-            format!("emulator: growth to {many} against to {few}"),
+            format!("C2 emulator: growth to {many} against to {few}"),
             slope_many / slope_few,
         )
         .at_most(1.05),
         Measure::new(
-            format!("emulator: memory with {many} devices (MiB)"),
+            format!("C2 emulator: memory with {many} devices (MiB)"),
             at_many / 1024.0,
         )
         .at_most(150.0),
-        Measure::new("emulator: connects, 8 at once (1/s)", rate).at_least(1_700.0),
-        Measure::new("emulator: processor time of a connect, 8 at once (ms)", cpu).at_most(0.35),
+        Measure::new("C3 emulator: connects, 8 at once (1/s)", rate).at_least(1_700.0),
+        Measure::new(
+            "C3 emulator: processor time of a connect, 8 at once (ms)",
+            cpu,
+        )
+        .at_most(0.35),
     ])
 }
 

@@ -15,6 +15,8 @@ use crate::{
 pub(super) const ROW: Row = Row {
     name: "emulator-methods",
     about: "a direct method to a device and back",
+    ids: &["C4"],
+    rounds: 3,
     run: |effort| run(effort).boxed_local(),
 };
 
@@ -64,13 +66,16 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let (floor, floor_99) = floor::ping_pong(effort.count(20_000, 1_000))?;
     Ok(vec![
         // Two hops: to the emulator, and on to the device.
-        Measure::new("emulator: method, p50 (us)", percentile(&mut times, 0.5))
+        Measure::new("C4 emulator: method, p50 (us)", percentile(&mut times, 0.5))
             .floor(2.0 * floor)
             .at_most(200.0),
-        Measure::new("emulator: method, p99 (us)", percentile(&mut times, 0.99))
-            .floor(2.0 * floor_99)
-            .at_most(500.0),
-        Measure::new("emulator: methods, 32 at once (1/s)", rate).at_least(15_000.0),
-        Measure::new("emulator: processor time of a method (us)", cpu),
+        Measure::new(
+            "C4 emulator: method, p99 (us)",
+            percentile(&mut times, 0.99),
+        )
+        .floor(2.0 * floor_99)
+        .at_most(500.0),
+        Measure::new("C4 emulator: methods, 32 at once (1/s)", rate).at_least(15_000.0),
+        Measure::new("C4 emulator: processor time of a method (us)", cpu),
     ])
 }

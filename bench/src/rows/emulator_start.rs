@@ -22,6 +22,8 @@ use crate::{
 pub(super) const ROW: Row = Row {
     name: "emulator-start",
     about: "start to first accepted connection, memory, size of the program",
+    ids: &["C1"],
+    rounds: 1,
     run: |effort| run(effort).boxed_local(),
 };
 
@@ -50,18 +52,18 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let peer = (!peers.is_empty()).then(|| median(&mut peers));
     Ok(vec![
         Measure::new(
-            "emulator: start to both ports accepting (ms)",
+            "C1 emulator: start to both ports accepting (ms)",
             median(&mut times),
         )
         .floor(median(&mut floors))
         .peer("mosquitto", peer)
         .at_most(10.0),
         Measure::new(
-            "emulator: memory after the start (MiB)",
+            "C1 emulator: memory after the start (MiB)",
             median(&mut memories),
         )
         .at_most(6.0),
-        Measure::new("emulator: program (MiB)", size).at_most(4.0),
+        Measure::new("C1 emulator: program (MiB)", size).at_most(4.0),
     ])
 }
 

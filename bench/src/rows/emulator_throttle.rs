@@ -11,6 +11,8 @@ use crate::{Effort, measure::Measure, statistics::micros};
 pub(super) const ROW: Row = Row {
     name: "emulator-throttle",
     about: "ten minutes of S1's limits in virtual time, at twice the limit",
+    ids: &["C6"],
+    rounds: 1,
     run: |_: Effort| async { Ok(run()) }.boxed_local(),
 };
 
@@ -51,9 +53,9 @@ fn run() -> Vec<Measure> {
         }
     }
     vec![
-        Measure::new("emulator: limits off by, any minute (%)", worst).at_most(1.0),
+        Measure::new("C6 emulator: limits off by, any minute (%)", worst).at_most(1.0),
         Measure::new(
-            "emulator: ten minutes of five limits (s)",
+            "C6 emulator: ten minutes of five limits (s)",
             micros(&begin.elapsed()) / 1e6,
         )
         .at_most(5.0),

@@ -11,6 +11,8 @@ use crate::{Effort, emulator::EmulatorProcess, floor, measure::Measure, statisti
 pub(super) const ROW: Row = Row {
     name: "emulator-twins",
     about: "a service reads a twin",
+    ids: &["C5"],
+    rounds: 3,
     run: |effort| run(effort).boxed_local(),
 };
 
@@ -45,9 +47,12 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let rate = count as f64 / begin.elapsed().as_secs_f64();
     let (floor, _) = floor::ping_pong(effort.count(20_000, 1_000))?;
     Ok(vec![
-        Measure::new("emulator: twin read, p50 (us)", percentile(&mut times, 0.5))
-            .floor(floor)
-            .at_most(100.0),
-        Measure::new("emulator: twin reads, 32 at once (1/s)", rate).at_least(20_000.0),
+        Measure::new(
+            "C5 emulator: twin read, p50 (us)",
+            percentile(&mut times, 0.5),
+        )
+        .floor(floor)
+        .at_most(100.0),
+        Measure::new("C5 emulator: twin reads, 32 at once (1/s)", rate).at_least(20_000.0),
     ])
 }

@@ -8,13 +8,16 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use futures_util::FutureExt as _;
+use serde_json::Value;
 
 use super::Row;
-use crate::{Effort, emulator::EmulatorProcess, measure::Measure, process::Process};
+use crate::{Effort, emulator::EmulatorProcess, measure::Measure, peers, process::Process};
 
 pub(super) const ROW: Row = Row {
     name: "gateway",
     about: "memory, connects and processor time of a gateway of many devices",
+    ids: &["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B11"],
+    rounds: 1,
     run: |effort| run(effort).boxed_local(),
 };
 
@@ -34,6 +37,12 @@ struct Held {
 async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let (few, many) = (effort.count(100, 10), effort.count(1_000, 50));
     let emulator = EmulatorProcess::start(many).await?;
+    let peers = peers::devices(&emulator, effort.count(50, 5), effort).await;
+    // What they would take for as many as ours: they grow in line.
+    let grown = |said: &Value| {
+        let more = (many - 1) as f64;
+        Some((said["base"].as_f64()? + said["each"].as_f64()? * more) / 1024.0)
+    };
     // As fast as it can, and as fast as the smallest hub allows.
     let one = hold(&emulator, 1, 100_000, effort).await?;
     let small = hold(&emulator, few, 100_000, effort).await?;
@@ -50,16 +59,19 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
             format!("B1 gateway: memory of a device, to {many} (KiB)"),
             second,
         )
+        .peers(&peers, |said| said["each"].as_f64())
         .at_most(16.0),
         Measure::new(
             format!("B2 gateway: memory with {many} devices (MiB)"),
             large.memory / 1024.0,
         )
+        .peers(&peers, grown)
         .at_most(22.0),
         Measure::new(
-            format!("B2 gateway: threads with {many} devices"),
+            format!("B2 gateway: threads with {many} devices; peers with fewer"),
             large.threads,
         )
+        .peers(&peers, |said| said["threads"].as_f64())
         .at_most(4.0),
         Measure::new(
             format!("B3 gateway: growth to {many} against to {few}"),
@@ -70,13 +82,17 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
             "B4 gateway: memory with one device (MiB)",
             one.memory / 1024.0,
         )
+        .peers(&peers, |said| Some(said["base"].as_f64()? / 1024.0))
         .at_most(5.0),
         Measure::new(
             format!("B5 gateway: {many} devices connected (s)"),
             large.storm.as_secs_f64(),
         )
+        .peers(&peers, |said| Some(many as f64 / said["rate"].as_f64()?))
         .at_most(0.8),
-        Measure::new("B5 gateway: processor time of a connect (ms)", per_connect).at_most(0.55),
+        Measure::new("B5 gateway: processor time of a connect (ms)", per_connect)
+            .peers(&peers, |said| said["cpu"].as_f64())
+            .at_most(0.55),
         Measure::new(
             format!("B6 gateway: {many} devices connected, paced for S1 (s)"),
             paced.storm.as_secs_f64(),
@@ -86,11 +102,13 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
             format!("B7 gateway: processor, {many} idle devices (%)"),
             large.idle,
         )
+        .peers(&peers, |said| Some(said["idle"].as_f64()? * many as f64))
         .at_most(0.1),
         Measure::new(
             "B11 gateway: start to the first device connected (ms)",
             one.storm.as_secs_f64() * 1e3,
         )
+        .peers(&peers, |said| said["first"].as_f64())
         .at_most(12.0),
     ])
 }
@@ -128,7 +146,7 @@ async fn hold(
     loop {
         let request = hub.get(&url).header("Authorization", &token);
         let text = request.send().await?.error_for_status()?.text().await?;
-        let said: serde_json::Value = serde_json::from_str(&text)?;
+        let said: Value = serde_json::from_str(&text)?;
         if said["connectedDeviceCount"].as_u64() == Some(count as u64) {
             break;
         }

@@ -4,22 +4,25 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Row;
 use crate::{
     Effort,
     device::Dialer,
     emulator::EmulatorProcess,
-    floor,
     measure::Measure,
+    peers,
     service::{ServiceProcess, request},
     statistics::percentile,
+    unary,
 };
 
 pub(super) const ROW: Row = Row {
     name: "service",
     about: "reboots asked for through the service, one after the other and many at once",
+    ids: &["A1", "A2", "A12"],
+    rounds: 3,
     run: |effort| run(effort).boxed_local(),
 };
 
@@ -77,30 +80,46 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let took = begin.elapsed().as_secs_f64();
     let cpu = (service.process.processor_time()? - before).as_secs_f64() * 1e6 / many as f64;
     let each = (service.process.memory()? - memory) / many as f64;
+    let peers = peers::reboots(&emulator, devices[0], effort).await;
+    let empty = unary::measure(&service.process, &service.address, unary::HEALTH, effort).await?;
+    let floor = |field: &str| empty[field].as_f64().unwrap_or(f64::NAN);
+    let theirs = |said: &Value, field: &str| {
+        Some(said["method"][field].as_f64()? + said["unary"][field].as_f64()?)
+    };
     for device in answering {
         device.abort();
     }
-    let (hop, _) = floor::ping_pong(effort.count(20_000, 1_000))?;
-    let added = |raw: f64, whole: f64| whole - raw;
+    let (raw_50, raw_99) = (percentile(&mut raw, 0.5), percentile(&mut raw, 0.99));
+    let added = percentile(&mut whole, 0.5) - raw_50;
     Ok(vec![
         Measure::new(
             "A1 service: added to the hub's method call, p50 (us)",
-            added(percentile(&mut raw, 0.5), percentile(&mut whole, 0.5)),
+            added,
         )
-        .floor(hop)
+        .floor(floor("p50"))
+        .peers(&peers, |said| Some(theirs(said, "p50")? - raw_50))
         .at_most(200.0),
         Measure::new(
-            "A1 service: added to the hub's method call, p99 (us)",
-            added(percentile(&mut raw, 0.99), percentile(&mut whole, 0.99)),
+            "A1 service: added, to an empty gRPC call",
+            added / floor("p50"),
         )
+        .at_most(1.5),
+        Measure::new(
+            "A1 service: added to the hub's method call, p99 (us)",
+            percentile(&mut whole, 0.99) - raw_99,
+        )
+        .floor(floor("p99"))
+        .peers(&peers, |said| Some(theirs(said, "p99")? - raw_99))
         .at_most(1_000.0),
         Measure::new(
             "A2 service: processor time of a reboot, 32 at once (us)",
             cpu,
         )
+        .floor(floor("cpu"))
+        .peers(&peers, |said| theirs(said, "cpu"))
         .at_most(60.0),
         Measure::new(
-            "service: reboots begun, 32 at once (1/s)",
+            "A2 service: reboots begun, 32 at once (1/s)",
             many as f64 / took,
         )
         .at_least(1_000.0),

@@ -11,6 +11,8 @@ use crate::{Effort, measure::Measure};
 pub(super) const ROW: Row = Row {
     name: "sizes",
     about: "the programs of the profile `dist`",
+    ids: &["A12", "B10", "C1"],
+    rounds: 1,
     run: |_: Effort| async { run() }.boxed_local(),
 };
 

@@ -8,22 +8,14 @@ use crate::{Effort, measure::Measure};
 pub(super) const ROW: Row = Row {
     name: "unmeasured",
     about: "targets that are held by tests, or by nothing yet",
+    ids: &["A6", "B8", "B9", "B12"],
+    rounds: 1,
     run: |_: Effort| async { Ok(run()) }.boxed_local(),
 };
 
 fn run() -> Vec<Measure> {
     let held = |name, why| Measure::absent(name, why);
     vec![
-        held(
-            "A3 service: connections for 10,000 calls",
-            "not counted here: the emulator's counters are not served to a process",
-        )
-        .at_most(4.0),
-        held(
-            "A5 watchers: one update to 10,000, last (ms)",
-            "needs a client thinner than tonic's, which would be what is measured",
-        )
-        .at_most(30.0),
         held(
             "A6 watchers: reads of one against 10,000",
             "held by the test a_thousand_watchers_cost_what_one_costs",
@@ -40,9 +32,5 @@ fn run() -> Vec<Measure> {
         .at_most(500.0),
         held("B9 gateway: 1,000 reports at once (ms)", "not measured yet").at_most(50.0),
         held("B12 gateway: TLS sessions resumed (%)", "not measured yet").at_least(95.0),
-        held(
-            "peers: Microsoft's SDKs, grpcio, grpc-js",
-            "not run by this program yet; docs/performance.md has no figures of theirs",
-        ),
     ]
 }

@@ -17,6 +17,8 @@ use crate::{
 pub(super) const ROW: Row = Row {
     name: "watchers",
     about: "memory and processor time of idle watchers",
+    ids: &["A4", "A12"],
+    rounds: 1,
     run: |effort| run(effort).boxed_local(),
 };
 

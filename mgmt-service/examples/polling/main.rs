@@ -219,6 +219,9 @@ fn as_json(points: &[Point]) -> String {
             let target = point.target();
             json!({
                 "name": name,
+                "hub": point.size.name,
+                "open": point.open,
+                "by": CURVES[point.curve].name,
                 "ours": outcome.p99,
                 "mean": outcome.mean,
                 "readsEach": outcome.reads,
