@@ -19,14 +19,14 @@ use daemon::{
     settings::{InForce, Mistakes, Section, Sources},
 };
 
-use crate::backlog::Bounds;
+use crate::{backlog::Bounds, local_mqtt::own_prefix};
 
 pub use self::{
     device::DeviceConfig,
     driver::{
         CommandConfig, CommandLine, DEFAULT_BOOT_ID_FILE, DEFAULT_COMMAND_TIMEOUT,
         DEFAULT_UPTIME_FILE, DriverConfig, HostConfig, HostMethod, HttpConfig, MqttDeviceConfig,
-        SnmpConfig, SshConfig,
+        MqttDialect, SnmpConfig, SshConfig,
     },
     hub::{
         DEFAULT_MQTT_PORT, DEFAULT_WEBSOCKET_PORT, HubConfig, ProvisioningConfig, Proxy,
@@ -147,11 +147,11 @@ fn check_together(root: &Section, devices: &[DeviceConfig], has_endpoint: bool) 
         if !seen.insert(id) {
             root.mistake("device", "", &format!("one {id}, and it is there twice"));
         }
-        if driver.local_password().is_some() && !has_endpoint {
+        if driver.on_local_mqtt().is_some() && !has_endpoint {
             let expected = format!("a section with `listen`: device {id} connects there");
             root.mistake("local_mqtt", "", &expected);
         }
-        if driver.local_password().is_some() && id.as_str().contains(['/', '+', '#']) {
+        if driver.on_local_mqtt().is_some() && id.as_str().contains(['/', '+', '#']) {
             let expected = format!("an id without '/', '+' and '#' for [device.mqtt], not {id}");
             root.mistake("device", "", &expected);
         }
@@ -159,15 +159,43 @@ fn check_together(root: &Section, devices: &[DeviceConfig], has_endpoint: bool) 
         for asked in safety.devices() {
             let connects = devices
                 .iter()
-                .any(|other| other.id.as_str() == asked && other.driver.local_password().is_some());
+                .any(|other| other.id.as_str() == asked && other.driver.on_local_mqtt().is_some());
             if !connects {
                 let expected = "a device of this gateway with [device.mqtt]";
                 root.mistake("device.interlock.device", asked, expected);
             }
         }
     }
+    check_topics(root, devices);
     if hosts > 1 {
         root.mistake("device", "", "only one that is the gateway's host");
+    }
+}
+
+/// Checks that no topic belongs to two devices.
+fn check_topics(root: &Section, devices: &[DeviceConfig]) {
+    let mut prefixes: Vec<_> = devices
+        .iter()
+        .filter_map(|device| Some((device.id.as_str(), device.driver.on_local_mqtt()?)))
+        .flat_map(|(id, mqtt)| {
+            let elsewhere = mqtt.prefixes().into_iter();
+            elsewhere
+                .chain([own_prefix(id)])
+                .map(move |prefix| (prefix, id))
+        })
+        .collect();
+    prefixes.sort_unstable();
+    // Whatever begins with a prefix follows it at once.
+    for two in prefixes.windows(2) {
+        if let [(shorter, one), (longer, other)] = two
+            && one != other
+            && longer.starts_with(shorter.as_str())
+        {
+            let expected = format!(
+                "topics of each device's own: {shorter} of {one} and {longer} of {other} overlap"
+            );
+            root.mistake("device", "", &expected);
+        }
     }
 }
 

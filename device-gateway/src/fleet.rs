@@ -25,14 +25,14 @@ use tracing::Instrument as _;
 pub use self::changes::Changes;
 use crate::{
     backlog::Bounds,
-    config::{DeviceConfig, DriverConfig, LinkTiming, MqttDeviceConfig},
+    config::{DeviceConfig, DriverConfig, LinkTiming, MqttDialect},
     device::{Device, Parts, Stop},
     driver::{
         Driver,
         command::CommandDriver,
         host::HostDriver,
         http::HttpDriver,
-        mqtt::{DEFAULT_ACK_LIMIT, MqttDriver},
+        mqtt::{DEFAULT_ACK_LIMIT, MqttDriver, tasmota::TasmotaDriver},
         power::Powered,
         snmp::{AgentDriver, OutletDriver, SnmpOutlet},
         ssh::SshDriver,
@@ -295,10 +295,16 @@ pub(crate) fn driver_of(
     accounts: Option<&Accounts>,
 ) -> Result<Arc<dyn Driver>, NoDriver> {
     Ok(match &device.driver {
-        DriverConfig::Mqtt(MqttDeviceConfig { password }) => {
+        DriverConfig::Mqtt(mqtt) => {
             let accounts = accounts.ok_or(NoDriver::NoEndpoint)?;
-            let local = accounts.admit(device.id.as_str(), password.clone())?;
-            Arc::new(MqttDriver::start(local, DEFAULT_ACK_LIMIT))
+            let id = device.id.as_str();
+            let local = accounts.admit(id, mqtt.password.clone(), mqtt.prefixes())?;
+            match &mqtt.dialect {
+                MqttDialect::Native => Arc::new(MqttDriver::start(local, DEFAULT_ACK_LIMIT)),
+                MqttDialect::Tasmota { topic } => {
+                    Arc::new(TasmotaDriver::start(local, topic, DEFAULT_ACK_LIMIT))
+                }
+            }
         }
         DriverConfig::Command(command) => Arc::new(CommandDriver::new(command.clone())),
         DriverConfig::Host(host) => Arc::new(HostDriver::new(host.clone())),

@@ -5,6 +5,11 @@ pub fn messages(data: &[u8]) {
     crate::driver::mqtt::fuzz(data);
 }
 
+/// What a device with the Tasmota firmware sends.
+pub fn tasmota(data: &[u8]) {
+    crate::driver::mqtt::tasmota::fuzz(data);
+}
+
 /// What a configured command prints.
 pub fn printed(data: &[u8]) {
     crate::driver::command::fuzz(data);

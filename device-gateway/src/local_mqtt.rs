@@ -2,7 +2,8 @@
 //!
 //! It is not a broker. Every device has an account and a corner of its own, the topics below
 //! `dm/{its id}/`, and nobody in that corner but itself and the gateway. So no device can see,
-//! speak for, slow down or fill up another.
+//! speak for, slow down or fill up another. A device whose protocol has other names for its topics
+//! has those besides; nothing is retained there, since nobody else could read it.
 //!
 //! ```text
 //!   device ══ TCP, MQTT 3.1.1 ══► connection ──► session ──► events ──► driver
@@ -21,6 +22,7 @@ mod account;
 mod accounts;
 mod connection;
 mod session;
+mod topics;
 
 pub(crate) use session::fuzz;
 
@@ -36,6 +38,7 @@ use tokio::{
     time,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+pub(crate) use topics::own_prefix;
 
 /// The most connections that have not signed in. A device that signed in holds none of these, and
 /// has one connection at most.
@@ -78,7 +81,7 @@ impl LocalMqtt {
     ) -> Result<Self, LocalMqttError> {
         let accounts = Accounts::default();
         for (device, password) in devices {
-            accounts.admit(&device, password)?;
+            accounts.admit(&device, password, [])?;
         }
         let bound = async {
             let listener = TcpListener::bind(address).await?;
@@ -166,6 +169,13 @@ pub enum Event {
         /// The payload, of which nothing is known.
         payload: Bytes,
     },
+    /// The same where the device's protocol has names of its own.
+    Elsewhere {
+        /// The topic.
+        topic: String,
+        /// The payload, of which nothing is known.
+        payload: Bytes,
+    },
 }
 
 /// A message of a device for the hub.
@@ -230,10 +240,25 @@ impl LocalDevice {
         self.account.retain(name, payload.into());
     }
 
+    /// The whole of a topic below its own.
+    pub(crate) fn own_topic(&self, name: &str) -> String {
+        self.account.own_topic(name)
+    }
+
     /// Sends the device a message on the topic of that name below its own, once; with QoS 1 if
     /// that is what it subscribed with. There is no word of its arrival.
     pub fn publish(&self, name: &str, payload: impl Into<Bytes>) -> Result<(), PublishError> {
-        self.account.publish(name, &payload.into())
+        let topic = self.own_topic(name);
+        self.publish_elsewhere(&topic, payload)
+    }
+
+    /// The same on any topic of the device.
+    pub fn publish_elsewhere(
+        &self,
+        topic: &str,
+        payload: impl Into<Bytes>,
+    ) -> Result<(), PublishError> {
+        self.account.publish(topic, &payload.into())
     }
 }
 

@@ -14,13 +14,12 @@ mod ssh;
 use std::time::Duration;
 
 use daemon::settings::Section;
-use secrecy::SecretString;
 
 pub use self::{
     command::{CommandConfig, CommandLine, DEFAULT_COMMAND_TIMEOUT},
     host::{DEFAULT_BOOT_ID_FILE, DEFAULT_UPTIME_FILE, HostConfig, HostMethod},
     http::HttpConfig,
-    mqtt::MqttDeviceConfig,
+    mqtt::{MqttDeviceConfig, MqttDialect},
     snmp::SnmpConfig,
     ssh::SshConfig,
 };
@@ -73,10 +72,10 @@ const WAYS: [(&str, Read); 7] = [
 ];
 
 impl DriverConfig {
-    /// What the device signs in with at the local MQTT endpoint, if it does.
-    pub(crate) fn local_password(&self) -> Option<&SecretString> {
-        if let Self::Mqtt(MqttDeviceConfig { password }) = self {
-            Some(password)
+    /// What the device is at the local MQTT endpoint, if it connects there.
+    pub(crate) fn on_local_mqtt(&self) -> Option<&MqttDeviceConfig> {
+        if let Self::Mqtt(mqtt) = self {
+            Some(mqtt)
         } else {
             None
         }

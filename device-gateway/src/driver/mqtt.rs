@@ -4,25 +4,23 @@
 //! identity and the command that caused it. An acknowledgement, a retained message and the word
 //! `online` prove nothing. The contract is written down in `docs/native-mqtt.md`.
 
+mod contact;
+pub mod tasmota;
 mod view;
+mod watched;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use iot_hub::reboot::{Grade, Mode};
 use serde_json::json;
-use tokio::{
-    sync::{mpsc, watch},
-    time,
-};
+use tokio::sync::watch;
 pub(crate) use view::fuzz;
-use view::{Answer, Boot, View};
+use view::{Boot, View};
+use watched::{Picture as _, Watched};
 
 use super::{Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered};
-use crate::local_mqtt::{Event, LocalDevice, PublishError};
+use crate::local_mqtt::LocalDevice;
 
 /// How long a device has to acknowledge a command.
 pub const DEFAULT_ACK_LIMIT: Duration = Duration::from_secs(10);
@@ -33,66 +31,48 @@ const METHOD: &str = "mqtt-birth";
 /// A device that speaks the native MQTT contract.
 #[derive(Debug)]
 pub struct MqttDriver {
-    device: LocalDevice,
+    watched: Watched<View>,
     ack_limit: Duration,
-    shared: Arc<Shared>,
-}
-
-/// What the driver's calls share with the task that listens to the device.
-#[derive(Debug)]
-struct Shared {
-    view: Mutex<View>,
-    /// Rises with every change of the view.
-    changes: watch::Sender<u64>,
 }
 
 impl MqttDriver {
     /// Begins to listen to the device. To be called before the endpoint serves, so that nothing
     /// of what the device says is missed; the listening ends with the endpoint or with the driver.
     pub fn start(device: LocalDevice, ack_limit: Duration) -> Self {
-        let shared = Arc::new(Shared {
-            view: Mutex::default(),
-            changes: watch::Sender::new(0),
-        });
-        tokio::spawn(listen(device.subscribe(), shared.clone()));
         Self {
-            device,
+            watched: Watched::start(device, View::default()),
             ack_limit,
-            shared,
         }
     }
 
     async fn give(&self, order: &Order) -> Result<Triggered, DriverError> {
         order.needs_no_outlet()?;
-        self.shared.present_boot()?;
+        self.present_boot()?;
         if order.dry_run {
             return Ok(Triggered::Rehearsed);
         }
-
         let command = json!({
             "v": 1,
             "id": order.id,
             "mode": order.mode,
             "reason": order.reason,
         });
-        let mut changes = self.shared.changes.subscribe();
-        self.shared.view().await_answer(order.id);
-        let published = self.device.publish("cmd/reboot", command.to_string());
-        published.map_err(unreachable)?;
+        let topic = self.watched.device().own_topic("cmd/reboot");
+        self.watched
+            .command(order, &topic, command.to_string(), self.ack_limit)
+            .await
+    }
 
-        let answered = async {
-            loop {
-                if let Some(answer) = self.shared.view().answer() {
-                    return Some(answer.clone());
-                }
-                // The sender lives as long as this driver.
-                changes.changed().await.ok()?;
-            }
-        };
-        match time::timeout(self.ack_limit, answered).await {
-            Ok(Some(Answer::Accepted)) => Ok(Triggered::Acknowledged),
-            Ok(Some(Answer::Refused(message))) => Err(DriverError::Refused(message)),
-            Ok(Some(Answer::Gone) | None) | Err(_) => Ok(Triggered::Unacknowledged),
+    /// The boot of a device that is there and has said which one it is in.
+    fn present_boot(&self) -> Result<Boot, DriverError> {
+        let mut view = self.watched.picture();
+        let present = view.contact().is_present();
+        match view.boot() {
+            Some(boot) if present => Ok(boot.clone()),
+            Some(_) | None if present => Err(DriverError::Unreachable(
+                "it is connected and has not sent its birth".into(),
+            )),
+            Some(_) | None => Err(DriverError::Unreachable("it is not connected".into())),
         }
     }
 }
@@ -106,7 +86,7 @@ impl Driver for MqttDriver {
                 // Every firmware can draw a number at boot; not every one has memory that
                 // survives the boot and could name its cause.
                 required_grade: Grade::BootChanged,
-                boot_id: self.shared.view().boot().map(|boot| boot.id.clone()),
+                boot_id: self.watched.picture().boot().map(|boot| boot.id.clone()),
                 restarts_gateway: false,
             })
         })
@@ -114,7 +94,7 @@ impl Driver for MqttDriver {
 
     fn baseline(&self) -> BoxFuture<'_, Result<Baseline, DriverError>> {
         Box::pin(async {
-            let boot = self.shared.present_boot()?;
+            let boot = self.present_boot()?;
             let uptime = boot.uptime(Instant::now());
             Ok(Baseline {
                 detail: describe(&boot, uptime),
@@ -135,16 +115,17 @@ impl Driver for MqttDriver {
     ) -> BoxFuture<'a, Result<Observation, DriverError>> {
         Box::pin(async {
             let now = Instant::now();
-            let view = self.shared.view();
+            let mut view = self.watched.picture();
+            let present = view.contact().is_present();
             let uptime = view.boot().and_then(|boot| boot.uptime(now));
             let detail = match view.boot() {
                 Some(boot) => describe(boot, uptime),
-                None if view.is_present() => "connected, no birth yet".to_owned(),
+                None if present => "connected, no birth yet".to_owned(),
                 None => "not connected".to_owned(),
             };
             Ok(Observation {
-                present: view.is_present(),
-                was_absent: view.was_absent(),
+                present,
+                was_absent: view.contact().was_absent(),
                 boot_id: view.boot().map(|boot| boot.id.clone()),
                 uptime,
                 boot_count: None,
@@ -157,8 +138,8 @@ impl Driver for MqttDriver {
 
     fn health(&self) -> BoxFuture<'_, Result<Health, DriverError>> {
         Box::pin(async {
-            let view = self.shared.view();
-            if view.is_present() {
+            let mut view = self.watched.picture();
+            if view.contact().is_present() {
                 Ok(view.health())
             } else {
                 Err(DriverError::Unreachable("it is not connected".into()))
@@ -167,43 +148,7 @@ impl Driver for MqttDriver {
     }
 
     fn hints(&self) -> Option<watch::Receiver<u64>> {
-        Some(self.shared.changes.subscribe())
-    }
-}
-
-impl Shared {
-    fn view(&self) -> MutexGuard<'_, View> {
-        // No holder of the lock can leave the view half changed.
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The boot of a device that is there and has said which one it is in.
-    fn present_boot(&self) -> Result<Boot, DriverError> {
-        let view = self.view();
-        match view.boot() {
-            Some(boot) if view.is_present() => Ok(boot.clone()),
-            Some(_) | None if view.is_present() => Err(DriverError::Unreachable(
-                "it is connected and has not sent its birth".into(),
-            )),
-            Some(_) | None => Err(DriverError::Unreachable("it is not connected".into())),
-        }
-    }
-}
-
-/// Keeps the view up to date until the endpoint ends.
-async fn listen(mut events: mpsc::Receiver<Event>, shared: Arc<Shared>) {
-    while let Some(event) = events.recv().await {
-        match event {
-            Event::Connected => shared.view().connect(),
-            Event::Disconnected => shared.view().disconnect(),
-            Event::Message { name, payload } => {
-                let understood = shared.view().message(&name, &payload, Instant::now());
-                if let Err(error) = understood {
-                    tracing::warn!(topic = name, %error, "ignored a message of a local device");
-                }
-            }
-        }
-        shared.changes.send_modify(|version| *version += 1);
+        Some(self.watched.hints())
     }
 }
 
@@ -216,10 +161,6 @@ fn describe(boot: &Boot, uptime: Option<Duration>) -> String {
         words += &format!(", {reason}");
     }
     words
-}
-
-fn unreachable(error: PublishError) -> DriverError {
-    DriverError::Unreachable(error.to_string())
 }
 
 #[cfg(test)]

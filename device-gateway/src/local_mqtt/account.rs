@@ -11,17 +11,25 @@ use tokio::sync::{Mutex as Seat, MutexGuard as SeatGuard, Notify, mpsc, oneshot,
 use super::{
     Event, Inbound, PublishError, is_for_hub,
     session::{Next, Retained, Session, Violation},
+    topics::Topics,
 };
 
 /// The most events that wait for a driver. It only has to look at each, so a handful would do.
 const EVENTS: usize = 64;
 
+/// The largest packet of a device: a message as large as a hub takes it, and a bit, so that a device
+/// learns that one is too large.
+const MAX_PACKET: usize = 260 * 1024;
+
+/// The largest packet of a device that was made for another server. A Zigbee2MQTT tells of all its
+/// nodes in one.
+const MAX_STRANGE_PACKET: usize = 4 * 1024 * 1024;
+
 /// One device's corner.
 #[derive(Debug)]
 pub(super) struct Account {
     device: String,
-    /// What its topics begin with.
-    prefix: String,
+    topics: Topics,
     password: SecretString,
     corner: Mutex<Corner>,
     /// Held by the connection that the device has.
@@ -62,10 +70,10 @@ struct Corner {
 }
 
 impl Account {
-    pub(super) fn new(device: &str, password: SecretString) -> Self {
+    pub(super) fn new(device: &str, topics: Topics, password: SecretString) -> Self {
         Self {
             device: device.to_owned(),
-            prefix: format!("dm/{device}/"),
+            topics,
             password,
             corner: Mutex::default(),
             seat: Seat::default(),
@@ -76,6 +84,20 @@ impl Account {
 
     pub(super) fn device(&self) -> &str {
         &self.device
+    }
+
+    /// A topic of its corner.
+    pub(super) fn own_topic(&self, name: &str) -> String {
+        self.topics.own(name)
+    }
+
+    /// The largest packet that is taken of it.
+    pub(super) fn max_packet(&self) -> usize {
+        if self.topics.are_of_a_stranger() {
+            MAX_STRANGE_PACKET
+        } else {
+            MAX_PACKET
+        }
     }
 
     /// Compares in a time that tells nothing of the password but its length.
@@ -102,7 +124,7 @@ impl Account {
     }
 
     pub(super) fn retain(&self, name: &str, payload: Bytes) {
-        let topic = format!("{}{name}", self.prefix);
+        let topic = self.topics.own(name);
         let mut corner = self.corner();
         let corner = &mut *corner;
         corner.retained.put_ours(&topic, &payload);
@@ -114,15 +136,14 @@ impl Account {
         self.wake.notify_one();
     }
 
-    pub(super) fn publish(&self, name: &str, payload: &Bytes) -> Result<(), PublishError> {
-        let topic = format!("{}{name}", self.prefix);
+    pub(super) fn publish(&self, topic: &str, payload: &Bytes) -> Result<(), PublishError> {
         let mut corner = self.corner();
         let session = corner.session.as_mut().ok_or(PublishError::NotConnected)?;
-        if !session.is_subscribed(&topic) {
+        if !session.is_subscribed(topic) {
             return Err(PublishError::NotSubscribed);
         }
         session
-            .deliver(&topic, payload)
+            .deliver(topic, payload)
             .map_err(|_| PublishError::Busy)?;
         self.wake.notify_one();
         Ok(())
@@ -150,7 +171,7 @@ impl Account {
 
     /// Begins a connection.
     pub(super) fn open(&self, will: Option<LastWill>) -> Result<(), Violation> {
-        let session = Session::new(&self.prefix, will)?;
+        let session = Session::new(&self.topics, will)?;
         self.corner().session = Some(session);
         Ok(())
     }
@@ -210,7 +231,10 @@ impl Account {
                 };
                 bridge.send(inbound).await.is_ok() && answer.await.unwrap_or(false)
             }
-            Event::Message { .. } | Event::Connected | Event::Disconnected => true,
+            Event::Message { .. }
+            | Event::Elsewhere { .. }
+            | Event::Connected
+            | Event::Disconnected => true,
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 use secrecy::SecretString;
 use tokio::sync::watch;
 
-use super::{LocalDevice, LocalMqttError, account::Account};
+use super::{LocalDevice, LocalMqttError, account::Account, topics::Topics};
 
 /// The longest device id: as long as a hub allows.
 const DEVICE_ID_CHARS: usize = 128;
@@ -21,12 +21,14 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
-    /// Lets a device sign in with that password. Where it could with another, that one is worth
+    /// Lets a device sign in with that password, and use topics outside its corner that begin with
+    /// one of those. Where it could with another, that one is worth
     /// nothing any more, and a connection that used it ends.
     pub(crate) fn admit(
         &self,
         device: &str,
         password: SecretString,
+        elsewhere: impl IntoIterator<Item = String>,
     ) -> Result<LocalDevice, LocalMqttError> {
         if device.is_empty()
             || device.chars().count() > DEVICE_ID_CHARS
@@ -34,7 +36,8 @@ impl Accounts {
         {
             return Err(LocalMqttError::DeviceId(device.to_owned()));
         }
-        let account = Arc::new(Account::new(device, password));
+        let topics = Topics::of(device, elsewhere);
+        let account = Arc::new(Account::new(device, topics, password));
         let mut accounts = self
             .accounts
             .write()

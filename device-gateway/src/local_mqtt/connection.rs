@@ -21,10 +21,6 @@ use super::{
 /// The largest packet that is taken of somebody who has not signed in.
 const MAX_CONNECT: usize = 64 * 1024;
 
-/// The largest packet of a device: a message as large as a hub takes it, and a bit, so that a device
-/// learns that one is too large.
-const MAX_PACKET: usize = 260 * 1024;
-
 /// How long a connection may take to sign in.
 const SIGN_IN_LIMIT: Duration = Duration::from_secs(5);
 
@@ -90,7 +86,7 @@ where
 
     let mut seated = account.take_seat().await.ok_or(Ended::TakenOver)?;
     drop(stranger);
-    *link.codec_mut() = ServerCodec::new(MAX_PACKET);
+    *link.codec_mut() = ServerCodec::new(account.max_packet());
     if account.open(connect.last_will).is_err() {
         return refuse(&mut link, ConnectReturnCode::NotAuthorized).await;
     }

@@ -8,7 +8,10 @@ use mqtt_wire::{
     UnsubAck, Unsubscribe,
 };
 
-use super::Event;
+use super::{
+    Event,
+    topics::{Place, Topics},
+};
 
 /// The most messages sent to a device that it has not acknowledged.
 const IN_FLIGHT: usize = 16;
@@ -97,8 +100,7 @@ impl Retained {
 /// One connection of one device.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// What its topics begin with.
-    prefix: String,
+    topics: Topics,
     will: Option<LastWill>,
     subscriptions: Vec<(Filter, QoS)>,
     in_flight: BTreeSet<u16>,
@@ -111,12 +113,14 @@ pub(super) struct Session {
 
 impl Session {
     /// Begins a connection. The will has to be on a topic of the device's own.
-    pub(super) fn new(prefix: &str, will: Option<LastWill>) -> Result<Self, Violation> {
-        if let Some(will) = &will {
-            check_own(prefix, &will.topic)?;
+    pub(super) fn new(topics: &Topics, will: Option<LastWill>) -> Result<Self, Violation> {
+        if let Some(will) = &will
+            && topics.place(&will.topic) == Place::Foreign
+        {
+            return Err(Violation::ForeignTopic(will.topic.clone()));
         }
         Ok(Self {
-            prefix: prefix.to_owned(),
+            topics: topics.clone(),
             will,
             subscriptions: Vec::new(),
             in_flight: BTreeSet::new(),
@@ -186,13 +190,8 @@ impl Session {
     /// Ends the connection; the last will, unless the device said goodbye, is one more event.
     pub(super) fn end(self, retained: &mut Retained) -> Option<Event> {
         let will = self.will?;
-        if will.retain {
-            retained.put(&will.topic, will.qos, &will.message);
-        }
-        Some(Event::Message {
-            name: will.topic[self.prefix.len()..].to_owned(),
-            payload: will.message,
-        })
+        self.topics
+            .told(retained, &will.topic, will.qos, &will.message, will.retain)
     }
 
     fn on_publish(
@@ -200,21 +199,25 @@ impl Session {
         publish: Publish,
         retained: &mut Retained,
     ) -> Result<Option<Event>, Violation> {
-        check_own(&self.prefix, &publish.topic)?;
+        let foreign = self.topics.place(&publish.topic) == Place::Foreign;
+        if foreign && !self.topics.are_of_a_stranger() {
+            return Err(Violation::ForeignTopic(publish.topic));
+        }
         match publish.qos {
             QoS::AtMostOnce => {}
             QoS::AtLeastOnce => self.write(Packet::PubAck(PubAck::new(publish.pkid)))?,
             QoS::ExactlyOnce => return Err(Violation::ExactlyOnce),
         }
-        if publish.retain {
-            retained.put(&publish.topic, publish.qos, &publish.payload);
-        }
         // A device may listen to itself.
         self.deliver(&publish.topic, &publish.payload)?;
-        Ok(Some(Event::Message {
-            name: publish.topic[self.prefix.len()..].to_owned(),
-            payload: publish.payload,
-        }))
+        let Publish {
+            topic,
+            qos,
+            payload,
+            retain,
+            ..
+        } = publish;
+        Ok(self.topics.told(retained, &topic, qos, &payload, retain))
     }
 
     fn on_subscribe(&mut self, subscribe: Subscribe, retained: &Retained) -> Result<(), Violation> {
@@ -242,7 +245,9 @@ impl Session {
 
     /// Adds a subscription, or replaces the one of the same filter.
     fn grant(&mut self, path: &str, wanted: QoS) -> Option<(Filter, QoS)> {
-        check_own(&self.prefix, path).ok()?;
+        if self.topics.place(path) == Place::Foreign {
+            return None;
+        }
         let filter: Filter = path.parse().ok()?;
         let qos = lower(wanted, QoS::AtLeastOnce);
         self.subscriptions.retain(|(known, _)| *known != filter);
@@ -322,11 +327,32 @@ impl Session {
     }
 }
 
-/// A topic or a filter of a device begins with its prefix and goes on.
-fn check_own(prefix: &str, topic: &str) -> Result<(), Violation> {
-    match topic.strip_prefix(prefix) {
-        Some(rest) if !rest.is_empty() => Ok(()),
-        Some(_) | None => Err(Violation::ForeignTopic(topic.to_owned())),
+impl Topics {
+    /// What a message of the device is to the gateway. One on a foreign topic is nothing: a device that
+    /// was made for another server tells things to others there.
+    fn told(
+        &self,
+        retained: &mut Retained,
+        topic: &str,
+        qos: QoS,
+        payload: &Bytes,
+        retain: bool,
+    ) -> Option<Event> {
+        let payload = payload.clone();
+        match self.place(topic) {
+            Place::Own(name) => {
+                if retain {
+                    retained.put(topic, qos, &payload);
+                }
+                let name = name.to_owned();
+                Some(Event::Message { name, payload })
+            }
+            Place::Elsewhere(topic) => {
+                let topic = topic.to_owned();
+                Some(Event::Elsewhere { topic, payload })
+            }
+            Place::Foreign => None,
+        }
     }
 }
 
@@ -339,7 +365,7 @@ pub(crate) fn fuzz(data: &[u8]) {
     let mut codec = mqtt_wire::ServerCodec::new(64 * 1024);
     let mut bytes = bytes::BytesMut::from(data);
     let mut retained = Retained::default();
-    let Ok(mut session) = Session::new("dm/d/", None) else {
+    let Ok(mut session) = Session::new(&Topics::of("d", []), None) else {
         return;
     };
     while let Ok(Some(packet)) = tokio_util::codec::Decoder::decode(&mut codec, &mut bytes) {

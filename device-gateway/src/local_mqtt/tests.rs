@@ -174,7 +174,7 @@ async fn of_many_connections_at_once_the_device_has_one() {
             match server.event().await {
                 Event::Connected => assert!(!mem::replace(&mut is_connected, true)),
                 Event::Disconnected => assert!(mem::replace(&mut is_connected, false)),
-                Event::Message { .. } => break,
+                Event::Message { .. } | Event::Elsewhere { .. } => break,
             }
         }
         assert!(is_connected);
@@ -459,7 +459,7 @@ async fn whoever_has_no_account_any_more_is_shown_out() {
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(endpoint.serve(shutdown.clone()));
     for id in ["d1", "d2"] {
-        accounts.admit(id, "old".into()).unwrap();
+        accounts.admit(id, "old".into(), []).unwrap();
     }
     let mut streams = Vec::new();
     for id in ["d1", "d2"] {
@@ -471,7 +471,7 @@ async fn whoever_has_no_account_any_more_is_shown_out() {
             accounts.dismiss("d1");
             "a dismissal"
         } else {
-            accounts.admit("d2", "new".into()).unwrap();
+            accounts.admit("d2", "new".into(), []).unwrap();
             "another password"
         };
         // Its last will comes first.
@@ -520,7 +520,7 @@ fn no_bytes_whatever_end_the_endpoint() {
         .run(&(prefix, bytes), |(prefix, bytes)| {
             runtime.block_on(async {
                 let accounts = Accounts::default();
-                let device = accounts.admit("d1", "secret1".into()).unwrap();
+                let device = accounts.admit("d1", "secret1".into(), []).unwrap();
                 let strangers = Arc::new(Semaphore::new(1));
                 let stranger = strangers.clone().try_acquire_owned().unwrap();
                 let (mut peer, stream) = tokio::io::duplex(1024);

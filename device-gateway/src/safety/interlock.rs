@@ -99,7 +99,7 @@ async fn pass_on(
         match event {
             Event::Connected | Event::Disconnected => told.send_replace(None),
             Event::Message { name, payload } if name == topic => told.send_replace(Some(payload)),
-            Event::Message { .. } => continue,
+            Event::Message { .. } | Event::Elsewhere { .. } => continue,
         };
     }
     told.send_replace(None);

@@ -106,7 +106,7 @@ async fn a_value_counts_on_the_connection_it_was_said_on() {
     let interlock = Interlock::new(question("press-1"), Some(&accounts));
     let mut told = interlock.told.clone().unwrap();
     // It is let in after its interlock began to listen.
-    drop(accounts.admit("press-1", "secret".into()).unwrap());
+    drop(accounts.admit("press-1", "secret".into(), []).unwrap());
     tokio::spawn(endpoint.serve(CancellationToken::new()));
     assert!(interlock.ask().await.is_some(), "it was never said");
 

@@ -2,6 +2,7 @@
 
 pub(crate) fn run(data: &[u8]) {
     device_gateway::fuzzing::messages(data);
+    device_gateway::fuzzing::tasmota(data);
     device_gateway::fuzzing::printed(data);
 }
 

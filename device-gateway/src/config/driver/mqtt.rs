@@ -1,18 +1,141 @@
 //! The settings of `[device.mqtt]`.
 
-use daemon::settings::Section;
+use daemon::settings::{Given, Section};
 use secrecy::SecretString;
+
+use crate::driver::mqtt::tasmota;
 
 /// A device on the local endpoint.
 #[derive(Debug, Clone)]
 pub struct MqttDeviceConfig {
     /// What it signs in with; its user name is its device id.
     pub password: SecretString,
+    /// What it speaks.
+    pub dialect: MqttDialect,
+}
+
+/// What a device on the local endpoint speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MqttDialect {
+    /// The native contract.
+    Native,
+    /// What the Tasmota firmware does.
+    Tasmota {
+        /// Its `Topic`.
+        topic: String,
+    },
+}
+
+/// A device that is known.
+#[derive(Debug, Clone, Copy)]
+enum Preset {
+    Tasmota,
 }
 
 impl MqttDeviceConfig {
     pub(super) fn read(mut section: Section) -> Option<Self> {
-        let password = section.secret("password")?.text;
-        Some(Self { password })
+        let password = section.secret("password");
+        let presets = [("tasmota", Preset::Tasmota)];
+        let dialect = match section.choice("preset", &presets).optional() {
+            None => Some(MqttDialect::Native),
+            Some(Preset::Tasmota) => topic(&mut section, "topic")
+                .required(TOPIC)
+                .map(|topic| MqttDialect::Tasmota { topic }),
+        };
+        Some(Self {
+            password: password?.text,
+            dialect: dialect?,
+        })
+    }
+
+    /// What the topics begin with that the device uses outside its corner.
+    pub(crate) fn prefixes(&self) -> Vec<String> {
+        match &self.dialect {
+            MqttDialect::Native => Vec::new(),
+            MqttDialect::Tasmota { topic } => tasmota::prefixes(topic).into(),
+        }
+    }
+}
+
+const TOPIC: &str = "a topic without wildcards";
+
+fn topic(section: &mut Section, key: &str) -> Given<String> {
+    section.take(key, TOPIC, |value| {
+        let topic = value.as_str()?;
+        let levels = topic.split('/').all(|level| !level.is_empty());
+        let plain = !topic.contains(|c: char| matches!(c, '+' | '#') || c.is_control());
+        (levels && plain && topic.len() <= 256).then(|| topic.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests;
+
+    fn read(devices: &[(&str, &str)]) -> Result<Vec<MqttDeviceConfig>, Vec<String>> {
+        let mut text = "state_dir = \"s\"\n[local_mqtt]\nlisten = \"127.0.0.1:0\"\n".to_owned();
+        for (id, settings) in devices {
+            text += &format!(
+                "{}[device.mqtt]\npassword = \"p\"\n{settings}\n",
+                tests::device(id)
+            );
+        }
+        let devices = tests::parse(&text)?.devices.into_iter();
+        Ok(devices
+            .map(|device| device.driver.on_local_mqtt().unwrap().clone())
+            .collect())
+    }
+
+    #[test]
+    fn each_dialect_has_the_topics_that_it_needs_and_no_others() {
+        let read = read(&[
+            ("pump-1", ""),
+            ("plug-1", "preset = \"tasmota\"\ntopic = \"plug\""),
+        ]);
+        let prefixes: Vec<_> = read.unwrap().iter().map(|mqtt| mqtt.prefixes()).collect();
+        assert_eq!(prefixes[0], [""; 0]);
+        assert_eq!(prefixes[1], ["cmnd/plug/", "stat/plug/", "tele/plug/"]);
+    }
+
+    #[test]
+    fn no_topic_belongs_to_two_devices() {
+        let tasmota = |topic: &str| format!("preset = \"tasmota\"\ntopic = \"{topic}\"");
+        let (plug, same, below, beside) = (
+            tasmota("plug"),
+            tasmota("plug"),
+            tasmota("plug/2"),
+            tasmota("plug2"),
+        );
+        let twice = |other: &str| {
+            format!(
+                "device: expected topics of each device's own: cmnd/plug/ of a and cmnd/{other}/ of b overlap"
+            )
+        };
+        for (settings, mistake) in [(&same, twice("plug")), (&below, twice("plug/2"))] {
+            let read = read(&[("a", &plug), ("b", settings)]);
+            assert_eq!(read.unwrap_err()[0], mistake);
+        }
+        read(&[("a", &plug), ("b", &beside)]).unwrap();
+    }
+
+    #[test]
+    fn a_topic_is_no_filter() {
+        for wrong in ["", "a/", "/a", "a//b", "+", "a/#", "a\\u0007"] {
+            let settings = format!("preset = \"tasmota\"\ntopic = \"{wrong}\"");
+            let told = read(&[("a", &settings)]).unwrap_err();
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(
+                told[0].ends_with("expected a topic without wildcards"),
+                "{told:?}"
+            );
+        }
+        let told = read(&[("a", "preset = \"tasmota\"")]).unwrap_err();
+        assert_eq!(
+            told,
+            ["device[0].mqtt.topic: expected a topic without wildcards"]
+        );
+        let told = read(&[("a", "topic = \"plug\"")]).unwrap_err();
+        assert_eq!(told, ["device[0].mqtt.topic = …: expected no such key"]);
     }
 }

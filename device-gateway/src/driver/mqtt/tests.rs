@@ -1,6 +1,6 @@
 //! The driver over loopback: a real endpoint, and devices that keep the contract or do not.
 
-use std::{collections::HashSet, net::SocketAddr};
+use std::{collections::HashSet, net::SocketAddr, sync::Arc};
 
 use iot_hub::reboot::RequestId;
 use tokio::task::JoinHandle;

@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 use iot_hub::reboot::RequestId;
 use serde::{Deserialize, de::Error as _};
 
+use super::{
+    contact::{Answer, Contact},
+    watched::Picture,
+};
 use crate::driver::{
     Health,
     reading::{BOOT_ID_CHARS, boot_id, clip},
@@ -24,16 +28,9 @@ use crate::driver::{
 /// What a device has shown of itself.
 #[derive(Debug, Default)]
 pub(super) struct View {
-    connected: bool,
-    /// It said that it is leaving, and its connection still stands.
-    leaving: bool,
+    contact: Contact,
     boot: Option<Boot>,
     health: Option<Health>,
-    absences: u64,
-    /// How often it had been absent when the command was given.
-    absences_before: u64,
-    awaited: Option<RequestId>,
-    answer: Option<Answer>,
 }
 
 /// The boot that a device is in, in its own words on the present connection.
@@ -46,33 +43,17 @@ pub(super) struct Boot {
     pub(super) reset_reason: Option<String>,
 }
 
-/// The answer to a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
-    Accepted,
-    Refused(String),
-    /// The device went away without one.
-    Gone,
-}
-
-impl View {
-    /// Its connection stands.
-    pub(super) fn connect(&mut self) {
-        self.connected = true;
-        self.leaving = false;
-        self.forget();
+impl Picture for View {
+    fn contact(&mut self) -> &mut Contact {
+        &mut self.contact
     }
 
-    /// Its connection ended.
-    pub(super) fn disconnect(&mut self) {
-        let was_present = self.is_present();
-        self.connected = false;
-        self.leave(was_present);
+    fn forget(&mut self) {
+        self.boot = None;
+        self.health = None;
     }
 
-    /// It sent a message on the topic of that name below its own. An error says why it was
-    /// ignored.
-    pub(super) fn message(
+    fn message(
         &mut self,
         name: &str,
         payload: &[u8],
@@ -81,53 +62,37 @@ impl View {
         match name {
             "birth" => {
                 let birth: Birth = serde_json::from_slice(payload)?;
-                self.leaving = false;
+                self.contact.says_online();
                 self.health = None;
                 self.boot = None;
                 self.boot = Some(birth.boot(now)?);
             }
-            "status" if payload == b"offline" => self.leave(self.is_present()),
-            "status" => self.leaving = false,
+            "status" if payload == b"offline" => {
+                self.contact.says_offline();
+                self.forget();
+            }
+            "status" => self.contact.says_online(),
             "health" => {
                 let health: HealthMessage = serde_json::from_slice(payload)?;
                 // Before the birth it may be a leftover of the boot before.
                 if self.boot.is_some() {
                     self.health = Some(health.health());
+                    self.contact.hint();
                 }
             }
             "ack" => {
                 let ack: Ack = serde_json::from_slice(payload)?;
-                if self.awaited.is_some() && ack.id.parse().ok() == self.awaited {
-                    self.answer = Some(ack.answer());
+                if ack.id.parse().ok() == self.contact.awaited() {
+                    self.contact.answered(ack.answer());
                 }
             }
             _ => {}
         }
         Ok(())
     }
+}
 
-    /// A command is about to be given.
-    pub(super) fn await_answer(&mut self, id: RequestId) {
-        self.awaited = Some(id);
-        self.answer = None;
-        self.absences_before = self.absences;
-    }
-
-    /// The answer to that command, once there is one.
-    pub(super) fn answer(&self) -> Option<&Answer> {
-        self.answer.as_ref()
-    }
-
-    /// It is connected, and did not say that it is leaving.
-    pub(super) fn is_present(&self) -> bool {
-        self.connected && !self.leaving
-    }
-
-    /// It was seen absent since the last command, or since this process began.
-    pub(super) fn was_absent(&self) -> bool {
-        self.absences > self.absences_before
-    }
-
+impl View {
     /// The boot it is in, if it said so on this connection.
     pub(super) fn boot(&self) -> Option<&Boot> {
         self.boot.as_ref()
@@ -136,20 +101,6 @@ impl View {
     /// What it last said of its health since its birth.
     pub(super) fn health(&self) -> Health {
         self.health.clone().unwrap_or(Health::Unknown)
-    }
-
-    fn leave(&mut self, was_present: bool) {
-        self.absences += u64::from(was_present);
-        self.leaving = self.connected;
-        self.forget();
-        if self.awaited.is_some() && self.answer.is_none() {
-            self.answer = Some(Answer::Gone);
-        }
-    }
-
-    fn forget(&mut self) {
-        self.boot = None;
-        self.health = None;
     }
 }
 
@@ -232,7 +183,7 @@ pub(crate) fn fuzz(data: &[u8]) {
     let mut view = View::default();
     view.connect();
     if let Ok(id) = "00000000-0000-0000-0000-000000000000".parse() {
-        view.await_answer(id);
+        view.contact.await_answer(id);
     }
     let now = Instant::now();
     for message in data.split(|byte| *byte == 0) {
@@ -243,7 +194,7 @@ pub(crate) fn fuzz(data: &[u8]) {
             assert!(!boot.id.is_empty() && boot.id.chars().count() <= BOOT_ID_CHARS);
         }
         // What cannot be read changes nothing that is known for sure.
-        assert!(taken.is_ok() || view.is_present());
+        assert!(taken.is_ok() || view.contact.is_present());
     }
 }
 

@@ -5,7 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-const PREFIX: &str = "dm/d1/";
+fn own() -> Topics {
+    Topics::of("d1", [])
+}
 
 struct Peer {
     session: Session,
@@ -15,8 +17,17 @@ struct Peer {
 impl Peer {
     fn new() -> Self {
         Self {
-            session: Session::new(PREFIX, None).unwrap(),
+            session: Session::new(&own(), None).unwrap(),
             retained: Retained::default(),
+        }
+    }
+
+    /// One whose protocol has topics of its own besides.
+    fn strange() -> Self {
+        let topics = Topics::of("d1", ["cmnd/plug/".to_owned(), "tele/plug/".to_owned()]);
+        Self {
+            session: Session::new(&topics, None).unwrap(),
+            ..Self::new()
         }
     }
 
@@ -90,7 +101,7 @@ fn nothing_outside_its_own_topics_is_allowed() {
         )));
         assert_eq!(sent, Err(Violation::ForeignTopic(foreign.to_owned())));
         let will = LastWill::new(foreign, "x", QoS::AtLeastOnce, true);
-        assert!(Session::new(PREFIX, Some(will)).is_err());
+        assert!(Session::new(&own(), Some(will)).is_err());
     }
     let mut peer = Peer::new();
     for foreign in ["#", "+/d1/x", "dm/#", "dm/+/birth", "dm/d2/birth", "dm/d1/"] {
@@ -98,6 +109,58 @@ fn nothing_outside_its_own_topics_is_allowed() {
         assert_eq!(codes, [SubscribeReasonCode::Failure], "{foreign}");
     }
     assert!(!peer.session.is_subscribed("dm/d2/birth"));
+}
+
+#[test]
+fn a_protocol_with_topics_of_its_own_has_those_and_no_others() {
+    let mut peer = Peer::strange();
+    let granted = peer.subscribes(&[
+        ("cmnd/plug/#", QoS::AtMostOnce),
+        ("cmnd/#", QoS::AtMostOnce),
+        ("cmnd/+/Status", QoS::AtMostOnce),
+        ("cmnd/plug2/#", QoS::AtMostOnce),
+        ("dm/d2/#", QoS::AtMostOnce),
+        ("dm/d1/#", QoS::AtMostOnce),
+    ]);
+    let (yes, no) = (
+        SubscribeReasonCode::Success(QoS::AtMostOnce),
+        SubscribeReasonCode::Failure,
+    );
+    assert_eq!(granted, [yes, no, no, no, no, yes]);
+
+    let says = |peer: &mut Peer, topic: &str| {
+        let publish = publish(topic, QoS::AtLeastOnce, "x", true);
+        let told = peer.sends(Packet::Publish(publish)).unwrap();
+        let acknowledged = peer.receives().contains(&Packet::PubAck(PubAck::new(5)));
+        assert!(acknowledged, "{topic}");
+        told
+    };
+    let elsewhere = Next::Continue(Some(Event::Elsewhere {
+        topic: "tele/plug/LWT".to_owned(),
+        payload: "x".into(),
+    }));
+    assert_eq!(says(&mut peer, "tele/plug/LWT"), elsewhere);
+    // It cannot be taught, so it is not shown out for it; but nobody hears it.
+    for foreign in [
+        "tasmota/discovery/1",
+        "tele/plug/",
+        "tele/plug2/LWT",
+        "dm/d2/birth",
+    ] {
+        assert_eq!(says(&mut peer, foreign), Next::Continue(None), "{foreign}");
+    }
+    assert!(peer.retained.messages.is_empty(), "nobody could read it");
+    assert_eq!(says(&mut peer, "dm/d1/birth"), message("birth", "x"));
+
+    let foreign = LastWill::new("tele/plug2/LWT", "x", QoS::AtLeastOnce, true);
+    assert!(Session::new(&peer.session.topics, Some(foreign)).is_err());
+    let will = LastWill::new("tele/plug/LWT", "x", QoS::AtLeastOnce, true);
+    let session = Session::new(&peer.session.topics, Some(will)).unwrap();
+    let told = session
+        .end(&mut peer.retained)
+        .map(Some)
+        .map(Next::Continue);
+    assert_eq!(told, Some(elsewhere));
 }
 
 #[test]
@@ -176,12 +239,12 @@ fn a_device_that_only_asks_and_never_reads_is_let_go() {
 fn the_last_will_is_for_those_who_do_not_say_goodbye() {
     let will = LastWill::new("dm/d1/status", "offline", QoS::AtLeastOnce, true);
     let mut retained = Retained::default();
-    let session = Session::new(PREFIX, Some(will.clone())).unwrap();
+    let session = Session::new(&own(), Some(will.clone())).unwrap();
     let told = session.end(&mut retained).map(Some).map(Next::Continue);
     assert_eq!(told, Some(message("status", "offline")));
     assert!(retained.messages.contains_key("dm/d1/status"));
 
-    let mut session = Session::new(PREFIX, Some(will)).unwrap();
+    let mut session = Session::new(&own(), Some(will)).unwrap();
     let next = session.on_packet(Packet::Disconnect, &mut retained);
     assert_eq!(next, Ok(Next::Disconnect));
     assert_eq!(session.end(&mut retained), None);

@@ -48,8 +48,8 @@ impl Device {
 #[test]
 fn a_device_that_never_came_is_absent_and_unknown() {
     let view = View::default();
-    assert!(!view.is_present());
-    assert!(!view.was_absent());
+    assert!(!view.contact.is_present());
+    assert!(!view.contact.was_absent());
     assert_eq!(view.boot(), None);
     assert_eq!(view.health(), Health::Unknown);
 }
@@ -57,22 +57,22 @@ fn a_device_that_never_came_is_absent_and_unknown() {
 #[test]
 fn a_new_boot_after_the_command_is_seen_with_its_cause() {
     let mut device = Device::born("b1");
-    device.view.await_answer(ID);
+    device.view.contact.await_answer(ID);
     device.says("ack", &format!(r#"{{"id":"{ID}","accepted":true}}"#));
-    assert_eq!(device.view.answer(), Some(&Answer::Accepted));
+    assert_eq!(device.view.contact.answer(), Some(&Answer::Accepted));
     device.says("status", "offline");
     device.view.disconnect();
-    assert!(!device.view.is_present());
-    assert!(device.view.was_absent());
+    assert!(!device.view.contact.is_present());
+    assert!(device.view.contact.was_absent());
     assert_eq!(
-        device.view.answer(),
+        device.view.contact.answer(),
         Some(&Answer::Accepted),
         "the answer stays"
     );
 
     device.view.connect();
     device.birth("b2", Some(ID));
-    assert!(device.view.is_present());
+    assert!(device.view.contact.is_present());
     assert_eq!(device.boot(), Some("b2"));
     assert_eq!(device.view.boot().unwrap().cause, Some(ID));
 }
@@ -84,7 +84,7 @@ fn online_without_a_birth_shows_no_boot() {
     device.view.disconnect();
     device.view.connect();
     device.says("status", "online");
-    assert!(device.view.is_present());
+    assert!(device.view.contact.is_present());
     assert_eq!(device.boot(), None);
     assert_eq!(device.view.health(), Health::Unknown);
 
@@ -110,41 +110,28 @@ fn health_counts_after_the_birth_only() {
 }
 
 #[test]
-fn one_departure_counts_once_and_an_old_one_not_at_all() {
-    let mut device = Device::born("b1");
-    device.view.disconnect();
-    device.view.connect();
-    device.birth("b1", None);
-    assert!(device.view.was_absent());
-    device.view.await_answer(ID);
-    assert!(!device.view.was_absent(), "that was before the command");
-    assert_eq!(device.view.absences, 1);
-    device.says("status", "offline");
-    device.view.disconnect();
-    assert_eq!(device.view.absences, 2);
-    assert!(device.view.was_absent());
-}
-
-#[test]
 fn only_the_awaited_command_can_be_answered() {
     let mut device = Device::born("b1");
     let ack = |id: &str| format!(r#"{{"id":"{id}","accepted":false,"message":"busy"}}"#);
     device.says("ack", &ack(&ID.to_string()));
-    assert_eq!(device.view.answer(), None, "nobody asked");
-    device.view.await_answer(ID);
+    assert_eq!(device.view.contact.answer(), None, "nobody asked");
+    device.view.contact.await_answer(ID);
     device.says("ack", &ack("no uuid"));
     device.says("ack", &ack(&RequestId(Uuid::from_u128(8)).to_string()));
-    assert_eq!(device.view.answer(), None);
+    assert_eq!(device.view.contact.answer(), None);
     device.says("ack", &ack(&ID.to_string()));
-    assert_eq!(device.view.answer(), Some(&Answer::Refused("busy".into())));
+    assert_eq!(
+        device.view.contact.answer(),
+        Some(&Answer::Refused("busy".into()))
+    );
 }
 
 #[test]
 fn a_device_that_leaves_without_an_answer_gave_none() {
     let mut device = Device::born("b1");
-    device.view.await_answer(ID);
+    device.view.contact.await_answer(ID);
     device.view.disconnect();
-    assert_eq!(device.view.answer(), Some(&Answer::Gone));
+    assert_eq!(device.view.contact.answer(), Some(&Answer::Gone));
 }
 
 #[test]
@@ -193,7 +180,7 @@ fn what_cannot_be_read_changes_nothing() {
     }
     device.says("telemetry/x", "anything");
     assert_eq!(device.boot(), Some("b1"));
-    assert!(device.view.is_present());
+    assert!(device.view.contact.is_present());
 }
 
 proptest! {
@@ -214,13 +201,13 @@ proptest! {
         let mut view = View::default();
         let now = Instant::now();
         view.connect();
-        view.await_answer(ID);
+        view.contact.await_answer(ID);
         for (name, payload) in &messages {
             let _ = view.message(name, payload, now);
-            prop_assert_ne!(view.answer(), Some(&Answer::Accepted));
+            prop_assert_ne!(view.contact.answer(), Some(&Answer::Accepted));
         }
         view.disconnect();
-        prop_assert!(!view.is_present());
+        prop_assert!(!view.contact.is_present());
         prop_assert!(view.boot().is_none());
     }
 }

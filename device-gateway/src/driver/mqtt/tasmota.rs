@@ -1,0 +1,184 @@
+//! Devices with the Tasmota firmware, by its own topics.
+//!
+//! The device is asked for its `Status 1` before and after: it counts its boots. It writes that count
+//! down once a boot has lasted ten seconds and shows the old one until then, so the count of a
+//! younger boot is not used. Nor is `StartupUTC`, which changes when the clock is set, nor is the
+//! reset reason a cause: whoever restarts it by its web page gives the same one.
+
+mod status;
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use iot_hub::reboot::Mode;
+use status::View;
+pub(crate) use status::fuzz;
+use tokio::{sync::watch, time};
+
+use super::watched::{Picture as _, Watched};
+use crate::{
+    driver::{
+        Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered,
+        reading::{Proofs, Reading},
+    },
+    local_mqtt::{LocalDevice, PublishError},
+};
+
+/// How long a boot has to last before its count is believed: the ten seconds of the firmware, whose
+/// clock runs in whole ones, and some.
+const COUNTED_AFTER: Duration = Duration::from_secs(12);
+
+/// How evidence from a `Status 1` is named.
+const METHOD: &str = "tasmota-status";
+
+/// A device with the Tasmota firmware.
+#[derive(Debug)]
+pub struct TasmotaDriver {
+    watched: Watched<View>,
+    topic: String,
+    answer_limit: Duration,
+}
+
+/// What the topics of such a device begin with.
+pub fn prefixes(topic: &str) -> [String; 3] {
+    ["cmnd", "stat", "tele"].map(|prefix| format!("{prefix}/{topic}/"))
+}
+
+impl TasmotaDriver {
+    /// Begins to listen to the device of that `Topic`.
+    pub fn start(device: LocalDevice, topic: &str, answer_limit: Duration) -> Self {
+        Self {
+            watched: Watched::start(device, View::new(topic)),
+            topic: topic.to_owned(),
+            answer_limit,
+        }
+    }
+
+    fn command_topic(&self, command: &str) -> String {
+        format!("cmnd/{}/{command}", self.topic)
+    }
+
+    /// Asks the device how it is. What it said of itself before may be older than its present boot.
+    async fn ask(&self) -> Result<Reading, DriverError> {
+        let before = self.watched.picture().count();
+        let topic = self.command_topic("Status");
+        let asked = self.watched.device().publish_elsewhere(&topic, "1");
+        asked.map_err(|error| match error {
+            PublishError::NotConnected => DriverError::Unreachable(error.to_string()),
+            PublishError::NotSubscribed | PublishError::Busy => silent(error.to_string()),
+        })?;
+        let said = self.watched.until(self.answer_limit, |view| {
+            if !view.contact().is_present() {
+                return Some(Err(DriverError::Unreachable("it is gone".to_owned())));
+            }
+            Ok(view.newer_than(before, Instant::now(), COUNTED_AFTER)).transpose()
+        });
+        let nothing = || Err(silent("it does not tell its status".to_owned()));
+        said.await.unwrap_or_else(nothing)
+    }
+
+    async fn look(&self) -> Result<Observation, DriverError> {
+        let asked = self.ask().await;
+        let mut view = self.watched.picture();
+        let contact = view.contact();
+        let (present, was_absent) = (contact.is_present(), contact.was_absent());
+        let observation = match asked {
+            Ok(reading) => reading.observation(METHOD),
+            Err(DriverError::Unreachable(why)) => Observation {
+                detail: why,
+                ..Reading::default().observation(METHOD)
+            },
+            Err(error) => return Err(error),
+        };
+        Ok(Observation {
+            present,
+            was_absent,
+            ..observation
+        })
+    }
+
+    /// What it shows of a boot that is counted. A younger one is waited for: by its old count any
+    /// device would seem to have booted a moment later.
+    async fn counted(&self) -> Result<Reading, DriverError> {
+        let reading = self.ask().await?;
+        match (reading.boot_count, reading.uptime) {
+            (None, Some(uptime)) => {
+                time::sleep(COUNTED_AFTER.saturating_sub(uptime)).await;
+                self.ask().await
+            }
+            (Some(_), _) | (None, None) => Ok(reading),
+        }
+    }
+
+    async fn give(&self, order: &Order) -> Result<Triggered, DriverError> {
+        let payload = match order.mode {
+            Mode::Graceful => "1",
+            // Without writing its settings first.
+            Mode::Forced => "99",
+            Mode::PowerCycle => return order.needs_no_outlet().map(|()| Triggered::Rehearsed),
+        };
+        if order.dry_run {
+            return self.ask().await.map(|_| Triggered::Rehearsed);
+        }
+        let topic = self.command_topic("Restart");
+        self.watched
+            .command(order, &topic, payload.to_owned(), self.answer_limit)
+            .await
+    }
+}
+
+impl Driver for TasmotaDriver {
+    fn probe(&self) -> BoxFuture<'_, Result<Probe, DriverError>> {
+        Box::pin(async {
+            let reading = Reading::if_present(self.ask().await)?;
+            let proofs = Proofs {
+                identity: true,
+                cause: false,
+                uptime: true,
+                health: false,
+            };
+            Ok(proofs.probe(reading))
+        })
+    }
+
+    fn baseline(&self) -> BoxFuture<'_, Result<Baseline, DriverError>> {
+        Box::pin(async {
+            let reading = self.counted().await?;
+            if reading.boot_count.is_none() {
+                return Err(silent("its status has no boot count".to_owned()));
+            }
+            Ok(reading.baseline())
+        })
+    }
+
+    fn trigger<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Triggered, DriverError>> {
+        Box::pin(self.give(order))
+    }
+
+    fn observe<'a>(
+        &'a self,
+        _baseline: &'a Baseline,
+    ) -> BoxFuture<'a, Result<Observation, DriverError>> {
+        Box::pin(self.look())
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<Health, DriverError>> {
+        Box::pin(async { Ok(Health::Unknown) })
+    }
+
+    fn hints(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.watched.hints())
+    }
+}
+
+/// It is there and says nothing, which shows neither a reboot nor an absence.
+fn silent(message: String) -> DriverError {
+    DriverError::Failed {
+        doing: "ask the device",
+        message,
+    }
+}
+
+#[cfg(test)]
+#[path = "tasmota/tests.rs"]
+mod tests;

@@ -1,0 +1,245 @@
+//! The driver over loopback: a real endpoint, and a fake that has the firmware's topics.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use iot_hub::reboot::{Grade, RequestId};
+use rumqttc::{LastWill, QoS};
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    driver::conformance::{self, FakeDevice, Look, Shows},
+    local_mqtt::{
+        LocalMqtt,
+        test_device::{TestDevice, options, soon},
+    },
+};
+
+const TOPIC: &str = "plug";
+const LWT: &str = "tele/plug/LWT";
+
+/// An endpoint for one device, and the driver of that.
+async fn world(tasks: &mut JoinSet<()>) -> (SocketAddr, TasmotaDriver) {
+    let endpoint = LocalMqtt::bind(([127, 0, 0, 1], 0).into(), [])
+        .await
+        .unwrap();
+    let accounts = endpoint.accounts();
+    let device = accounts
+        .admit("d1", "secret".into(), prefixes(TOPIC))
+        .unwrap();
+    let address = endpoint.local_addr();
+    let driver = TasmotaDriver::start(device, TOPIC, Duration::from_secs(2));
+    tasks.spawn(endpoint.serve(CancellationToken::new()));
+    (address, driver)
+}
+
+/// Connects as the firmware does, to the broker that it was made for.
+async fn connect(address: SocketAddr) -> TestDevice {
+    let mut options = options(address, "d1", "d1", "secret");
+    options.set_last_will(LastWill::new(LWT, "Offline", QoS::AtLeastOnce, true));
+    let connected = TestDevice::try_connect(options).await;
+    let mut device = connected.unwrap_or_else(|code| panic!("refused: {code:?}"));
+    let says = [
+        (LWT, "Online"),
+        ("cmnd/plug/POWER", ""),
+        (
+            "tele/plug/INFO3",
+            r#"{"Info3":{"RestartReason":"Power On"}}"#,
+        ),
+        ("tasmota/discovery/A8032ABE54DC/config", "{}"),
+    ];
+    let (first, after) = says.split_at(2);
+    for (topic, payload) in first {
+        device
+            .publishes(topic, QoS::AtMostOnce, true, payload)
+            .await;
+    }
+    for filter in ["cmnd/tasmotas/#", "cmnd/DVES_BE54DC_fb/#", "cmnd/plug/#"] {
+        device.subscribes(filter).await;
+    }
+    for (topic, payload) in after {
+        device
+            .publishes(topic, QoS::AtMostOnce, true, payload)
+            .await;
+    }
+    device
+}
+
+/// The firmware's life: it answers, goes dark with its device, and comes back with it. It does not
+/// know any command but those that the driver needs.
+async fn live(address: SocketAddr, fake: Arc<FakeDevice>) {
+    let mut boots = Boots::default();
+    loop {
+        serve(connect(address).await, &fake, &mut boots).await;
+        while fake.look().is_none() {
+            time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn serve(mut device: TestDevice, fake: &FakeDevice, boots: &mut Boots) {
+    loop {
+        let command = device.message().await;
+        match (&*command.topic, &*command.payload) {
+            ("cmnd/plug/Status", b"1") => {
+                let Some(look) = fake.look() else {
+                    return device.dies().await;
+                };
+                let status = boots.status(&look);
+                let topic = "stat/plug/STATUS1";
+                device
+                    .publishes(topic, QoS::AtMostOnce, false, &status)
+                    .await;
+            }
+            ("cmnd/plug/Restart", b"1") => {
+                let answers = fake.command(None);
+                if !answers {
+                    return device.dies().await;
+                }
+                let result = r#"{"Restart":"Restarting"}"#;
+                device
+                    .publishes("stat/plug/RESULT", QoS::AtMostOnce, false, result)
+                    .await;
+                if fake.peek().is_none() {
+                    return device.disconnects().await;
+                }
+            }
+            ("cmnd/plug/POWER", b"") => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Counts boots as the firmware does: each once it has lasted ten seconds.
+#[derive(Default)]
+struct Boots {
+    counted: u64,
+    last: u32,
+}
+
+impl Boots {
+    fn status(&mut self, look: &Look) -> String {
+        if look.boots > self.last && look.uptime.as_secs() >= 10 {
+            self.counted += 1;
+            self.last = look.boots;
+        }
+        let seconds = look.uptime.as_secs();
+        let (days, rest) = (seconds / 86_400, seconds % 86_400);
+        let uptime = format!(
+            "{days}T{:02}:{:02}:{:02}",
+            rest / 3600,
+            rest / 60 % 60,
+            rest % 60
+        );
+        let parameters = json!({
+            "Baudrate": 115_200,
+            "RestartReason": "Software/System restart",
+            "Uptime": uptime,
+            "StartupUTC": "1970-01-01T00:00:00",
+            "BootCount": 22 + self.counted,
+        });
+        json!({ "StatusPRM": parameters }).to_string()
+    }
+}
+
+#[tokio::test]
+async fn no_behavior_of_a_tasmota_gets_a_false_verdict() {
+    let shows = Shows {
+        proof: Grade::BootChanged,
+        each_boot: false,
+        health: false,
+    };
+    conformance::check(shows, async |fake| {
+        let mut tasks = JoinSet::new();
+        let (address, driver) = world(&mut tasks).await;
+        let mut hints = driver.hints().unwrap();
+        tasks.spawn(live(address, fake));
+        // The attempt begins with a device that is there.
+        while driver.ask().await.is_err() {
+            soon(hints.changed()).await.unwrap();
+        }
+        (Arc::new(driver) as Arc<dyn Driver>, tasks)
+    })
+    .await;
+}
+
+fn order(mode: Mode) -> Order {
+    Order {
+        id: RequestId(Uuid::from_u128(7)),
+        mode,
+        force: false,
+        dry_run: false,
+        reason: "test".into(),
+    }
+}
+
+#[tokio::test]
+async fn forced_saves_nothing_and_words_prove_nothing() {
+    let mut tasks = JoinSet::new();
+    let (address, driver) = world(&mut tasks).await;
+    let driver = Arc::new(driver);
+    assert!(matches!(
+        driver.baseline().await,
+        Err(DriverError::Unreachable(_))
+    ));
+    assert!(!driver.observe(&Baseline::default()).await.unwrap().present);
+    let probe = driver.probe().await.unwrap();
+    assert_eq!(
+        (probe.best_grade, probe.required_grade),
+        (Grade::BootChanged, Grade::BootChanged)
+    );
+
+    let mut device = connect(address).await;
+    let given = tokio::spawn({
+        let driver = driver.clone();
+        async move { driver.trigger(&order(Mode::Forced)).await }
+    });
+    let command = loop {
+        let message = device.message().await;
+        if message.topic != "cmnd/plug/POWER" {
+            break message;
+        }
+    };
+    assert_eq!(
+        (&*command.topic, &*command.payload),
+        ("cmnd/plug/Restart", &b"99"[..])
+    );
+    let words = r#"{"Restart":"99 to restart"}"#;
+    device
+        .publishes("stat/plug/RESULT", QoS::AtMostOnce, false, words)
+        .await;
+    let refused = soon(given).await.unwrap();
+    assert_eq!(refused, Err(DriverError::Refused("99 to restart".into())));
+    assert!(driver.trigger(&order(Mode::PowerCycle)).await.is_err());
+
+    // It says that it left and came, and tells nothing of its boot: that is no observation.
+    device
+        .publishes(LWT, QoS::AtMostOnce, true, "Offline")
+        .await;
+    device.publishes(LWT, QoS::AtMostOnce, true, "Online").await;
+    let look = driver.observe(&Baseline::default()).await;
+    assert!(matches!(look, Err(DriverError::Failed { .. })), "{look:?}");
+}
+
+#[tokio::test]
+async fn a_boot_that_is_not_counted_yet_is_no_baseline() {
+    let mut tasks = JoinSet::new();
+    let (address, driver) = world(&mut tasks).await;
+    let mut device = connect(address).await;
+    let baseline = tokio::spawn(async move { driver.baseline().await });
+    let status = |uptime: &str, count: u64| {
+        let parameters = json!({ "Uptime": uptime, "BootCount": count });
+        json!({ "StatusPRM": parameters }).to_string()
+    };
+    for answer in [status("0T00:00:11", 22), status("0T00:00:12", 23)] {
+        while device.message().await.topic != "cmnd/plug/Status" {}
+        device
+            .publishes("stat/plug/STATUS1", QoS::AtMostOnce, false, &answer)
+            .await;
+    }
+    let baseline = soon(baseline).await.unwrap().unwrap();
+    assert_eq!(baseline.boot_count, Some(23), "{}", baseline.detail);
+}

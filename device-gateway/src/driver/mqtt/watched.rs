@@ -1,0 +1,187 @@
+//! What the drivers over MQTT share: a picture of the device, and a task that listens to the device and
+//! keeps it up to date.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time,
+};
+
+use super::contact::{Answer, Contact};
+use crate::{
+    driver::{DriverError, Order, Triggered},
+    local_mqtt::{Event, LocalDevice, PublishError},
+};
+
+/// What a protocol makes of what its device says. Pure.
+pub(super) trait Picture: fmt::Debug + Send + 'static {
+    fn contact(&mut self) -> &mut Contact;
+
+    /// Another connection begins, or this one ends: what was said on it is old.
+    fn forget(&mut self);
+
+    /// It sent a message on the topic of that name below its own. An error says why it was ignored.
+    fn message(
+        &mut self,
+        name: &str,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<(), serde_json::Error> {
+        let _ = (name, payload, now);
+        Ok(())
+    }
+
+    /// The same on a topic that its protocol has elsewhere.
+    fn message_elsewhere(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<(), serde_json::Error> {
+        let _ = (topic, payload, now);
+        Ok(())
+    }
+
+    /// Its connection stands.
+    fn connect(&mut self) {
+        self.contact().connect();
+        self.forget();
+    }
+
+    /// Its connection ended.
+    fn disconnect(&mut self) {
+        self.contact().disconnect();
+        self.forget();
+    }
+}
+
+/// A device, and the picture of it.
+#[derive(Debug)]
+pub(super) struct Watched<P> {
+    device: LocalDevice,
+    shared: Arc<Shared<P>>,
+}
+
+/// What a driver's calls share with the task that listens to the device.
+#[derive(Debug)]
+struct Shared<P> {
+    picture: Mutex<P>,
+    /// Rises with every change of the picture.
+    changes: watch::Sender<u64>,
+    /// Changes when it is worth looking at the device.
+    hints: watch::Sender<u64>,
+}
+
+impl<P: Picture> Watched<P> {
+    /// Begins to listen to the device. To be called before the endpoint serves, so that nothing
+    /// of what the device says is missed; the listening ends with the endpoint or with the driver.
+    pub(super) fn start(device: LocalDevice, picture: P) -> Self {
+        let shared = Arc::new(Shared {
+            picture: Mutex::new(picture),
+            changes: watch::Sender::new(0),
+            hints: watch::Sender::new(0),
+        });
+        tokio::spawn(listen(device.subscribe(), shared.clone()));
+        Self { device, shared }
+    }
+
+    pub(super) fn device(&self) -> &LocalDevice {
+        &self.device
+    }
+
+    pub(super) fn picture(&self) -> MutexGuard<'_, P> {
+        self.shared.picture()
+    }
+
+    pub(super) fn hints(&self) -> watch::Receiver<u64> {
+        self.shared.hints.subscribe()
+    }
+
+    /// Waits until the picture shows something; nothing when it does not in time.
+    pub(super) async fn until<T>(
+        &self,
+        limit: Duration,
+        shows: impl Fn(&mut P) -> Option<T>,
+    ) -> Option<T> {
+        let mut changes = self.shared.changes.subscribe();
+        let shown = async {
+            loop {
+                if let Some(shown) = shows(&mut self.picture()) {
+                    return Some(shown);
+                }
+                // The sender lives as long as this driver.
+                changes.changed().await.ok()?;
+            }
+        };
+        time::timeout(limit, shown).await.ok().flatten()
+    }
+
+    /// Gives a command, and waits for what the device says to it.
+    pub(super) async fn command(
+        &self,
+        order: &Order,
+        topic: &str,
+        payload: String,
+        limit: Duration,
+    ) -> Result<Triggered, DriverError> {
+        self.picture().contact().await_answer(order.id);
+        let published = self.device.publish_elsewhere(topic, payload);
+        published.map_err(unreachable)?;
+        let answer = |picture: &mut P| picture.contact().answer().cloned();
+        match self.until(limit, answer).await {
+            Some(Answer::Accepted) => Ok(Triggered::Acknowledged),
+            Some(Answer::Refused(message)) => Err(DriverError::Refused(message)),
+            Some(Answer::Gone) | None => Ok(Triggered::Unacknowledged),
+        }
+    }
+}
+
+impl<P> Shared<P> {
+    fn picture(&self) -> MutexGuard<'_, P> {
+        // No holder of the lock can leave the picture half changed.
+        self.picture.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the picture up to date until the endpoint ends.
+async fn listen<P: Picture>(mut events: mpsc::Receiver<Event>, shared: Arc<Shared<P>>) {
+    while let Some(event) = events.recv().await {
+        let now = Instant::now();
+        let hints = {
+            let mut picture = shared.picture();
+            match event {
+                Event::Connected => picture.connect(),
+                Event::Disconnected => picture.disconnect(),
+                Event::Message { name, payload } => {
+                    note(&name, picture.message(&name, &payload, now));
+                }
+                Event::Elsewhere { topic, payload } => {
+                    note(&topic, picture.message_elsewhere(&topic, &payload, now));
+                }
+            }
+            picture.contact().hints()
+        };
+        shared.changes.send_modify(|version| *version += 1);
+        shared.hints.send_if_modified(|known| {
+            let news = *known != hints;
+            *known = hints;
+            news
+        });
+    }
+}
+
+fn note(topic: &str, understood: Result<(), serde_json::Error>) {
+    if let Err(error) = understood {
+        tracing::warn!(topic, %error, "ignored a message of a local device");
+    }
+}
+
+/// What it means that a message was not sent.
+fn unreachable(error: PublishError) -> DriverError {
+    DriverError::Unreachable(error.to_string())
+}
