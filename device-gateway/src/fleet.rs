@@ -31,7 +31,7 @@ use crate::{
         Driver,
         command::CommandDriver,
         host::HostDriver,
-        http::HttpDriver,
+        http::{ClientError, HttpDriver},
         mqtt::{DEFAULT_ACK_LIMIT, MqttDriver, tasmota::TasmotaDriver},
         power::Powered,
         snmp::{AgentDriver, OutletDriver, SnmpOutlet},
@@ -309,8 +309,7 @@ pub(crate) fn driver_of(
         DriverConfig::Command(command) => Arc::new(CommandDriver::new(command.clone())),
         DriverConfig::Host(host) => Arc::new(HostDriver::new(host.clone())),
         DriverConfig::Http(http) => {
-            let driver = HttpDriver::new(http.endpoint.clone(), http.plan.clone());
-            Arc::new(driver.map_err(|error| NoDriver::Other(error.to_string()))?)
+            Arc::new(HttpDriver::new(http.endpoint.clone(), http.plan.clone())?)
         }
         DriverConfig::Snmp(snmp) => match (&snmp.agent, &device.power_cycle) {
             (Some(agent), _) => Arc::new(AgentDriver::new(agent.clone())),
@@ -339,8 +338,8 @@ pub(crate) enum NoDriver {
     NoEndpoint,
     #[error("there is neither an agent nor an outlet")]
     NoOutlet,
-    #[error("{0}")]
-    Other(String),
+    #[error(transparent)]
+    Client(#[from] ClientError),
     #[error(transparent)]
     Account(#[from] LocalMqttError),
 }

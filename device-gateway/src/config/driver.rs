@@ -8,6 +8,7 @@ mod container;
 mod host;
 mod http;
 mod mqtt;
+mod place;
 pub(super) mod snmp;
 mod ssh;
 

@@ -1,7 +1,8 @@
 //! Devices that are reached over HTTP: a request for each step, and where in the answers the proof is.
 //!
 //! - [`Plan`]: what is asked, and what the answers mean; [`preset`] has the plans of known devices.
-//! - `client`: the connection, trust and sign-in.
+//! - `client`: the connection and sign-in, and `trust`: whose certificate it takes.
+//! - `trouble`: what an answer means that is not the one hoped for.
 //! - `fresh`: what an uptime proves that a device renews only now and then.
 //!
 //! | answer | to a look | to the trigger | to the health check |
@@ -17,6 +18,8 @@ mod plan;
 pub mod preset;
 #[cfg(test)]
 pub(crate) mod test_server;
+mod trouble;
+mod trust;
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -24,12 +27,14 @@ use std::{
 };
 
 pub use client::{Auth, ClientError, Endpoint, User};
-use client::{HttpClient, Request, Silence};
+use client::{HttpClient, Request};
 use fresh::Freshness;
 use futures_util::future::BoxFuture;
 use iot_hub::reboot::Mode;
 use plan::Body;
 pub use plan::{Ask, Check, Condition, Find, Look, Method, Plan, Uptime};
+use trouble::{Trouble, no_evidence};
+pub use trust::{CertificatePrint, Trust};
 
 use super::{
     Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered,
@@ -45,15 +50,6 @@ pub struct HttpDriver {
     client: HttpClient,
     plan: Plan,
     fresh: Mutex<Freshness>,
-}
-
-/// An answer that is not the one hoped for.
-enum Trouble {
-    Silence(Silence),
-    /// The status and what there is to say about it.
-    Status(u16, String),
-    /// The device says no, in an answer that looks like yes.
-    Error(String),
 }
 
 impl HttpDriver {
@@ -132,14 +128,7 @@ impl HttpDriver {
         };
         match self.ask(command, |text| order.fill(text)).await {
             Ok(_) => Ok(Triggered::Acknowledged),
-            Err(Trouble::Silence(Silence::Cut(_))) => Ok(Triggered::Unacknowledged),
-            Err(Trouble::Silence(Silence::NotSent(why))) => Err(DriverError::Unreachable(why)),
-            Err(Trouble::Error(words)) => Err(DriverError::Refused(words)),
-            Err(Trouble::Status(status @ 500.., words)) => Err(DriverError::Failed {
-                doing: "give the command",
-                message: told(status, &words),
-            }),
-            Err(Trouble::Status(status, words)) => Err(DriverError::Refused(told(status, &words))),
+            Err(trouble) => trouble.after_command(),
         }
     }
 }
@@ -188,39 +177,10 @@ impl Driver for HttpDriver {
                     Health::Healthy
                 }
                 Ok(_) => Health::Unhealthy("its answer is not the healthy one".to_owned()),
-                Err(Trouble::Silence(silence)) => {
-                    return Err(DriverError::Unreachable(silence.to_string()));
-                }
-                Err(Trouble::Status(status, words)) => Health::Unhealthy(told(status, &words)),
-                Err(Trouble::Error(words)) => Health::Unhealthy(words),
+                Err(trouble) => return trouble.while_checking(),
             })
         })
     }
-}
-
-impl Trouble {
-    /// What an answer means that was to show the device. Only silence shows its absence: a proxy, or
-    /// a device that is busy, answers too.
-    fn while_looking(self) -> DriverError {
-        match self {
-            Self::Silence(silence) => DriverError::Unreachable(silence.to_string()),
-            Self::Status(status, words) => no_evidence(told(status, &words)),
-            Self::Error(words) => no_evidence(words),
-        }
-    }
-}
-
-fn no_evidence(message: String) -> DriverError {
-    DriverError::Failed {
-        doing: "look at the device",
-        message,
-    }
-}
-
-fn told(status: u16, words: &str) -> String {
-    format!("HTTP status {status}: {words}")
-        .trim_end_matches([' ', ':'])
-        .to_owned()
 }
 
 #[cfg(test)]

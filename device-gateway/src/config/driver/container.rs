@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use daemon::settings::Section;
 
 use super::http::HttpConfig;
-use crate::driver::http::{Auth, Endpoint, preset};
+use crate::driver::http::{Auth, Endpoint, Trust, preset};
 
 /// Where Docker listens; Podman does where its own settings say.
 const SOCKET: &str = "/run/docker.sock";
@@ -28,7 +28,7 @@ pub(super) fn read(mut section: Section) -> Option<HttpConfig> {
     Some(HttpConfig {
         endpoint: Endpoint {
             url: Endpoint::address("http://localhost")?,
-            ca: None,
+            trust: Trust::System,
             auth: Auth::None,
             socket: Some(socket),
             timeout: grace + ANSWER,

@@ -5,20 +5,12 @@ use std::time::Duration;
 use daemon::settings::{Given, Section};
 use secrecy::SecretString;
 
-use crate::{
-    config::timing::positive,
-    driver::http::{
-        Ask, Auth, Check, Condition, Endpoint, Find, HttpDriver, Look, Method, Plan, Uptime, User,
-        preset,
-    },
+use super::place::{place, user};
+use crate::driver::http::{
+    Ask, Auth, Check, Condition, Endpoint, Find, Look, Method, Plan, Uptime, preset,
 };
 
-/// How long a request may take.
-const DEFAULT_HTTP_TIMEOUT: Duration = Duration::from_secs(10);
-
 const METHODS: [Method; 4] = [Method::Get, Method::Post, Method::Put, Method::Patch];
-
-const URL: &str = "http:// or https:// and a host, without a path";
 
 const PATH: &str = "a path that begins with /";
 
@@ -44,10 +36,7 @@ enum Preset {
 
 impl HttpConfig {
     pub(super) fn read(mut section: Section) -> Option<Self> {
-        let url = section.take("url", URL, |value| Endpoint::address(value.as_str()?));
-        let url = url.required(URL);
-        let ca = section.file("ca_file");
-        let timeout = positive(&mut section, "timeout", DEFAULT_HTTP_TIMEOUT);
+        let place = place(&mut section);
         let presets = [("shelly", Preset::Shelly), ("esphome", Preset::EspHome)];
         let preset = section.choice("preset", &presets).optional();
         let (auth, plan) = match preset {
@@ -67,16 +56,9 @@ impl HttpConfig {
             plan.health = Some(health?);
         }
         let endpoint = Endpoint {
-            url: url?,
-            ca,
             auth: auth?,
-            socket: None,
-            timeout,
+            ..place?
         };
-        if HttpDriver::new(endpoint.clone(), plan.clone()).is_err() {
-            section.mistake("ca_file", "", "a file with certificates in PEM");
-            return None;
-        }
         Some(Self {
             endpoint,
             plan,
@@ -104,14 +86,6 @@ fn auth(section: &mut Section) -> Option<Auth> {
         ("digest", Kind::Digest),
         ("bearer", Kind::Bearer),
     ];
-    let user = |section: &mut Section| {
-        let name = section.filled("user").required("the name of a user");
-        let password = section.secret("password");
-        Some(User {
-            name: name?,
-            password: password?.text,
-        })
-    };
     Some(match section.choice("auth", &kinds).optional() {
         None => Auth::None,
         Some(Kind::Basic) => Auth::Basic(user(section)?),

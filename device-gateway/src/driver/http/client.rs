@@ -11,6 +11,7 @@ use http_auth::{DigestClient, PasswordParams, parse_challenges};
 use reqwest::{Certificate, Client, RequestBuilder, Response, Url, header, redirect, retry};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::trust::Trust;
 use crate::causes::chain;
 
 /// The largest answer that is read.
@@ -55,8 +56,8 @@ pub struct User {
 pub struct Endpoint {
     /// `http://` or `https://`, a host and perhaps a port.
     pub url: Url,
-    /// The certificate authorities to trust instead of the system's, as PEM.
-    pub ca: Option<Vec<u8>>,
+    /// By which certificate it proves who it is.
+    pub trust: Trust,
     /// How to sign in.
     pub auth: Auth,
     /// The socket to reach it by, whatever its address.
@@ -119,6 +120,11 @@ impl Endpoint {
         let known = matches!(url.scheme(), "http" | "https") && url.has_host();
         (plain && known).then_some(url)
     }
+
+    /// Says whether a client for it can be made: only its authorities may be no certificates.
+    pub fn check(&self) -> Result<(), ClientError> {
+        HttpClient::new(self.clone()).map(drop)
+    }
 }
 
 impl HttpClient {
@@ -134,11 +140,18 @@ impl HttpClient {
             // look as if it had been cut.
             .pool_max_idle_per_host(0);
         let failed = |error: reqwest::Error| ClientError(chain(&error));
-        let builder = match &endpoint.ca {
-            Some(pem) => builder.tls_certs_only(Certificate::from_pem_bundle(pem).map_err(failed)?),
+        let builder = match &endpoint.trust {
+            Trust::Pinned(print) => {
+                let config = print.client_config();
+                let config = config.map_err(|error| ClientError(error.to_string()))?;
+                builder.tls_backend_preconfigured(config)
+            }
+            Trust::Authorities(pem) => {
+                builder.tls_certs_only(Certificate::from_pem_bundle(pem).map_err(failed)?)
+            }
             // The system's roots are large, and nobody uses them here.
-            None if endpoint.url.scheme() == "http" => builder.tls_certs_only([]),
-            None => builder,
+            Trust::System if endpoint.url.scheme() == "http" => builder.tls_certs_only([]),
+            Trust::System => builder,
         };
         let builder = match &endpoint.socket {
             Some(path) => builder.unix_socket(path.clone()),
@@ -165,6 +178,11 @@ impl HttpClient {
     async fn send_once(&self, request: Request<'_>) -> Result<Response, Silence> {
         let url = self.endpoint.url.join(request.path);
         let url = url.map_err(|error| Silence::NotSent(error.to_string()))?;
+        // A path may come from the device, and what signs in there goes to nobody else.
+        if url.origin() != self.endpoint.url.origin() {
+            let elsewhere = format!("{} leads elsewhere", request.path);
+            return Err(Silence::NotSent(elsewhere));
+        }
         let method = request.method.as_bytes();
         let method = reqwest::Method::from_bytes(method)
             .map_err(|error| Silence::NotSent(error.to_string()))?;

@@ -3,9 +3,16 @@
 use std::sync::Arc;
 
 use hub_emulator::{Emulator, EmulatorConfig};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer},
+};
 
 use super::*;
-use crate::driver::http::test_server::{Asked, Reply, TestServer};
+use crate::driver::http::{
+    CertificatePrint,
+    test_server::{Asked, Reply, TestServer},
+};
 
 fn user() -> User {
     User {
@@ -21,10 +28,10 @@ fn digest(strong: bool) -> Auth {
     }
 }
 
-fn client(url: &str, ca: Option<Vec<u8>>, auth: Auth) -> HttpClient {
+fn client(url: &str, trust: Trust, auth: Auth) -> HttpClient {
     HttpClient::new(Endpoint {
         url: url.parse().unwrap(),
-        ca,
+        trust,
         auth,
         socket: None,
         timeout: Duration::from_secs(20),
@@ -54,7 +61,7 @@ async fn seen(asks: &'static [&'static str], auth: Auth) -> (u16, Vec<Asked>) {
         )
     })
     .await;
-    let status = client(&server.url(), None, auth).send(GET).await;
+    let status = client(&server.url(), Trust::System, auth).send(GET).await;
     let seen = seen.lock().unwrap().clone();
     (status.unwrap().status, seen)
 }
@@ -94,7 +101,7 @@ async fn a_digest_takes_the_best_algorithm_and_goes_on_with_its_nonce() {
         })
     })
     .await;
-    let client = client(&server.url(), None, digest(true));
+    let client = client(&server.url(), Trust::System, digest(true));
     for count in ["nc=00000001", "nc=00000002"] {
         let answer = client.send(GET).await.unwrap();
         let proof = String::from_utf8(answer.body).unwrap();
@@ -121,7 +128,9 @@ async fn a_password_is_never_sent_nor_proved_more_weakly_than_asked() {
 async fn a_wrong_password_is_tried_once() {
     let server =
         TestServer::start(|_| Some(Reply::new(401, "no").header("www-authenticate", SHA))).await;
-    let answer = client(&server.url(), None, digest(true)).send(GET).await;
+    let answer = client(&server.url(), Trust::System, digest(true))
+        .send(GET)
+        .await;
     assert_eq!(answer.unwrap().status, 401);
 }
 
@@ -130,21 +139,41 @@ async fn only_the_pinned_authority_is_trusted() {
     let hub = Emulator::start(EmulatorConfig::default()).await.unwrap();
     let other = Emulator::start(EmulatorConfig::default()).await.unwrap();
     let url = format!("https://localhost:{}", hub.https_port());
-    let ca = |hub: &Emulator| Some(hub.ca_pem().as_bytes().to_vec());
+    let ca = |hub: &Emulator| Trust::Authorities(hub.ca_pem().as_bytes().to_vec());
     let trusted = client(&url, ca(&hub), Auth::None).send(GET).await;
     assert!(trusted.is_ok(), "{trusted:?}");
-    for ca in [ca(&other), None] {
+    for ca in [ca(&other), Trust::System] {
         let refused = client(&url, ca, Auth::None).send(GET).await;
         assert!(matches!(refused, Err(Silence::NotSent(_))), "{refused:?}");
     }
-    let broken = HttpClient::new(Endpoint {
+    let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let broken = Endpoint {
         url: url.parse().unwrap(),
-        ca: Some(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec()),
+        trust: Trust::Authorities(broken.to_vec()),
         auth: Auth::None,
         socket: None,
         timeout: Duration::from_secs(1),
-    });
-    assert!(broken.is_err());
+    };
+    assert!(broken.check().is_err());
+}
+
+#[tokio::test]
+async fn only_the_pinned_certificate_is_trusted() {
+    let made = rcgen::generate_simple_self_signed(["bmc".to_owned()]).unwrap();
+    let print = CertificatePrint::of(made.cert.der());
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let server = TestServer::start_tls(config, |_| Some(Reply::new(200, "yes"))).await;
+    let pinned = |print| client(&server.url(), Trust::Pinned(print), Auth::None);
+    assert_eq!(pinned(print).send(GET).await.unwrap().status, 200);
+    let other = CertificatePrint::of(&CertificateDer::from(vec![1]));
+    for trust in [Trust::Pinned(other), Trust::System] {
+        let refused = client(&server.url(), trust, Auth::None).send(GET).await;
+        assert!(matches!(refused, Err(Silence::NotSent(_))), "{refused:?}");
+    }
 }
 
 #[tokio::test]
@@ -157,8 +186,19 @@ async fn nobody_is_followed_elsewhere_and_no_answer_is_endless() {
         })
     })
     .await;
-    let client = client(&server.url(), None, Auth::None);
+    let client = client(&server.url(), Trust::System, Auth::None);
     assert_eq!(client.send(GET).await.unwrap().status, 302);
+    // Nor where the device's own words lead.
+    let other = TestServer::start(|_| Some(Reply::new(200, "yes"))).await;
+    let there = other.url();
+    for path in [
+        &there,
+        &there.replace("http:", ""),
+        &there.replace("http:/", "\\"),
+    ] {
+        let sent = client.send(Request { path, ..GET }).await;
+        assert!(matches!(sent, Err(Silence::NotSent(_))), "{path}: {sent:?}");
+    }
     let long = Request {
         path: "/long",
         ..GET
@@ -170,12 +210,12 @@ async fn nobody_is_followed_elsewhere_and_no_answer_is_endless() {
 async fn what_certainly_did_not_leave_is_told_from_what_may_have() {
     let server = TestServer::start(|_| None).await;
     let url = server.url();
-    let reached = client(&url, None, Auth::None);
+    let reached = client(&url, Trust::System, Auth::None);
     assert!(matches!(reached.send(GET).await, Err(Silence::Cut(_))));
     // Nobody listens on a port that was bound and is not.
     let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", unused.local_addr().unwrap());
     drop(unused);
-    let silence = client(&url, None, Auth::None).send(GET).await;
+    let silence = client(&url, Trust::System, Auth::None).send(GET).await;
     assert!(matches!(silence, Err(Silence::NotSent(_))), "{silence:?}");
 }

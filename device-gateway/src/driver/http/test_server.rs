@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
 
+use rustls::ServerConfig;
 use tokio::{
     io::{
         AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
@@ -11,12 +12,14 @@ use tokio::{
     net::{TcpListener, UnixListener},
     task::JoinHandle,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// A server; it ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct TestServer {
     /// None, on a socket in the file system.
     address: Option<SocketAddr>,
+    scheme: &'static str,
     serving: JoinHandle<()>,
 }
 
@@ -58,18 +61,39 @@ impl TestServer {
     pub(crate) async fn start(
         answer: impl Fn(&Asked) -> Option<Reply> + Send + Sync + 'static,
     ) -> Self {
+        Self::over_tcp(None, answer).await
+    }
+
+    pub(crate) async fn start_tls(
+        config: ServerConfig,
+        answer: impl Fn(&Asked) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Self {
+        Self::over_tcp(Some(TlsAcceptor::from(Arc::new(config))), answer).await
+    }
+
+    async fn over_tcp(
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(&Asked) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let answer = Arc::new(answer);
         let serving = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let answer = answer.clone();
-                tokio::spawn(async move { serve(stream, &*answer).await });
+                let (answer, tls) = (answer.clone(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        Some(tls) => serve(tls.accept(stream).await.ok()?, &*answer).await,
+                        None => serve(stream, &*answer).await,
+                    }
+                });
             }
         });
         Self {
             address: Some(address),
+            scheme,
             serving,
         }
     }
@@ -89,12 +113,13 @@ impl TestServer {
         });
         Self {
             address: None,
+            scheme: "http",
             serving,
         }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address.unwrap())
+        format!("{}://{}", self.scheme, self.address.unwrap())
     }
 }
 

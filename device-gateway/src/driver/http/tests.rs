@@ -19,7 +19,7 @@ const ID: RequestId = RequestId(Uuid::from_u128(7));
 fn driver(server: &TestServer, auth: Auth, plan: Plan) -> HttpDriver {
     let endpoint = Endpoint {
         url: server.url().parse().unwrap(),
-        ca: None,
+        trust: Trust::System,
         auth,
         socket: None,
         timeout: Duration::from_secs(20),
@@ -221,7 +221,7 @@ async fn no_behavior_of_a_container_gets_a_false_verdict() {
             TestServer::start_unix(&socket, move |asked| Some(answer_engine(&device, asked)));
         let endpoint = Endpoint {
             url: "http://localhost".parse().unwrap(),
-            ca: None,
+            trust: Trust::System,
             auth: Auth::None,
             socket: Some(socket),
             timeout: Duration::from_secs(20),
