@@ -11,8 +11,8 @@
 
 mod back_end;
 mod devices;
-mod example;
 mod process;
+mod script_process;
 mod sdk;
 pub mod soak;
 mod token_endpoint;
@@ -24,8 +24,8 @@ pub use iothubdm_packages::Language;
 
 pub use back_end::BackEnd;
 pub use devices::Behavior;
-pub use example::Example;
 pub use process::{Daemon, binary, eventually};
+pub use script_process::ScriptProcess;
 pub use sdk::{run_script, run_script_over_restarts};
 pub use token_endpoint::{Asked, TokenEndpoint};
 pub use tutorial::{Script, TutorialDevice};

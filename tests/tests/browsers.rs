@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use iothubdm_proto::v1::{AttemptState, FILE_DESCRIPTOR_SET};
-use iothubdm_tests::{Behavior, DeviceSetup, Example, Language, World};
+use iothubdm_tests::{Behavior, DeviceSetup, Language, ScriptProcess, World};
 use reqwest::{Client, Method, Response, header::HeaderMap};
 
 const DEVICE: &str = "pump-1";
@@ -123,7 +123,13 @@ async fn a_page_reboots_a_device_and_watches_it() {
     let start = |device: &str| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let arguments = [url.as_str(), device, description];
-        match Example::start(Language::Node, "web", "reboot.js", &arguments, target) {
+        match ScriptProcess::start(
+            Language::Node,
+            "docs/examples/web",
+            "reboot.js",
+            &arguments,
+            target,
+        ) {
             Ok(example) => example,
             Err(error) => panic!("{error:#}"),
         }

@@ -3,7 +3,7 @@
 
 use std::{path::Path, time::Duration};
 
-use iothubdm_tests::{Behavior, DeviceSetup, Example, Language, World};
+use iothubdm_tests::{Behavior, DeviceSetup, Language, ScriptProcess, World};
 
 const DEVICE: &str = "pump-1";
 
@@ -16,9 +16,10 @@ const STAGES: [&str; 5] = [
     "SUCCEEDED",
 ];
 
-fn start(language: Language, folder: &str, script: &str, arguments: &[&str]) -> Example {
+fn start(language: Language, folder: &str, script: &str, arguments: &[&str]) -> ScriptProcess {
+    let folder = format!("docs/examples/{folder}");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    match Example::start(language, folder, script, arguments, target) {
+    match ScriptProcess::start(language, &folder, script, arguments, target) {
         Ok(example) => example,
         Err(error) => panic!("{error:#}"),
     }

@@ -1,4 +1,5 @@
-//! The programs of `docs/examples`, run as their readers will run them.
+//! Scripts that run beside a test: the programs of `docs/examples`, as their readers will run them, and
+//! the peers of `tests/peers`.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -12,21 +13,21 @@ use tokio::{
 
 use crate::world::PATIENCE;
 
-/// How long an example may take once it has begun. Generous, for a busy machine.
+/// How long a script may take once it has begun. Generous, for a busy machine.
 const LIMIT: Duration = PATIENCE;
 
-/// An example that runs. It is killed when this value is dropped.
+/// A script that runs. It is killed when this value is dropped.
 #[derive(Debug)]
-pub struct Example {
+pub struct ScriptProcess {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     complaints: ChildStderr,
     output: Vec<String>,
 }
 
-impl Example {
-    /// Starts `script` of a folder of examples. Its packages are installed below `target` on first
-    /// use.
+impl ScriptProcess {
+    /// Starts `script` of a folder of this repository. Its packages are installed below `target` on
+    /// first use.
     pub fn start(
         language: Language,
         folder: &str,
@@ -35,7 +36,7 @@ impl Example {
         target: &Path,
     ) -> Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../docs/examples")
+            .join("..")
             .join(folder);
         let mut child = Command::from(language.command(&folder, target)?)
             .arg(script)
@@ -45,7 +46,7 @@ impl Example {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .context("start an example")?;
+            .context("start a script")?;
         let stdout = child.stdout.take().context("its output")?;
         Ok(Self {
             complaints: child.stderr.take().context("its error output")?,
@@ -55,8 +56,8 @@ impl Example {
         })
     }
 
-    /// Waits until it prints a line that begins with `text`.
-    pub async fn prints(&mut self, text: &str) {
+    /// Waits until it prints a line that begins with `text`, and returns what follows there.
+    pub async fn prints(&mut self, text: &str) -> String {
         loop {
             let line = timeout(LIMIT, self.lines.next_line())
                 .await
@@ -65,13 +66,10 @@ impl Example {
             let Some(line) = line else {
                 panic!("ended without {text}: {:#?}", self.output)
             };
+            let rest = line.strip_prefix(text).map(str::to_owned);
             self.output.push(line);
-            if self
-                .output
-                .last()
-                .is_some_and(|line| line.starts_with(text))
-            {
-                return;
+            if let Some(rest) = rest {
+                return rest;
             }
         }
     }
