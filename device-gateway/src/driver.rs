@@ -18,6 +18,7 @@ pub mod http;
 pub mod mqtt;
 pub(crate) mod power;
 mod reading;
+pub mod redfish;
 pub mod snmp;
 pub mod ssh;
 

@@ -34,6 +34,7 @@ use crate::{
         http::{ClientError, HttpDriver},
         mqtt::{DEFAULT_ACK_LIMIT, MqttDriver, tasmota::TasmotaDriver},
         power::Powered,
+        redfish::RedfishDriver,
         snmp::{AgentDriver, OutletDriver, SnmpOutlet},
         ssh::SshDriver,
     },
@@ -317,6 +318,7 @@ pub(crate) fn driver_of(
             (None, None) => return Err(NoDriver::NoOutlet),
         },
         DriverConfig::Ssh(ssh) => Arc::new(SshDriver::new((**ssh).clone())),
+        DriverConfig::Redfish(redfish) => Arc::new(RedfishDriver::new((**redfish).clone())?),
     })
 }
 

@@ -6,7 +6,7 @@
 //! | `snmpd` | a real agent for the SNMP driver | Debian's `snmpd` |
 //! | `sshd` | a real peer of the SSH driver | Debian's `openssh-server` |
 //! | `dbusmock` | a mock of systemd-logind on that bus | Debian's `python3-dbusmock` |
-//! | `venv` | Microsoft's Python SDKs, which drive the emulator | Debian's `python3-venv` |
+//! | `venv` | Microsoft's Python SDKs, which drive the emulator, and peers of drivers | Debian's `python3-venv` |
 //! | `node` | Microsoft's Node SDKs, likewise | Debian's `nodejs` |
 //! | `npm` | installing these | Debian's `npm` |
 //! | `c++` | libFuzzer | Debian's `g++` |

@@ -9,6 +9,7 @@ mod host;
 mod http;
 mod mqtt;
 mod place;
+mod redfish;
 pub(super) mod snmp;
 mod ssh;
 
@@ -21,6 +22,7 @@ pub use self::{
     host::{DEFAULT_BOOT_ID_FILE, DEFAULT_UPTIME_FILE, HostConfig, HostMethod},
     http::HttpConfig,
     mqtt::{MqttDeviceConfig, MqttDialect},
+    redfish::RedfishConfig,
     snmp::SnmpConfig,
     ssh::SshConfig,
 };
@@ -40,12 +42,14 @@ pub enum DriverConfig {
     Snmp(SnmpConfig),
     /// By SSH.
     Ssh(Box<SshConfig>),
+    /// By its BMC.
+    Redfish(Box<RedfishConfig>),
 }
 
 type Read = fn(Section) -> Option<DriverConfig>;
 
 /// The sections that there are, with how each is read.
-const WAYS: [(&str, Read); 7] = [
+const WAYS: [(&str, Read); 8] = [
     ("mqtt", |section| {
         MqttDeviceConfig::read(section).map(DriverConfig::Mqtt)
     }),
@@ -69,6 +73,10 @@ const WAYS: [(&str, Read); 7] = [
     ("ssh", |section| {
         let ssh = SshConfig::read(section)?;
         Some(DriverConfig::Ssh(Box::new(ssh)))
+    }),
+    ("redfish", |section| {
+        let redfish = RedfishConfig::read(section)?;
+        Some(DriverConfig::Redfish(Box::new(redfish)))
     }),
 ];
 

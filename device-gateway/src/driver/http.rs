@@ -33,7 +33,7 @@ use futures_util::future::BoxFuture;
 use iot_hub::reboot::Mode;
 use plan::Body;
 pub use plan::{Ask, Check, Condition, Find, Look, Method, Plan, Uptime};
-use trouble::{Trouble, no_evidence};
+pub(crate) use trouble::{Trouble, no_evidence};
 pub use trust::{CertificatePrint, Trust};
 
 use super::{
@@ -70,6 +70,7 @@ impl HttpDriver {
             let request = Request {
                 method: ask.method.name(),
                 path: &path,
+                headers: &[],
                 body: body
                     .as_deref()
                     .map(|body| (body, ask.content_type.as_str())),

@@ -103,6 +103,12 @@ impl FakeDevice {
         }
     }
 
+    /// What it does with the command, for a protocol that carries some of that otherwise than by
+    /// what a look shows.
+    pub(crate) fn behavior(&self) -> Behavior {
+        self.behavior
+    }
+
     /// How often it was told to reboot.
     pub(super) fn commands(&self) -> usize {
         self.state().commands

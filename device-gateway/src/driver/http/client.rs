@@ -8,7 +8,11 @@ use std::{
 };
 
 use http_auth::{DigestClient, PasswordParams, parse_challenges};
-use reqwest::{Certificate, Client, RequestBuilder, Response, Url, header, redirect, retry};
+use reqwest::{
+    Certificate, Client, RequestBuilder, Response, Url,
+    header::{self, HeaderMap},
+    redirect, retry,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::trust::Trust;
@@ -86,6 +90,8 @@ pub(crate) struct Request<'a> {
     pub(crate) method: &'a str,
     /// With the query; begins with a slash.
     pub(crate) path: &'a str,
+    /// What else goes with it.
+    pub(crate) headers: &'a [(&'a str, &'a str)],
     /// A body and its type.
     pub(crate) body: Option<(&'a str, &'a str)>,
 }
@@ -95,6 +101,14 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
+    headers: HeaderMap,
+}
+
+impl Answer {
+    /// A header of that name, if it is a text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
 }
 
 /// Why there is no answer.
@@ -187,6 +201,9 @@ impl HttpClient {
         let method = reqwest::Method::from_bytes(method)
             .map_err(|error| Silence::NotSent(error.to_string()))?;
         let mut builder = self.client.request(method, url);
+        for (name, value) in request.headers {
+            builder = builder.header(*name, *value);
+        }
         if let Some((body, kind)) = request.body {
             builder = builder
                 .header(header::CONTENT_TYPE, kind)
@@ -274,6 +291,7 @@ impl HttpClient {
 
 async fn read(mut response: Response) -> Result<Answer, Silence> {
     let status = response.status().as_u16();
+    let headers = std::mem::take(response.headers_mut());
     let mut body = Vec::new();
     let cut = |error: reqwest::Error| Silence::Cut(chain(&error));
     while let Some(part) = response.chunk().await.map_err(cut)? {
@@ -284,7 +302,11 @@ async fn read(mut response: Response) -> Result<Answer, Silence> {
         }
         body.extend_from_slice(&part);
     }
-    Ok(Answer { status, body })
+    Ok(Answer {
+        status,
+        body,
+        headers,
+    })
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ fn client(url: &str, trust: Trust, auth: Auth) -> HttpClient {
 const GET: Request<'_> = Request {
     method: "GET",
     path: "/state?all=1",
+    headers: &[],
     body: None,
 };
 
