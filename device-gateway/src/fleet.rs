@@ -32,7 +32,9 @@ use crate::{
         command::CommandDriver,
         host::HostDriver,
         http::{ClientError, HttpDriver},
-        mqtt::{DEFAULT_ACK_LIMIT, MqttDriver, tasmota::TasmotaDriver},
+        mqtt::{
+            DEFAULT_ACK_LIMIT, MqttDriver, tasmota::TasmotaDriver, zigbee2mqtt::Zigbee2MqttDriver,
+        },
         power::Powered,
         redfish::RedfishDriver,
         snmp::{AgentDriver, OutletDriver, SnmpOutlet},
@@ -305,6 +307,11 @@ pub(crate) fn driver_of(
                 MqttDialect::Tasmota { topic } => {
                     Arc::new(TasmotaDriver::start(local, topic, DEFAULT_ACK_LIMIT))
                 }
+                MqttDialect::Zigbee2Mqtt { base_topic } => Arc::new(Zigbee2MqttDriver::start(
+                    local,
+                    base_topic,
+                    DEFAULT_ACK_LIMIT,
+                )),
             }
         }
         DriverConfig::Command(command) => Arc::new(CommandDriver::new(command.clone())),

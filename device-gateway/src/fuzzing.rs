@@ -10,6 +10,11 @@ pub fn tasmota(data: &[u8]) {
     crate::driver::mqtt::tasmota::fuzz(data);
 }
 
+/// What a Zigbee2MQTT sends.
+pub fn zigbee2mqtt(data: &[u8]) {
+    crate::driver::mqtt::zigbee2mqtt::fuzz(data);
+}
+
 /// What a configured command prints.
 pub fn printed(data: &[u8]) {
     crate::driver::command::fuzz(data);

@@ -6,8 +6,11 @@
 
 mod contact;
 pub mod tasmota;
+#[cfg(test)]
+mod test_endpoint;
 mod view;
 mod watched;
+pub mod zigbee2mqtt;
 
 use std::time::{Duration, Instant};
 

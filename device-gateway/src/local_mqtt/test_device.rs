@@ -23,6 +23,9 @@ pub(crate) fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
+/// The device of tests that need only one, and its password.
+pub(crate) const DEVICE: (&str, &str) = ("d1", "secret");
+
 /// A connected device.
 pub(crate) struct TestDevice {
     id: String,
@@ -35,6 +38,16 @@ impl TestDevice {
     /// Connects as the contract asks for.
     pub(crate) async fn connect(address: SocketAddr, id: &str, password: &str) -> Self {
         let connected = Self::try_connect(options(address, id, id, password)).await;
+        connected.unwrap_or_else(|code| panic!("refused: {code:?}"))
+    }
+
+    /// Connects as [`DEVICE`] with a last will of its own.
+    pub(crate) async fn connect_with_will(address: SocketAddr, topic: &str, will: &str) -> Self {
+        let (id, password) = DEVICE;
+        let mut options = options(address, id, id, password);
+        options.set_max_packet_size(2 << 20, 2 << 20);
+        options.set_last_will(LastWill::new(topic, will, QoS::AtLeastOnce, true));
+        let connected = Self::try_connect(options).await;
         connected.unwrap_or_else(|code| panic!("refused: {code:?}"))
     }
 

@@ -3,6 +3,7 @@
 pub(crate) fn run(data: &[u8]) {
     device_gateway::fuzzing::messages(data);
     device_gateway::fuzzing::tasmota(data);
+    device_gateway::fuzzing::zigbee2mqtt(data);
     device_gateway::fuzzing::printed(data);
 }
 

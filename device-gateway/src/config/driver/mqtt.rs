@@ -24,23 +24,35 @@ pub enum MqttDialect {
         /// Its `Topic`.
         topic: String,
     },
+    /// What Zigbee2MQTT does.
+    Zigbee2Mqtt {
+        /// Its `base_topic`.
+        base_topic: String,
+    },
 }
 
 /// A device that is known.
 #[derive(Debug, Clone, Copy)]
 enum Preset {
     Tasmota,
+    Zigbee2Mqtt,
 }
 
 impl MqttDeviceConfig {
     pub(super) fn read(mut section: Section) -> Option<Self> {
         let password = section.secret("password");
-        let presets = [("tasmota", Preset::Tasmota)];
+        let presets = [
+            ("tasmota", Preset::Tasmota),
+            ("zigbee2mqtt", Preset::Zigbee2Mqtt),
+        ];
         let dialect = match section.choice("preset", &presets).optional() {
             None => Some(MqttDialect::Native),
             Some(Preset::Tasmota) => topic(&mut section, "topic")
                 .required(TOPIC)
                 .map(|topic| MqttDialect::Tasmota { topic }),
+            Some(Preset::Zigbee2Mqtt) => Some(MqttDialect::Zigbee2Mqtt {
+                base_topic: topic(&mut section, "base_topic").or("zigbee2mqtt".to_owned()),
+            }),
         };
         Some(Self {
             password: password?.text,
@@ -53,6 +65,7 @@ impl MqttDeviceConfig {
         match &self.dialect {
             MqttDialect::Native => Vec::new(),
             MqttDialect::Tasmota { topic } => tasmota::prefixes(topic).into(),
+            MqttDialect::Zigbee2Mqtt { base_topic } => vec![format!("{base_topic}/")],
         }
     }
 }
@@ -92,10 +105,12 @@ mod tests {
         let read = read(&[
             ("pump-1", ""),
             ("plug-1", "preset = \"tasmota\"\ntopic = \"plug\""),
+            ("zigbee-1", "preset = \"zigbee2mqtt\""),
         ]);
         let prefixes: Vec<_> = read.unwrap().iter().map(|mqtt| mqtt.prefixes()).collect();
         assert_eq!(prefixes[0], [""; 0]);
         assert_eq!(prefixes[1], ["cmnd/plug/", "stat/plug/", "tele/plug/"]);
+        assert_eq!(prefixes[2], ["zigbee2mqtt/"]);
     }
 
     #[test]
@@ -117,6 +132,12 @@ mod tests {
             assert_eq!(read.unwrap_err()[0], mistake);
         }
         read(&[("a", &plug), ("b", &beside)]).unwrap();
+        // Nor does any reach into the corner of another, or have it for its own.
+        for base in ["dm", "dm/a", "dm/a/b"] {
+            let settings = format!("preset = \"zigbee2mqtt\"\nbase_topic = \"{base}\"");
+            let told = read(&[("a", ""), ("b", &settings)]).unwrap_err();
+            assert!(told[0].contains("overlap"), "{base}: {told:?}");
+        }
     }
 
     #[test]

@@ -15,13 +15,13 @@ use status::View;
 pub(crate) use status::fuzz;
 use tokio::{sync::watch, time};
 
-use super::watched::{Picture as _, Watched};
+use super::watched::{Picture as _, Watched, no_answer};
 use crate::{
     driver::{
         Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered,
         reading::{Proofs, Reading},
     },
-    local_mqtt::{LocalDevice, PublishError},
+    local_mqtt::LocalDevice,
 };
 
 /// How long a boot has to last before its count is believed: the ten seconds of the firmware, whose
@@ -62,19 +62,10 @@ impl TasmotaDriver {
     async fn ask(&self) -> Result<Reading, DriverError> {
         let before = self.watched.picture().count();
         let topic = self.command_topic("Status");
-        let asked = self.watched.device().publish_elsewhere(&topic, "1");
-        asked.map_err(|error| match error {
-            PublishError::NotConnected => DriverError::Unreachable(error.to_string()),
-            PublishError::NotSubscribed | PublishError::Busy => silent(error.to_string()),
-        })?;
-        let said = self.watched.until(self.answer_limit, |view| {
-            if !view.contact().is_present() {
-                return Some(Err(DriverError::Unreachable("it is gone".to_owned())));
-            }
-            Ok(view.newer_than(before, Instant::now(), COUNTED_AFTER)).transpose()
-        });
-        let nothing = || Err(silent("it does not tell its status".to_owned()));
-        said.await.unwrap_or_else(nothing)
+        let newer = |view: &mut View| view.newer_than(before, Instant::now(), COUNTED_AFTER);
+        self.watched
+            .ask(&topic, "1", self.answer_limit, newer)
+            .await
     }
 
     async fn look(&self) -> Result<Observation, DriverError> {
@@ -145,7 +136,7 @@ impl Driver for TasmotaDriver {
         Box::pin(async {
             let reading = self.counted().await?;
             if reading.boot_count.is_none() {
-                return Err(silent("its status has no boot count".to_owned()));
+                return Err(no_answer("its status has no boot count".to_owned()));
             }
             Ok(reading.baseline())
         })
@@ -168,14 +159,6 @@ impl Driver for TasmotaDriver {
 
     fn hints(&self) -> Option<watch::Receiver<u64>> {
         Some(self.watched.hints())
-    }
-}
-
-/// It is there and says nothing, which shows neither a reboot nor an absence.
-fn silent(message: String) -> DriverError {
-    DriverError::Failed {
-        doing: "ask the device",
-        message,
     }
 }
 

@@ -121,6 +121,30 @@ impl<P: Picture> Watched<P> {
         time::timeout(limit, shown).await.ok().flatten()
     }
 
+    /// Asks the device something, and waits for what it shows then. One that is there and says nothing
+    /// shows neither a reboot nor an absence.
+    pub(super) async fn ask<T>(
+        &self,
+        topic: &str,
+        question: &'static str,
+        limit: Duration,
+        shows: impl Fn(&mut P) -> Option<T>,
+    ) -> Result<T, DriverError> {
+        let asked = self.device.publish_elsewhere(topic, question);
+        asked.map_err(|error| match error {
+            PublishError::NotConnected => unreachable(error),
+            PublishError::NotSubscribed | PublishError::Busy => no_answer(error.to_string()),
+        })?;
+        let said = self.until(limit, |picture| {
+            if !picture.contact().is_present() {
+                return Some(Err(DriverError::Unreachable("it is gone".to_owned())));
+            }
+            shows(picture).map(Ok)
+        });
+        let nothing = || Err(no_answer("it says nothing".to_owned()));
+        said.await.unwrap_or_else(nothing)
+    }
+
     /// Gives a command, and waits for what the device says to it.
     pub(super) async fn command(
         &self,
@@ -178,6 +202,14 @@ async fn listen<P: Picture>(mut events: mpsc::Receiver<Event>, shared: Arc<Share
 fn note(topic: &str, understood: Result<(), serde_json::Error>) {
     if let Err(error) = understood {
         tracing::warn!(topic, %error, "ignored a message of a local device");
+    }
+}
+
+/// What it means that a device that is there does not answer as it should.
+pub(super) fn no_answer(message: String) -> DriverError {
+    DriverError::Failed {
+        doing: "ask the device",
+        message,
     }
 }
 

@@ -3,45 +3,32 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use iot_hub::reboot::{Grade, RequestId};
-use rumqttc::{LastWill, QoS};
+use rumqttc::QoS;
 use serde_json::json;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::*;
 use crate::{
-    driver::conformance::{self, FakeDevice, Look, Shows},
-    local_mqtt::{
-        LocalMqtt,
-        test_device::{TestDevice, options, soon},
+    driver::{
+        conformance::{self, FakeDevice, Look, Shows},
+        mqtt::test_endpoint::{endpoint, until_back},
     },
+    local_mqtt::test_device::{TestDevice, soon},
 };
 
 const TOPIC: &str = "plug";
 const LWT: &str = "tele/plug/LWT";
 
-/// An endpoint for one device, and the driver of that.
 async fn world(tasks: &mut JoinSet<()>) -> (SocketAddr, TasmotaDriver) {
-    let endpoint = LocalMqtt::bind(([127, 0, 0, 1], 0).into(), [])
-        .await
-        .unwrap();
-    let accounts = endpoint.accounts();
-    let device = accounts
-        .admit("d1", "secret".into(), prefixes(TOPIC))
-        .unwrap();
-    let address = endpoint.local_addr();
+    let (address, device) = endpoint(tasks, prefixes(TOPIC)).await;
     let driver = TasmotaDriver::start(device, TOPIC, Duration::from_secs(2));
-    tasks.spawn(endpoint.serve(CancellationToken::new()));
     (address, driver)
 }
 
 /// Connects as the firmware does, to the broker that it was made for.
 async fn connect(address: SocketAddr) -> TestDevice {
-    let mut options = options(address, "d1", "d1", "secret");
-    options.set_last_will(LastWill::new(LWT, "Offline", QoS::AtLeastOnce, true));
-    let connected = TestDevice::try_connect(options).await;
-    let mut device = connected.unwrap_or_else(|code| panic!("refused: {code:?}"));
+    let mut device = TestDevice::connect_with_will(address, LWT, "Offline").await;
     let says = [
         (LWT, "Online"),
         ("cmnd/plug/POWER", ""),
@@ -68,18 +55,7 @@ async fn connect(address: SocketAddr) -> TestDevice {
     device
 }
 
-/// The firmware's life: it answers, goes dark with its device, and comes back with it. It does not
-/// know any command but those that the driver needs.
-async fn live(address: SocketAddr, fake: Arc<FakeDevice>) {
-    let mut boots = Boots::default();
-    loop {
-        serve(connect(address).await, &fake, &mut boots).await;
-        while fake.look().is_none() {
-            time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
+/// Knows no commands but those that the driver needs.
 async fn serve(mut device: TestDevice, fake: &FakeDevice, boots: &mut Boots) {
     loop {
         let command = device.message().await;
@@ -156,7 +132,13 @@ async fn no_behavior_of_a_tasmota_gets_a_false_verdict() {
         let mut tasks = JoinSet::new();
         let (address, driver) = world(&mut tasks).await;
         let mut hints = driver.hints().unwrap();
-        tasks.spawn(live(address, fake));
+        tasks.spawn(async move {
+            let mut boots = Boots::default();
+            loop {
+                serve(connect(address).await, &fake, &mut boots).await;
+                until_back(&fake).await;
+            }
+        });
         // The attempt begins with a device that is there.
         while driver.ask().await.is_err() {
             soon(hints.changed()).await.unwrap();
