@@ -245,6 +245,7 @@ impl Engine {
         let before = self.journal.clone();
         let mut out = Out::default();
         self.now = now;
+        self.mend_boots();
         match input {
             Input::Call(call) => self.on_call(call, &mut out),
             Input::Desired(request) => self.on_desired(request.as_ref(), &mut out),

@@ -13,8 +13,11 @@
 //! know what became of each message. What was not acknowledged is not lost with a connection:
 //! answers are sent again by the next one, and a patch is told to be unsettled.
 
+mod advice;
 mod backoff;
 mod certificate;
+#[cfg(test)]
+mod clock_tests;
 mod credentials;
 mod dial;
 mod find_home;
@@ -37,6 +40,7 @@ use home::Doubt;
 pub(crate) use home::Home;
 use iot_hub::identity::DeviceConnection;
 use iot_hub::topic::PropertyBag;
+use jiff::Timestamp;
 use registration::RegistrationError;
 use rumqttc::ConnectReturnCode;
 use serde_json::{Map, Value};
@@ -234,6 +238,8 @@ pub(crate) struct Link {
     unsent: VecDeque<Outgoing>,
     /// The number of the newest twin request.
     requests: u64,
+    /// Tells the time to make tokens by. It may be wrong, and is asked for each anew.
+    clock: fn() -> Timestamp,
 }
 
 /// Why a link was lost or is not to be had.
@@ -320,6 +326,7 @@ impl Link {
             places,
             unsent: VecDeque::new(),
             requests: 0,
+            clock: Timestamp::now,
         };
         let handle = LinkHandle {
             events,
@@ -371,6 +378,7 @@ impl Link {
             let wait = backoff.next_wait(was_up, &mut rand::rng());
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
+                advice = advice::advice(&error, (self.clock)()),
                 after = ?began.elapsed(),
                 wait = ?wait,
                 "no link to the hub, trying again"

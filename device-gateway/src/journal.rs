@@ -102,6 +102,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// The caller named a moment of the wall clock; otherwise all is measured from the request on.
+    pub(crate) fn names_a_moment(&self) -> bool {
+        self.call.deadline.is_some() || self.call.not_before.is_some()
+    }
+
     /// How the newest command was given; until there is one, how the first will be.
     pub(crate) fn mode(&self) -> Mode {
         let newest = self.report.steps.last_key_value();

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use iot_hub::reboot::{
     AttemptReport, Failure, FailureCode, HISTORY_LENGTH, HistoryEntry, Refusal, State,
 };
+use jiff::Timestamp;
 
 use super::{Engine, Out, survey::Purpose};
 use crate::journal::Ended;
@@ -159,6 +160,18 @@ impl Engine {
         while self.journal.boots.len() > BOOTS_KEPT {
             self.journal.boots.pop_front();
         }
+    }
+
+    /// Boots that the wall clock says are to come were noted before it was set back. They count as of
+    /// now: else they would keep the device from being rebooted until that time has come.
+    pub(super) fn mend_boots(&mut self) {
+        let now = self.now.wall;
+        let to_come = |at: &&mut Timestamp| **at > now;
+        self.journal
+            .boots
+            .iter_mut()
+            .filter(to_come)
+            .for_each(|at| *at = now);
     }
 
     /// How long a device that keeps booting is left alone.

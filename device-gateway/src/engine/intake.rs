@@ -208,7 +208,11 @@ impl Engine {
         let answer = |rid: &String| -> Answer { accepted(rid.clone(), intake.named, &acceptance) };
         out.answers.extend(intake.rids.iter().map(answer));
         self.desired.take_if(|desired| desired.id == intake.id);
-        self.live = Some(Live::begin(self.now));
+        self.live = Some(Live {
+            start_by: self.now.at(start_by, false),
+            begins_at: call.delay.map(|delay| self.now.mono + delay),
+            ..Live::begin(self.now)
+        });
         self.journal.open = Some(Attempt {
             report,
             call,

@@ -22,6 +22,13 @@ pub(super) struct Live {
     /// Since the command.
     pub(super) command: Option<Stopwatch>,
     pub(super) baseline: Age,
+    /// When the attempt has to have begun, and when a device has to be back that was given its
+    /// command, on the monotonic clock: that the wall clock is set ends no attempt after its command,
+    /// and lets none begin after its deadline.
+    pub(super) start_by: Duration,
+    pub(super) overdue_at: Duration,
+    /// When an attempt begins that waits for so long, and not for a moment of the wall clock.
+    pub(super) begins_at: Option<Duration>,
     /// Found in the journal by this process, past the point of no return.
     pub(super) marker: bool,
     pub(super) unanswered: Vec<String>,
@@ -104,6 +111,9 @@ impl Live {
             phase: Stopwatch::begin(now),
             command: None,
             baseline: Age::Known(now.mono),
+            start_by: Duration::MAX,
+            overdue_at: Duration::MAX,
+            begins_at: None,
             marker: false,
             unanswered: Vec::new(),
             unreported: Unreported::Nothing,
@@ -141,6 +151,16 @@ impl Live {
                     .baseline_time
                     .map_or(Duration::MAX, |at| now.since(at) + CLOCK_DOUBT),
             },
+            start_by: now.at(attempt.start_by, false),
+            overdue_at: attempt
+                .call
+                .deadline
+                .map_or(Duration::MAX, |at| now.at(at, true)),
+            // A wall clock that was set back makes it wait no longer than it was to wait at all.
+            begins_at: attempt
+                .call
+                .delay
+                .map(|delay| now.mono + now.until(attempt.start_at).min(delay)),
             marker: report.state.is_past_no_return(),
             met: false,
             unreported: if report.state == State::Accepted {
@@ -200,8 +220,9 @@ impl Live {
         }
     }
 
-    pub(super) fn since_command(&self, now: Now) -> Duration {
+    /// So long has passed since the command.
+    pub(super) fn is_past_command(&self, limit: Duration, now: Now) -> bool {
         self.command
-            .map_or(Duration::ZERO, |command| command.elapsed(now))
+            .is_some_and(|command| command.has_passed(limit, now))
     }
 }

@@ -48,9 +48,14 @@ impl Engine {
         let settings = &self.settings;
         // A moment of the wall clock, looked at anew from time to time, for that clock may jump.
         let wall = |at| self.now.mono + self.now.until(at).min(Duration::from_secs(60));
-        let start_by = wall(attempt.start_by);
+        let start_by = if attempt.names_a_moment() {
+            wall(attempt.start_by).min(live.start_by)
+        } else {
+            live.start_by
+        };
+        let start_at = live.begins_at.unwrap_or_else(|| wall(attempt.start_at));
         let rehearsing = attempt.report.state == State::Preparing && live.triggering.is_some();
-        let deadline = attempt.call.deadline.map_or(Duration::MAX, wall);
+        let deadline = live.overdue_at;
         let preparing = attempt.report.state == State::Preparing
             && matches!(live.preparation, Preparation::Asked(_));
         let look = if live.observing.is_none() && !rehearsing && !preparing {
@@ -68,9 +73,7 @@ impl Engine {
         let command = live.command.unwrap_or(live.phase);
         match attempt.report.state {
             State::Scheduled | State::Blocked if self.survey.is_some() => start_by,
-            State::Scheduled | State::Blocked => {
-                start_by.min(wall(attempt.start_at).max(live.next_look))
-            }
+            State::Scheduled | State::Blocked => start_by.min(start_at.max(live.next_look)),
             State::Accepted => {
                 let grace = live.phase.passes(settings.answer_grace);
                 let limit = live

@@ -92,7 +92,11 @@ impl Engine {
         let (Some(attempt), Some(live)) = (&self.journal.open, &self.live) else {
             return;
         };
-        let due = attempt.start_at <= self.now.wall && live.next_look <= self.now.mono;
+        let begins = match live.begins_at {
+            Some(at) => at <= self.now.mono,
+            None => attempt.start_at <= self.now.wall,
+        };
+        let due = begins && live.next_look <= self.now.mono;
         if due && self.survey.is_none() {
             let mode = attempt.call.mode;
             self.begin_survey(Purpose::Start, mode, out);
@@ -104,14 +108,15 @@ impl Engine {
             return;
         }
         let Some(live) = &self.live else { return };
-        let elapsed = live.phase.elapsed(self.now);
+        let passed = |limit| live.phase.has_passed(limit, self.now);
+        let graced = passed(self.settings.answer_grace);
         let ready = if self.comes_from_queue() {
             // Nobody waits for it, so it waits until the hub has the report, however long that takes.
             live.is_acknowledged() && self.still_queued(out)
         } else {
-            live.is_acknowledged() || elapsed >= self.settings.ack_limit
+            live.is_acknowledged() || passed(self.settings.ack_limit)
         };
-        if elapsed >= self.settings.answer_grace && ready {
+        if graced && ready {
             self.enter(State::Preparing, self.now);
             self.advance_preparing(out);
         }
@@ -124,7 +129,7 @@ impl Engine {
         let Some(live) = &self.live else { return };
         // Only a rehearsal waits for its command here.
         let rehearsing = live.triggering.is_some();
-        if live.phase.elapsed(self.now) >= self.settings.prepare_limit {
+        if live.phase.has_passed(self.settings.prepare_limit, self.now) {
             let seen = match &live.sign {
                 Some(Sign::Absent) | None => "the device cannot be reached",
                 Some(Sign::Silent | Sign::SameBoot | Sign::Rebooted(_)) => {
@@ -169,6 +174,11 @@ impl Engine {
             return;
         };
         let mode = attempt.call.mode;
+        let deadline = attempt.call.deadline;
+        if let (Some(live), Some(at)) = (&mut self.live, deadline) {
+            // From here on no setting of the wall clock moves it.
+            live.overdue_at = live.start_by.min(self.now.at(at, false));
+        }
         if !attempt.call.dry_run {
             self.journal.started_reboot_time = Some(self.now.wall);
             self.journal.counters.total += 1;
@@ -252,8 +262,12 @@ impl Engine {
 
     /// Ends an attempt that has certainly not begun when it must have.
     pub(super) fn expires(&mut self, out: &mut Out) -> bool {
-        let start_by = self.journal.open.as_ref().map(|attempt| attempt.start_by);
-        let expired = start_by.is_some_and(|at| at <= self.now.wall);
+        let (Some(attempt), Some(live)) = (&self.journal.open, &self.live) else {
+            return false;
+        };
+        // Whichever clock says so: nothing has happened, so ending it is safe.
+        let by_wall = attempt.names_a_moment() && attempt.start_by <= self.now.wall;
+        let expired = by_wall || live.start_by <= self.now.mono;
         if expired {
             let error = failure(
                 FailureCode::DeadlineExceeded,

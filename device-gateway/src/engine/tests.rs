@@ -1,6 +1,8 @@
 //! The engine, tested as values: scenarios against a simulated device, the same scenarios with a
 //! crash at every write of the journal, and inputs in any order.
 
+mod away;
+mod clock;
 mod crash;
 mod disorder;
 mod going_down;

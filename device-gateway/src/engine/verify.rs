@@ -32,8 +32,8 @@ impl Engine {
             }
             return self.finish(State::Succeeded, None, out);
         }
-        let overdue = attempt.call.deadline.is_some_and(|at| at <= now.wall);
-        if overdue || live.phase.elapsed(now) >= self.settings.verify_limit {
+        let overdue = live.overdue_at <= now.mono;
+        if overdue || live.phase.has_passed(self.settings.verify_limit, now) {
             let error = self.unverified(attempt, live, overdue);
             return self.finish(State::Failed, Some(error), out);
         }

@@ -16,10 +16,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 impl Engine {
     pub(super) fn advance_command(&mut self, out: &mut Out) {
-        let Some(attempt) = &self.journal.open else {
+        let (Some(attempt), Some(live)) = (&self.journal.open, &self.live) else {
             return;
         };
-        if attempt.call.deadline.is_some_and(|at| at <= self.now.wall) {
+        if live.overdue_at <= self.now.mono {
             let error = failure(
                 FailureCode::DeadlineExceeded,
                 "the deadline passed and the device is not back in a new boot",
@@ -31,8 +31,11 @@ impl Engine {
         if self.never_went_down(out) || self.doubts_for_too_long(out) {
             return;
         }
-        let gone = self.live.as_ref().map(|live| live.since_command(self.now));
-        if gone >= Some(return_limit) {
+        let gone = self
+            .live
+            .as_ref()
+            .is_some_and(|live| live.is_past_command(return_limit, self.now));
+        if gone {
             let error = failure(FailureCode::NoReturn, "the device did not come back", true);
             self.step_failed(Shown::Absence, error, out);
         }
@@ -50,7 +53,7 @@ impl Engine {
         let certain = live.sign == Some(Sign::SameBoot);
         let same = present && (certain || !verifying) && live.doubt.is_none();
         let limit = self.settings.go_down_limit(attempt.mode());
-        if !same || live.since_command(self.now) < limit {
+        if !same || !live.is_past_command(limit, self.now) {
             return false;
         }
         let error = match &attempt.trigger_problem {

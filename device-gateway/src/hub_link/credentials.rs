@@ -29,7 +29,7 @@ impl Link {
     /// Opens a connection, and shows the certificate as it is in its files now.
     pub(super) async fn dial_to(&mut self, host: &HubHost) -> Result<Stream, LinkError> {
         if let Some(files) = &self.home.certificate {
-            let read = DeviceCertificate::read(files, self.dialer.crypto(), Timestamp::now());
+            let read = DeviceCertificate::read(files, self.dialer.crypto(), (self.clock)());
             let read = read.await?;
             let known = self.certificate.as_ref().map(DeviceCertificate::thumbprint);
             if known.is_some_and(|known| known != read.thumbprint()) {
@@ -54,7 +54,7 @@ impl Link {
         let connection = self.connection.as_ref().ok_or(LinkError::Homeless)?;
         let password = match &connection.auth {
             DeviceAuth::Key(key) => {
-                let expiry = after(self.timing.token_life);
+                let expiry = self.after(self.timing.token_life);
                 SasToken::sign(&connection.scope(), key, None, expiry).to_string()
             }
             DeviceAuth::Token(token) => token.expose_secret().to_owned(),
@@ -80,12 +80,20 @@ impl Link {
         let life = match &self.connection.as_ref()?.auth {
             DeviceAuth::Key(_) => self.timing.token_life.mul_f64(0.85),
             DeviceAuth::X509 => {
-                let life = self.certificate.as_ref()?.life(Timestamp::now());
+                let life = self.certificate.as_ref()?.life((self.clock)());
                 life.mul_f64(0.85).max(CERTIFICATE_PAUSE)
             }
             DeviceAuth::Token(_) => return None,
         };
         Instant::now().checked_add(life)
+    }
+
+    /// So long from now, by the clock on the wall.
+    pub(super) fn after(&self, life: Duration) -> Timestamp {
+        let life = SignedDuration::try_from(life).unwrap_or(SignedDuration::MAX);
+        (self.clock)()
+            .saturating_add(life)
+            .unwrap_or(Timestamp::MAX)
     }
 
     /// How long a renewal that is not to be had is put off.
@@ -95,12 +103,4 @@ impl Link {
             None => self.timing.reconnect_min,
         }
     }
-}
-
-/// So long from now, by the clock on the wall.
-pub(super) fn after(life: Duration) -> Timestamp {
-    let life = SignedDuration::try_from(life).unwrap_or(SignedDuration::MAX);
-    Timestamp::now()
-        .saturating_add(life)
-        .unwrap_or(Timestamp::MAX)
 }

@@ -10,7 +10,6 @@ use tokio::time::{self, Instant};
 
 use super::{
     Link, LinkError,
-    credentials::after,
     registration::{self, RegistrationError},
     sign_in::{Login, sign_in},
 };
@@ -75,7 +74,7 @@ impl Link {
         let registration = registration.clone();
         let password = match auth {
             DeviceAuth::Key(key) => {
-                let expiry = after(REGISTRATION_LIFE);
+                let expiry = self.after(REGISTRATION_LIFE);
                 provisioning::token(&scope, &registration, key, expiry).to_string()
             }
             DeviceAuth::Token(_) | DeviceAuth::X509 => String::new(),

@@ -108,6 +108,8 @@ pub(super) struct Sim {
     /// Since the world began; the engine's own clock begins anew with each process.
     pub(super) time: Duration,
     process_began: Duration,
+    /// How far the wall clock is off.
+    pub(super) skew: SignedDuration,
     pending: Vec<(Duration, Input)>,
     call: Option<(Value, String)>,
     /// What the hub's desired properties hold.
@@ -161,6 +163,7 @@ impl Sim {
             reports: Vec::new(),
             time: Duration::ZERO,
             process_began: Duration::ZERO,
+            skew: SignedDuration::ZERO,
             pending: Vec::new(),
             call: None,
             queued: None,
@@ -292,7 +295,8 @@ impl Sim {
     }
 
     fn now(&self) -> Now {
-        Now::new(wall(self.time), self.time - self.process_began)
+        let wall = wall(self.time) + self.skew;
+        Now::new(wall, self.time - self.process_began)
     }
 
     fn carry_out(&mut self, step: Step) {
