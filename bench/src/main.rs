@@ -4,9 +4,9 @@
 //! with what it is compared to. `cargo xtask bench` builds the programs and runs this one.
 //!
 //! - [`rows`]: what is measured.
-//! - [`measure`]: a figure, its floor, its peers, its target; [`report`]: tables of them.
+//! - [`measure`]: a figure, its floor, its peers, its target; [`report`]: tables of them; [`plot`]: curves.
 //! - [`process`]: a program as a process, with its memory and its processor time; [`emulator`]: the
-//!   emulator as one; [`service`]: the service as one.
+//!   emulator as one; [`service`] and [`gateway`]: these as ones.
 //! - [`device`]: devices that connect to the emulator.
 //! - [`unary`]: an empty call of a gRPC server; [`streams`]: very many streams of one.
 //! - [`peers`]: other people's programs at the same work; [`floor`]: what the machine itself takes.
@@ -15,9 +15,11 @@
 mod device;
 mod emulator;
 mod floor;
+mod gateway;
 mod machine;
 mod measure;
 mod peers;
+mod plot;
 mod process;
 mod report;
 mod rows;
@@ -38,6 +40,7 @@ use clap::Parser;
 
 use crate::{
     measure::Measure,
+    plot::Plot,
     rows::{ROWS, Row},
 };
 
@@ -55,6 +58,10 @@ struct Arguments {
     /// Ends with one line of JSON
     #[arg(long)]
     json: bool,
+
+    /// Draws plots into this folder
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
 
     /// Puts the table into this Markdown file, where it has a place for figures
     #[arg(long, value_name = "FILE")]
@@ -97,6 +104,15 @@ async fn main() -> anyhow::Result<()> {
     let measures = measure_all(&rows, effort, &mut out).await?;
     writeln!(out)?;
     report::print(&measures, &mut out)?;
+    if let Some(folder) = &arguments.plots {
+        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        for plot in Plot::ALL {
+            if let Some(drawn) = plot.draw(&measures) {
+                let file = folder.join(plot.file());
+                fs::write(&file, drawn).with_context(|| format!("write {}", file.display()))?;
+            }
+        }
+    }
     if let Some(file) = &arguments.markdown {
         let text = fs::read_to_string(file);
         let text = text.with_context(|| format!("read {}", file.display()))?;

@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use crate::{peers::Peers, statistics::median};
+use crate::{
+    peers::Peers,
+    plot::{Plot, Point},
+    statistics::median,
+};
 
 /// A figure and what it is compared to, all in the unit that its name ends with.
 ///
@@ -18,6 +22,8 @@ pub(crate) struct Measure {
     /// Other people's programs, each with its figure, or why it has none.
     pub(crate) peers: Vec<(String, Result<f64, String>)>,
     pub(crate) target: Option<Target>,
+    /// What it adds to plots.
+    pub(crate) points: Vec<Point>,
 }
 
 /// What a figure has to be.
@@ -36,6 +42,7 @@ impl Measure {
             floor: None,
             peers: Vec::new(),
             target: None,
+            points: Vec::new(),
         }
     }
 
@@ -44,6 +51,25 @@ impl Measure {
         Self {
             ours: Err(why.into()),
             ..Self::new(name, f64::NAN)
+        }
+    }
+
+    /// The memory, in KiB, of a program of ours that holds so many of something, and of one that
+    /// holds none or hardly any.
+    pub(crate) fn memory_with(id: &str, of: &str, count: usize, kib: f64, none: f64) -> Self {
+        let point = |plot, y| Point {
+            plot,
+            curve: of.to_owned(),
+            x: count as f64,
+            y,
+        };
+        let name = format!("{id} memory with {count} {of} (MiB)");
+        Self {
+            points: vec![
+                point(Plot::Memory, kib / 1024.0),
+                point(Plot::MemoryOfOne, (kib - none) / count as f64),
+            ],
+            ..Self::new(name, kib / 1024.0)
         }
     }
 

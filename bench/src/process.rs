@@ -62,6 +62,20 @@ impl Process {
         Ok(process)
     }
 
+    /// Starts a program that does not say when it is ready.
+    pub(crate) fn spawn(mut command: Command) -> anyhow::Result<Self> {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Ok(Self {
+            child: child.context("start it")?,
+            ready: Value::Null,
+            took: Duration::ZERO,
+        })
+    }
+
     /// Starts somebody else's program, and waits until it prints a line of JSON.
     pub(crate) async fn announced(mut command: Command) -> anyhow::Result<Self> {
         let begin = Instant::now();

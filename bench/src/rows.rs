@@ -4,6 +4,7 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::{Effort, measure::Measure};
 
+mod attempts;
 mod connections;
 mod emulator_connect;
 mod emulator_idle;
@@ -13,6 +14,7 @@ mod emulator_throttle;
 mod emulator_twins;
 mod fan_out;
 mod gateway;
+mod hanging;
 mod hub_calls;
 mod service;
 mod sizes;
@@ -45,9 +47,11 @@ pub(crate) const ROWS: &[Row] = &[
     hub_calls::ROW,
     connections::ROW,
     service::ROW,
+    attempts::ROW,
     watchers::ROW,
     fan_out::ROW,
     staleness::ROW,
+    hanging::ROW,
     gateway::ROW,
     sizes::ROW,
     unmeasured::ROW,

@@ -8,10 +8,11 @@ use crate::{
 };
 
 /// The programs that are measured, and the one that measures.
-const PACKAGES: [&str; 4] = [
+const PACKAGES: [&str; 5] = [
     "hub-emulator",
     "mgmt-service",
     "device-gateway",
+    "local-device",
     "iothubdm-bench",
 ];
 

@@ -6,7 +6,7 @@
 //! cargo xtask STEP                 one of them
 //! cargo xtask COMMAND              what is no check
 //! cargo xtask fuzz TARGET [OPTION …]   one fuzz target, for as long as wanted
-//! cargo xtask bench [--only NAME] [--quick] [--json] [--markdown FILE]   figures beside floors and peers
+//! cargo xtask bench [OPTION …]   figures beside floors and peers
 //! ```
 //!
 //! - [`steps`]: what the checks are and the command behind each.
@@ -99,7 +99,7 @@ fn step(name: &str) -> anyhow::Result<&'static Step> {
 
 fn usage() -> String {
     let mut text = String::from(
-        "usage: cargo xtask test [--only STEP...]\n       cargo xtask STEP\n       cargo xtask COMMAND\n       cargo xtask fuzz TARGET [OPTION...]\n       cargo xtask bench [--only NAME] [--quick] [--json] [--markdown FILE]\n\nsteps, in this order:\n",
+        "usage: cargo xtask test [--only STEP...]\n       cargo xtask STEP\n       cargo xtask COMMAND\n       cargo xtask fuzz TARGET [OPTION...]\n       cargo xtask bench [OPTION...]\n\nsteps, in this order:\n",
     );
     for step in STEPS {
         text += &format!("  {:<9} {}\n", step.name, step.about);

@@ -42,7 +42,12 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let slope_few = (at_few - nothing) / (few - 10) as f64;
     let slope_many = (at_many - at_few) / (many - few) as f64;
     drop(held);
+    let plotted = |count, memory| {
+        Measure::memory_with("C2", "devices of the emulator", count, memory, nothing)
+    };
     Ok(vec![
+        plotted(few, at_few),
+        plotted(many, at_many).at_most(150.0),
         Measure::new(
             format!("C2 emulator: memory per device at {few} (KiB)"),
             slope_few,
@@ -58,11 +63,6 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
             slope_many / slope_few,
         )
         .at_most(1.05),
-        Measure::new(
-            format!("C2 emulator: memory with {many} devices (MiB)"),
-            at_many / 1024.0,
-        )
-        .at_most(150.0),
         Measure::new("C3 emulator: connects, 8 at once (1/s)", rate).at_least(1_700.0),
         Measure::new(
             "C3 emulator: processor time of a connect, 8 at once (ms)",

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use iothubdm_proto::v1::{CancelRebootRequest, OfflinePolicy, WatchRebootRequest};
 use prost::Message as _;
+use serde_json::{Value, json};
 use tonic::transport::Channel;
 
 use super::Row;
@@ -13,7 +14,7 @@ use crate::{
     Effort,
     emulator::EmulatorProcess,
     measure::Measure,
-    peers::{self, PeerServer},
+    peers::{self, PeerServer, Peers},
     service::{ServiceProcess, UNLIMITED, request},
     statistics::{median, micros},
     streams::{Arrival, Streams},
@@ -35,7 +36,7 @@ const WATCH: &str = "/iothubdm.v1.DeviceManagement/WatchReboot";
 const PEERS_WATCH: &str = "/bench.Peer/Watch";
 const PUBLISH: &str = "/bench.Peer/Publish";
 
-/// What a change took, in the middle of several.
+/// What a change took, several times, in milliseconds.
 #[derive(Debug, Default)]
 struct Spread {
     first: Vec<f64>,
@@ -50,42 +51,41 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let (few, many) = (10, effort.count(10_000, 500));
     let times = effort.count(5, 2);
     let small = ours(few, times).await?;
-    let large = ours(many, times).await?;
-    let mut peers = Vec::new();
+    let [alone, large] = [ours(1, times).await?, ours(many, times).await?];
+    let ours = large.beside(alone);
+    let mut peers = Peers::new();
     for (name, server) in peers::grpc_servers().await {
         let spread = match server {
-            Ok(server) => theirs(&server, many, times)
+            Ok(server) => both(&server, many, times)
                 .await
                 .map_err(|error| format!("{error:#}")),
             Err(why) => Err(why),
         };
-        peers.push((name, spread.map(Spread::into_json)));
+        peers.push((name, spread));
     }
-    let [small, large] = [small, large].map(Spread::into_json);
     let measure = |name: String, field: &str| {
-        let ours = large[field].as_f64().unwrap_or(f64::NAN);
+        let ours = ours[field].as_f64().unwrap_or(f64::NAN);
         let field = field.to_owned();
         Measure::new(name, ours).peers(&peers, move |said| said[&field].as_f64())
     };
-    let last_of_few = small["last"].as_f64().unwrap_or(f64::NAN);
     Ok(vec![
         measure(
-            format!("A5 one change to {many} watchers, the last (ms)"),
+            format!("A5 one change to {many} watchers, the last after one alone (ms)"),
             "last",
         )
         .at_most(30.0),
-        measure(
-            format!("A5 one change to {many} watchers, the first (ms)"),
-            "first",
-        ),
         measure(
             format!("A5 processor time of a delivery to {many} (us)"),
             "cpu",
         )
         .at_most(2.5),
+        measure(
+            "A5 one change to one watcher, the call with it (ms)".to_owned(),
+            "alone",
+        ),
         Measure::new(
-            format!("A5 one change to {few} watchers, the last (ms)"),
-            last_of_few,
+            format!("A5 one change to {few} watchers, the last after the first (ms)"),
+            small.apart(),
         )
         .at_most(0.25),
         measure(
@@ -94,6 +94,13 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
         )
         .at_most(1.6),
     ])
+}
+
+/// One watcher, and many.
+async fn both(server: &PeerServer, many: usize, times: usize) -> anyhow::Result<Value> {
+    let alone = theirs(server, 1, times).await?;
+    let large = theirs(server, many, times).await?;
+    Ok(large.beside(alone))
 }
 
 /// The change is the end of an attempt: its caller cancels it while its device is not there. It is
@@ -165,10 +172,19 @@ impl Spread {
         self.each.push(each);
     }
 
-    fn into_json(mut self) -> serde_json::Value {
-        serde_json::json!({
-            "first": median(&mut self.first),
-            "last": median(&mut self.last),
+    /// The first and the last of few hear of it so far apart.
+    fn apart(&self) -> f64 {
+        let each = self.first.iter().zip(&self.last);
+        let mut apart: Vec<f64> = each.map(|(first, last)| last - first).collect();
+        median(&mut apart)
+    }
+
+    /// What is to be said of many watchers. What the change itself takes is what it takes with one.
+    fn beside(mut self, mut alone: Self) -> Value {
+        let alone = median(&mut alone.last);
+        json!({
+            "last": median(&mut self.last) - alone,
+            "alone": alone,
             "cpu": median(&mut self.cpu),
             // Later ones use what the first has left.
             "each": self.each.first(),

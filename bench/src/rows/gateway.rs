@@ -1,17 +1,13 @@
 //! A gateway of many idle devices.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use futures_util::FutureExt as _;
 use serde_json::Value;
 
 use super::Row;
-use crate::{Effort, emulator::EmulatorProcess, measure::Measure, peers, process::Process};
+use crate::{Effort, emulator::EmulatorProcess, gateway::GatewayProcess, measure::Measure, peers};
 
 pub(super) const ROW: Row = Row {
     name: "gateway",
@@ -54,19 +50,19 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
         slope(&small, &large, many - few),
     );
     let per_connect = large.connecting.as_secs_f64() * 1e3 / many as f64;
+    let plotted = |count, held: &Held| {
+        let of = "devices of the gateway";
+        Measure::memory_with("B2", of, count, held.memory, one.memory)
+    };
     Ok(vec![
+        plotted(few, &small),
+        plotted(many, &large).peers(&peers, grown).at_most(22.0),
         Measure::new(
             format!("B1 gateway: memory of a device, to {many} (KiB)"),
             second,
         )
         .peers(&peers, |said| said["each"].as_f64())
         .at_most(16.0),
-        Measure::new(
-            format!("B2 gateway: memory with {many} devices (MiB)"),
-            large.memory / 1024.0,
-        )
-        .peers(&peers, grown)
-        .at_most(22.0),
         Measure::new(
             format!("B2 gateway: threads with {many} devices; peers with fewer"),
             large.threads,
@@ -119,27 +115,9 @@ async fn hold(
     connects_per_second: u32,
     effort: Effort,
 ) -> anyhow::Result<Held> {
-    let folder = tempfile::tempdir().context("make a folder")?;
-    fs::write(folder.path().join("ca.pem"), &emulator.ca_pem)?;
-    let mut settings = String::new();
-    writeln!(
-        settings,
-        "state_dir = \"state\"\n[hub]\nmqtt_port = {}\nca_file = \"ca.pem\"\n\
-         [local_mqtt]\nlisten = \"127.0.0.1:0\"\n\
-         [timing]\nconnects_per_second = {connects_per_second}",
-        emulator.mqtt_port
-    )?;
-    for (id, connection) in emulator.devices.iter().take(count) {
-        writeln!(
-            settings,
-            "[[device]]\nid = \"{id}\"\nconnection_string = \"{connection}\"\n\
-             [device.mqtt]\npassword = \"local-password\""
-        )?;
-    }
-    let config = folder.path().join("gateway.toml");
-    fs::write(&config, settings)?;
-    let config = config.to_string_lossy().into_owned();
-    let gateway = Process::start("device-gateway", folder.path(), ["--config", &config]).await?;
+    let timing = format!("connects_per_second = {connects_per_second}");
+    let gateway = GatewayProcess::start(emulator, count, &timing).await?;
+    let process = &gateway.process;
     let begin = Instant::now();
     let (hub, token) = emulator.service()?;
     let url = emulator.url("/statistics/service");
@@ -156,16 +134,16 @@ async fn hold(
         );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let storm = gateway.took + begin.elapsed();
-    let connecting = gateway.processor_time()?;
+    let storm = process.took + begin.elapsed();
+    let connecting = process.processor_time()?;
     // Twins are read, and first reports made.
     tokio::time::sleep(Duration::from_secs(effort.count(10, 1) as u64)).await;
-    let (before, begin) = (gateway.processor_time()?, Instant::now());
+    let (before, begin) = (process.processor_time()?, Instant::now());
     tokio::time::sleep(Duration::from_secs(effort.count(30, 1) as u64)).await;
-    let used = (gateway.processor_time()? - before).as_secs_f64();
+    let used = (process.processor_time()? - before).as_secs_f64();
     Ok(Held {
-        memory: gateway.memory()?,
-        threads: gateway.threads()?,
+        memory: process.memory()?,
+        threads: process.threads()?,
         storm,
         connecting,
         idle: used * 100.0 / begin.elapsed().as_secs_f64(),

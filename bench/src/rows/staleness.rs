@@ -7,7 +7,12 @@ use futures_util::FutureExt as _;
 use serde_json::Value;
 
 use super::Row;
-use crate::{Effort, measure::Measure, process::program};
+use crate::{
+    Effort,
+    measure::Measure,
+    plot::{Plot, Point},
+    process::program,
+};
 
 pub(super) const ROW: Row = Row {
     name: "staleness",
@@ -25,14 +30,24 @@ fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     }
     let output = command.output().context("run the simulation")?;
     ensure!(output.status.success(), "the simulation failed");
-    let points: Vec<Value> = serde_json::from_slice(&output.stdout).context("read its figures")?;
+    let told: Vec<Value> = serde_json::from_slice(&output.stdout).context("read its figures")?;
     let mut measures = Vec::new();
+    // All of them are in the plot, those with a target in the table.
+    let mut points = Vec::new();
     let mut busiest: f64 = 0.0;
-    for point in &points {
+    for point in &told {
         let name = point["name"].as_str().context("find a name")?;
         let figure = |field: &str| point[field].as_f64();
         let full = |field: &str| figure(field).with_context(|| format!("find {field}"));
         busiest = busiest.max(full("busiestSecond")? / full("limit")?);
+        if point["hub"] == "S1" {
+            points.push(Point {
+                plot: Plot::Staleness,
+                curve: point["by"].as_str().context("find a curve")?.to_owned(),
+                x: full("open")?,
+                y: full("ours")?,
+            });
+        }
         let Some(target) = figure("target") else {
             continue;
         };
@@ -49,6 +64,7 @@ fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
             full("readsEach")?,
         ));
     }
-    measures.push(Measure::new("A7 the busiest second's reads to the limit", busiest).at_most(1.0));
+    let busiest = Measure::new("A7 the busiest second's reads to the limit", busiest);
+    measures.push(Measure { points, ..busiest }.at_most(1.0));
     Ok(measures)
 }

@@ -26,10 +26,10 @@ const CONNECTIONS: usize = 8;
 const AT_ONCE: usize = 100;
 
 async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
-    let steps = if effort.quick {
-        [10, 100, 1_000]
+    let steps: &[usize] = if effort.quick {
+        &[10, 100, 1_000]
     } else {
-        [1_000, 10_000, 50_000]
+        &[10, 100, 1_000, 10_000, 50_000]
     };
     let emulator = EmulatorProcess::start(1).await?;
     let service = ServiceProcess::start(&emulator).await?;
@@ -45,7 +45,8 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let mut held = Vec::new();
     let mut measures = Vec::new();
     let mut last = None;
-    for count in steps {
+    let none = service.process.memory()?;
+    for &count in steps {
         let (before, had) = (service.process.memory()?, held.len());
         let watches = (had..count).map(|number| {
             let mut client = clients[number % CONNECTIONS].clone();
@@ -64,7 +65,13 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
         while let Some(watch) = watches.next().await {
             held.push(watch?);
         }
-        let each = (service.process.memory()? - before) / (count - had) as f64;
+        let memory = service.process.memory()?;
+        measures.push(Measure::memory_with("A4", "watchers", count, memory, none));
+        if count < 1_000 {
+            // Too few to tell them from what is made once.
+            continue;
+        }
+        let each = (memory - before) / (count - had) as f64;
         measures.push(
             Measure::new(
                 format!("A4 watchers: memory of one, up to {count} (KiB)"),

@@ -2,17 +2,16 @@
 //! in virtual time.
 //!
 //! ```text
-//! cargo run --release -p mgmt-service --example polling -- [--quick] [--json] [--svg FILE]
+//! cargo run --release -p mgmt-service --example polling -- [--quick] [--json]
 //! ```
 //!
-//! `--quick` leaves out the large hub, `--json` prints one line instead of the table, `--svg` draws
-//! the curves.
+//! `--quick` leaves out the large hub, `--json` prints one line instead of the table. `cargo xtask bench`
+//! draws the curves.
 
-mod plot;
-#[path = "../../src/poller/simulation.rs"]
+#[path = "../src/poller/simulation.rs"]
 mod simulation;
 
-use std::{env, fs, io::Write as _, path::PathBuf};
+use std::{env, io::Write as _};
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
@@ -109,16 +108,11 @@ impl Point {
 }
 
 fn main() -> anyhow::Result<()> {
-    let (mut quick, mut json, mut svg) = (false, false, None);
-    let mut arguments = env::args().skip(1);
-    while let Some(argument) = arguments.next() {
+    let (mut quick, mut json) = (false, false);
+    for argument in env::args().skip(1) {
         match argument.as_str() {
             "--quick" => quick = true,
             "--json" => json = true,
-            "--svg" => {
-                let file = arguments.next().context("--svg needs a file")?;
-                svg = Some(PathBuf::from(file));
-            }
             other => bail!("unexpected argument `{other}`"),
         }
     }
@@ -130,16 +124,7 @@ fn main() -> anyhow::Result<()> {
     };
     std::io::stdout()
         .write_all(text.as_bytes())
-        .context("print the result")?;
-    if let Some(file) = svg {
-        let small: Vec<_> = points
-            .iter()
-            .filter(|point| point.size.name == S1.name)
-            .collect();
-        fs::write(&file, plot::draw(&small))
-            .with_context(|| format!("write {}", file.display()))?;
-    }
-    Ok(())
+        .context("print the result")
 }
 
 fn measure(quick: bool) -> Vec<Point> {
