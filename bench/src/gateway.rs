@@ -19,11 +19,12 @@ pub(crate) struct GatewayProcess {
 
 impl GatewayProcess {
     /// Starts one of the first so many of an emulator's devices, which it reaches over MQTT, with
-    /// these lines among its settings of time.
+    /// these settings of time, and of each device.
     pub(crate) async fn start(
         emulator: &EmulatorProcess,
         count: usize,
         timing: &str,
+        each: &str,
     ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("make a folder")?;
         fs::write(folder.path().join("ca.pem"), &emulator.ca_pem)?;
@@ -38,7 +39,7 @@ impl GatewayProcess {
         for (id, connection) in emulator.devices.iter().take(count) {
             writeln!(
                 settings,
-                "[[device]]\nid = \"{id}\"\nconnection_string = \"{connection}\"\n\
+                "[[device]]\nid = \"{id}\"\nconnection_string = \"{connection}\"\n{each}\n\
                  [device.mqtt]\npassword = \"{LOCAL_PASSWORD}\""
             )?;
         }

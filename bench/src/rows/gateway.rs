@@ -116,7 +116,7 @@ async fn hold(
     effort: Effort,
 ) -> anyhow::Result<Held> {
     let timing = format!("connects_per_second = {connects_per_second}");
-    let gateway = GatewayProcess::start(emulator, count, &timing).await?;
+    let gateway = GatewayProcess::start(emulator, count, &timing, "").await?;
     let process = &gateway.process;
     let begin = Instant::now();
     let (hub, token) = emulator.service()?;

@@ -77,7 +77,7 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
 /// Reboots so many devices at once, through everything.
 async fn see(count: usize, settings: &str, effort: Effort) -> anyhow::Result<Seen> {
     let emulator = EmulatorProcess::start(count).await?;
-    let gateway = GatewayProcess::start(&emulator, count, "settle = \"1s\"").await?;
+    let gateway = GatewayProcess::start(&emulator, count, "", "settle = \"1s\"").await?;
     let folder = tempfile::tempdir().context("make a folder")?;
     let boot_time = format!("{}s", effort.count(30, 3));
     let started = emulator.devices.keys();
