@@ -30,8 +30,9 @@ pub(crate) async fn hub_calls(emulator: &EmulatorProcess, device: &str, effort: 
     with_sdks(names, emulator, "calls", &arguments).await
 }
 
-/// The parts of a service that others would write: [`hub_calls`] with Microsoft's SDK, and as
-/// `unary` the empty call of a gRPC server in the same language.
+/// The parts of a service that others would write: [`hub_calls`] with Microsoft's SDK, and of a
+/// gRPC server in the same language its `start` (ms), its `memory` (MiB) and as `unary` its empty
+/// call.
 pub(crate) async fn reboots(emulator: &EmulatorProcess, device: &str, effort: Effort) -> Peers {
     let names = ["grpcio + azure-iot-hub", "grpc-js + azure-iothub"];
     let servers = grpc_servers().await;
@@ -41,6 +42,8 @@ pub(crate) async fn reboots(emulator: &EmulatorProcess, device: &str, effort: Ef
         let said = async {
             let (server, mut said) = (server?, calls?);
             let unary = unary::measure(&server.process, &server.address, unary::EMPTY, effort);
+            said["start"] = (server.process.took.as_secs_f64() * 1e3).into();
+            said["memory"] = (server.process.memory().map_err(explain)? / 1024.0).into();
             said["unary"] = unary.await.map_err(explain)?;
             Ok(said)
         };

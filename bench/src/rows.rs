@@ -16,6 +16,7 @@ mod fan_out;
 mod gateway;
 mod hanging;
 mod hub_calls;
+mod reads;
 mod service;
 mod sizes;
 mod staleness;
@@ -50,6 +51,7 @@ pub(crate) const ROWS: &[Row] = &[
     attempts::ROW,
     watchers::ROW,
     fan_out::ROW,
+    reads::ROW,
     staleness::ROW,
     hanging::ROW,
     gateway::ROW,

@@ -32,7 +32,8 @@ pub(super) const ROW: Row = Row {
 /// After so much silence nothing more is on its way.
 const QUIET: Duration = Duration::from_millis(300);
 const CONNECTIONS: usize = 8;
-const WATCH: &str = "/iothubdm.v1.DeviceManagement/WatchReboot";
+/// The method that is watched through.
+pub(super) const WATCH: &str = "/iothubdm.v1.DeviceManagement/WatchReboot";
 const PEERS_WATCH: &str = "/bench.Peer/Watch";
 const PUBLISH: &str = "/bench.Peer/Publish";
 

@@ -11,10 +11,11 @@ use crate::{
     Effort,
     device::Dialer,
     emulator::EmulatorProcess,
+    floor,
     measure::Measure,
     peers,
     service::{ServiceProcess, request},
-    statistics::percentile,
+    statistics::{micros, percentile},
     unary,
 };
 
@@ -82,7 +83,7 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let each = (service.process.memory()? - memory) / many as f64;
     let peers = peers::reboots(&emulator, devices[0], effort).await;
     let empty = unary::measure(&service.process, &service.address, unary::HEALTH, effort).await?;
-    let floor = |field: &str| empty[field].as_f64().unwrap_or(f64::NAN);
+    let bare = |field: &str| empty[field].as_f64().unwrap_or(f64::NAN);
     let theirs = |said: &Value, field: &str| {
         Some(said["method"][field].as_f64()? + said["unary"][field].as_f64()?)
     };
@@ -96,26 +97,26 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
             "A1 service: added to the hub's method call, p50 (us)",
             added,
         )
-        .floor(floor("p50"))
+        .floor(bare("p50"))
         .peers(&peers, |said| Some(theirs(said, "p50")? - raw_50))
         .at_most(200.0),
         Measure::new(
             "A1 service: added, to an empty gRPC call",
-            added / floor("p50"),
+            added / bare("p50"),
         )
         .at_most(1.5),
         Measure::new(
             "A1 service: added to the hub's method call, p99 (us)",
             percentile(&mut whole, 0.99) - raw_99,
         )
-        .floor(floor("p99"))
+        .floor(bare("p99"))
         .peers(&peers, |said| Some(theirs(said, "p99")? - raw_99))
         .at_most(1_000.0),
         Measure::new(
             "A2 service: processor time of a reboot, 32 at once (us)",
             cpu,
         )
-        .floor(floor("cpu"))
+        .floor(bare("cpu"))
         .peers(&peers, |said| theirs(said, "cpu"))
         .at_most(60.0),
         Measure::new(
@@ -123,12 +124,16 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
             many as f64 / took,
         )
         .at_least(1_000.0),
-        Measure::new("service: memory of an open attempt (KiB)", each),
-        Measure::new("A12 service: memory after the start (MiB)", idle).at_most(6.0),
+        Measure::new("A2 service: memory of an open attempt (KiB)", each),
+        Measure::new("A12 service: memory after the start (MiB)", idle)
+            .peers(&peers, |said| said["memory"].as_f64())
+            .at_most(6.0),
         Measure::new(
             "A12 service: start to ready (ms)",
             service.process.took.as_secs_f64() * 1e3,
         )
+        .floor(micros(&floor::empty_program()?) / 1e3)
+        .peers(&peers, |said| said["start"].as_f64())
         .at_most(10.0),
     ])
 }

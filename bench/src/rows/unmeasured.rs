@@ -8,7 +8,7 @@ use crate::{Effort, measure::Measure};
 pub(super) const ROW: Row = Row {
     name: "unmeasured",
     about: "targets that are held by tests, or by nothing yet",
-    ids: &["A6", "B8", "B9", "B12"],
+    ids: &["B8", "B9", "B12"],
     rounds: 1,
     run: |_: Effort| async { Ok(run()) }.boxed_local(),
 };
@@ -16,15 +16,6 @@ pub(super) const ROW: Row = Row {
 fn run() -> Vec<Measure> {
     let held = |name, why| Measure::absent(name, why);
     vec![
-        held(
-            "A6 watchers: reads of one against 10,000",
-            "held by the test a_thousand_watchers_cost_what_one_costs",
-        ),
-        held(
-            "A11 service: a choice of the scheduler (us)",
-            "the simulation tells: 3 at a thousand, 10 at a hundred thousand",
-        )
-        .at_most(20.0),
         held(
             "B8 gateway: added to a method call, p99 (us)",
             "not measured yet",
