@@ -2,23 +2,18 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    io::{self, Write as _},
     process::ExitCode,
-    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use daemon::settings::{Mistakes, SettingsArguments};
 use device_gateway::{
     config::Config,
-    inspect::{self, Finding},
+    inspect::{self, Finding, Running},
     instruments::Status,
 };
 use iot_hub::identity::DeviceId;
-
-/// How long the running gateway may take to answer.
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// The exit code when something is not as it should be.
 const BAD: u8 = 1;
@@ -32,15 +27,19 @@ const ABSENT: u8 = 3;
 /// Looks at a gateway.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub(crate) enum Ask {
-    /// Checks the settings, whether each hub can be reached, and what each device can prove.
+    /// Checks the settings, whether each hub can be reached and lets its devices in, and what each
+    /// device can prove.
+    ///
+    /// A device signs in with its hub once, unless a gateway runs, whose session that would end: then
+    /// that one is asked, at `listen` of [metrics].
     ///
     /// Ends with 0 when all is good, 1 when something is not, 2 when the settings have mistakes.
     Check(Common),
 
     /// Shows how the running gateway stands: sessions, open attempts, journal, last errors.
     ///
-    /// It is asked at `listen` of [metrics]. Ends with 0 when it does its work, 1 when it has trouble,
-    /// 2 when the settings have mistakes, 3 when no gateway answers.
+    /// It is asked at `listen` of [metrics]; where none runs, its journal is read. Ends with 0 when it does
+    /// its work, 1 when it has trouble, 2 when the settings have mistakes, 3 when no gateway runs.
     Status(Common),
 
     /// Rehearses the reboot of the named devices, or of all; none is rebooted.
@@ -84,7 +83,7 @@ impl Ask {
             Self::Rehearse { devices, .. } => {
                 tell(&inspect::rehearse(&config, &devices).await, json)
             }
-            Self::Status(_) => status(&config, json),
+            Self::Status(_) => status(&config, json).await,
         }
     }
 }
@@ -117,61 +116,73 @@ fn tell(findings: &[Finding], json: bool) -> anyhow::Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { BAD.into() })
 }
 
-fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
-    let address = config
-        .metrics_listen
-        .context("ask the gateway: the settings name no `listen` in [metrics]")?;
-    let body = match fetch(address) {
-        Ok(body) => body,
-        Err(error) => {
-            let said = format!("no gateway answers at {address}: {error:#}");
-            writeln!(io::stderr().lock(), "{said}").context("tell that none runs")?;
-            return Ok(ABSENT.into());
+async fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let address = config.metrics_listen;
+    let place = address.map_or_else(String::new, |address| format!(" at {address}"));
+    let (status, code, said) = match inspect::running(config).await {
+        Running::Tells(status) => {
+            let good = status.trouble.is_none();
+            let code = if good { ExitCode::SUCCESS } else { BAD.into() };
+            (*status, code, None)
+        }
+        Running::IsSilent => {
+            let folder = config.state_dir.display();
+            let how = "name a `listen` in [metrics]";
+            bail!(
+                "ask the gateway: one runs, for it holds {folder}, and none answers{place}; {how}"
+            );
+        }
+        Running::Nobody | Running::Unknown(_) => {
+            let kept = inspect::kept(config).await;
+            let kept =
+                kept.with_context(|| format!("read the journal, for no gateway answers{place}"));
+            match kept {
+                Ok(status) => {
+                    let said = format!("no gateway answers{place}; this is what its journal says");
+                    (status, ABSENT.into(), Some(said))
+                }
+                Err(error) => {
+                    writeln!(io::stderr().lock(), "failed to {error:#}")
+                        .context("tell that none runs")?;
+                    return Ok(ABSENT.into());
+                }
+            }
         }
     };
-    let status: Status = serde_json::from_str(&body).context("read the gateway's answer")?;
-    let text = if json { body } else { describe(&status)? };
-    writeln!(io::stdout().lock(), "{}", text.trim_end()).context("print the status")?;
-    Ok(if status.trouble.is_none() {
-        ExitCode::SUCCESS
-    } else {
-        BAD.into()
-    })
-}
-
-/// Asks a server on this machine for one page.
-fn fetch(address: SocketAddr) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    write!(
-        stream,
-        "GET /status HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-    if !head.starts_with("HTTP/1.1 200 ") {
-        bail!("it is another program");
+    if let Some(said) = &said {
+        writeln!(io::stderr().lock(), "{said}").context("tell that none runs")?;
     }
-    Ok(body.to_owned())
+    let text = if json {
+        serde_json::to_string(&status).context("print as JSON")?
+    } else {
+        describe(&status, said.is_none())?
+    };
+    writeln!(io::stdout().lock(), "{}", text.trim_end()).context("print the status")?;
+    Ok(code)
 }
 
-fn describe(status: &Status) -> anyhow::Result<String> {
+fn describe(status: &Status, runs: bool) -> anyhow::Result<String> {
     let mut text = String::new();
     let devices = &status.devices;
     let connected = devices.values().filter(|device| device.connected).count();
-    writeln!(
-        text,
-        "device-gateway {}, {connected} of {} device(s) connected",
-        status.version,
-        devices.len()
-    )?;
+    if runs {
+        writeln!(
+            text,
+            "device-gateway {}, {connected} of {} device(s) connected",
+            status.version,
+            devices.len()
+        )?;
+    }
     if let Some(trouble) = &status.trouble {
         writeln!(text, "TROUBLE: {trouble}")?;
     }
     let widest = devices.keys().map(String::len).max().unwrap_or_default();
     for (id, device) in devices {
-        let link = if device.connected { "up  " } else { "DOWN" };
+        let link = match (runs, device.connected) {
+            (false, _) => "    ",
+            (true, true) => "up  ",
+            (true, false) => "DOWN",
+        };
         let attempt = match &device.attempt {
             Some((id, state)) => format!("{state} {id}"),
             None => "no attempt".to_owned(),
@@ -183,6 +194,7 @@ fn describe(status: &Status) -> anyhow::Result<String> {
         };
         writeln!(text, "{link}  {id:widest$}  {attempt}{report}")?;
         let errors = [
+            ("newest attempt", &device.ended),
             ("journal", &device.journal_error),
             ("driver", &device.driver_error),
         ];

@@ -506,6 +506,7 @@ impl Device {
     fn carry_out(&mut self, step: Step) {
         self.answer(step.answers);
         if let Some(reporting) = step.report {
+            self.desk.reported(reporting.report.attempt.as_ref());
             self.mail.post(&reporting);
         }
         if let Some(number) = step.check {

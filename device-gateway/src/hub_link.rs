@@ -31,6 +31,7 @@ mod websocket;
 
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
+pub(crate) use advice::advice;
 use backoff::Backoff;
 use certificate::{CertificateError, DeviceCertificate};
 pub(crate) use dial::Dialer;
@@ -378,7 +379,7 @@ impl Link {
             let wait = backoff.next_wait(was_up, &mut rand::rng());
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                advice = advice::advice(&error, (self.clock)()),
+                advice = advice(&error, (self.clock)()),
                 after = ?began.elapsed(),
                 wait = ?wait,
                 "no link to the hub, trying again"
@@ -388,6 +389,13 @@ impl Link {
                 () = shutdown.cancelled() => return,
             }
         }
+    }
+
+    /// Signs in once, and hangs up. Returns the hub.
+    pub(crate) async fn try_once(mut self) -> Result<String, LinkError> {
+        self.connection = self.home.known(self.scope()).await;
+        drop(self.open(None).await?);
+        Ok(self.hub().to_owned())
     }
 
     /// Connects and signs in.

@@ -1,21 +1,32 @@
-//! A look at what the settings say, without a gateway that serves: whether the hub can be reached, and
-//! what each device would do.
+//! A look at what the settings say, without a gateway that serves: whether the hub can be reached and
+//! lets each device in, and what each device would do.
 
-use std::{collections::BTreeMap, time::Duration};
+mod kept;
+mod running;
+mod sessions;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use iot_hub::{
     identity::{DeviceId, HubHost},
     reboot::{Mode, RequestId},
 };
+use jiff::Timestamp;
+pub use kept::kept;
+pub use running::{Running, running};
 use serde::Serialize;
 use tokio::time;
 use uuid::Uuid;
 
 use crate::{
+    causes::chain,
     config::{Config, DeviceConfig, HomeConfig},
     driver::{Driver, DriverError, Order, Triggered},
     fleet::{NoDriver, driver_of, powered},
-    hub_link::Dialer,
+    hub_link::{Dialer, LinkError, advice},
 };
 
 /// How long each look may take.
@@ -43,9 +54,11 @@ impl Finding {
     }
 }
 
-/// Whether each hub can be reached, and what each device's driver says of it. No session is begun,
-/// since that would end the one of a gateway that runs.
+/// Whether each hub can be reached, what each device's driver says of it, and whether its hub lets it
+/// in. Nobody signs in where that could end the session of a gateway that runs.
 pub async fn check(config: &Config) -> Vec<Finding> {
+    let running = running(config).await;
+    let mut sessions = Vec::new();
     let mut findings = Vec::new();
     match Dialer::new(&config.hub) {
         Ok(dialer) => {
@@ -55,21 +68,59 @@ pub async fn check(config: &Config) -> Vec<Finding> {
                 .filter_map(|device| host_of(config, device))
                 .map(|host| (host.to_string(), host));
             let hosts: BTreeMap<_, _> = hosts.collect();
+            let mut unreachable = BTreeSet::new();
             for host in hosts.into_values() {
                 let found = match time::timeout(LIMIT, dialer.reach(host)).await {
                     Ok(Ok(())) => Ok("can be reached, and its certificate is good".to_owned()),
-                    Ok(Err(error)) => Err(format!("cannot be reached: {error}")),
+                    Ok(Err(source)) => {
+                        let error = LinkError::Dial {
+                            host: host.to_string(),
+                            source,
+                        };
+                        Err(format!("cannot be reached: {}", said(&error)))
+                    }
                     Err(_) => Err(format!("does not answer within {LIMIT:?}")),
                 };
+                if found.is_err() {
+                    unreachable.insert(host.to_string());
+                }
                 findings.push(Finding::of(host, found));
             }
+            sessions = sessions::check(config, &dialer, &running, &unreachable).await;
         }
         Err(error) => findings.push(Finding::of("hub", Err(error.to_string()))),
     }
     for device in &config.devices {
-        findings.push(Finding::of(&device.id, look(device, probe).await));
+        let found = match seen(device, &running) {
+            Some(seen) => seen,
+            None => look(device, probe).await,
+        };
+        findings.push(Finding::of(&device.id, found));
     }
+    findings.append(&mut sessions);
     findings
+}
+
+/// An error of a link with its causes, and what to look at.
+fn said(error: &LinkError) -> String {
+    let said = chain(error);
+    match advice(error, Timestamp::now()) {
+        Some(advice) => format!("{said} ({advice})"),
+        None => said,
+    }
+}
+
+/// What the gateway that runs sees of a device that connects to it.
+fn seen(device: &DeviceConfig, running: &Running) -> Option<Result<String, String>> {
+    let Running::Tells(status) = running else {
+        return None;
+    };
+    let local = status.devices.get(device.id.as_str())?.local?;
+    Some(if local {
+        Ok("is connected to the gateway that runs".to_owned())
+    } else {
+        Err("is not connected to the gateway that runs".to_owned())
+    })
 }
 
 /// Rehearses the reboot of the devices of these ids; of all, when there is no id.
@@ -106,7 +157,7 @@ async fn look(
     let driver = match driver_of(device, None) {
         Ok(driver) => powered(device, driver),
         Err(NoDriver::NoEndpoint) => {
-            return Ok("connects to the gateway by itself, see `status`".to_owned());
+            return Ok("connects by itself to a gateway that runs".to_owned());
         }
         Err(error) => return Err(error.to_string()),
     };

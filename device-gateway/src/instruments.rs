@@ -133,7 +133,15 @@ impl Instruments {
             devices: self
                 .devices()
                 .iter()
-                .map(|(id, device)| (id.to_string(), device.clone()))
+                .map(|(id, device)| {
+                    let accounts = self.0.accounts.get();
+                    let local = accounts.and_then(|all| all.is_connected(id.as_str()));
+                    let device = DeviceStatus {
+                        local,
+                        ..device.clone()
+                    };
+                    (id.to_string(), device)
+                })
                 .collect(),
         }
     }

@@ -15,6 +15,7 @@
 mod assigned;
 mod folder;
 mod pace;
+mod snapshot;
 mod telemetry;
 mod writes;
 
@@ -29,6 +30,7 @@ use std::{
 use assigned::ASSIGNED;
 pub use assigned::Assigned;
 use folder::Folder;
+pub use folder::is_in_use;
 use iot_hub::identity::DeviceId;
 use pace::Pace;
 use redb::{Database, Durability, ReadableDatabase, TableDefinition};

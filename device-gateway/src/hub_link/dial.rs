@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use iot_hub::identity::HubHost;
+use jiff::Timestamp;
 use rustls::{
     ClientConfig, RootCertStore,
     client::Resumption,
@@ -16,8 +17,11 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{certificate::DeviceCertificate, tunnel, websocket};
-use crate::config::{HubConfig, ProvisioningConfig, Transport};
+use super::{
+    certificate::{CertificateError, DeviceCertificate},
+    tunnel, websocket,
+};
+use crate::config::{CertificateFiles, HubConfig, ProvisioningConfig, Transport};
 
 /// What MQTT's bytes travel in.
 pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -121,6 +125,15 @@ impl Dialer {
     /// Connects to a host by the way to try first, and hangs up.
     pub(crate) async fn reach(&self, host: &HubHost) -> io::Result<()> {
         self.dial(host, self.first_way(), None).await.map(drop)
+    }
+
+    /// Reads a certificate and its key as for a connection.
+    pub(crate) async fn try_certificate(
+        &self,
+        files: &CertificateFiles,
+    ) -> Result<(), CertificateError> {
+        let read = DeviceCertificate::read(files, self.crypto(), Timestamp::now());
+        read.await.map(drop)
     }
 
     /// Connects to a host, and shows a certificate if there is one.

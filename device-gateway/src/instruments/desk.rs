@@ -2,9 +2,8 @@
 
 use iot_hub::{
     identity::DeviceId,
-    reboot::{Grade, RequestId, State},
+    reboot::{AttemptReport, Grade, RequestId, State},
 };
-use jiff::{Timestamp, Unit};
 
 use super::{DeviceStatus, Instruments, Kind, Trouble, Verdict};
 use crate::{
@@ -56,9 +55,17 @@ impl Desk {
         });
     }
 
+    /// The newest attempt that is reported, which counts once it has ended.
+    pub(crate) fn reported(&self, newest: Option<&AttemptReport>) {
+        let newest = newest.filter(|report| report.state.is_terminal());
+        if let Some(newest) = newest.map(Trouble::of_ended) {
+            self.change(|device| device.ended = Some(newest));
+        }
+    }
+
     /// The journal was used.
     pub(crate) fn journal(&self, error: Option<&StorageError>) {
-        let trouble = error.map(|error| trouble(chain(error)));
+        let trouble = error.map(|error| Trouble::now(chain(error)));
         self.change(|device| device.journal_error = trouble);
     }
 
@@ -93,7 +100,7 @@ impl Desk {
         };
         let errors = &self.instruments.0.driver_errors;
         errors.get_or_create(&Kind { kind }).inc();
-        let trouble = trouble(error.to_string());
+        let trouble = Trouble::now(error.to_string());
         self.change(|device| device.driver_error = Some(trouble));
     }
 
@@ -119,13 +126,5 @@ fn failure(outcome: &Outcome) -> Option<&DriverError> {
         Outcome::Triggered(result) => result.as_ref().err(),
         Outcome::Observed(result) => result.as_ref().err(),
         Outcome::HealthChecked(result) => result.as_ref().err(),
-    }
-}
-
-fn trouble(what: String) -> Trouble {
-    let now = Timestamp::now();
-    Trouble {
-        time: now.round(Unit::Second).unwrap_or(now).to_string(),
-        what,
     }
 }

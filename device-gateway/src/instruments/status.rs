@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use iot_hub::reboot::AttemptReport;
+use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 /// Where the gateway stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The gateway's version.
@@ -26,6 +28,12 @@ pub struct DeviceStatus {
     pub undelivered: bool,
     /// Its open attempt: the request and the state.
     pub attempt: Option<(String, String)>,
+    /// The device itself is connected to the gateway; nothing is known of those that do not connect.
+    #[serde(default)]
+    pub local: Option<bool>,
+    /// How its newest ended attempt ended.
+    #[serde(default)]
+    pub ended: Option<Trouble>,
     /// What failed last of its journal, until it works again.
     pub journal_error: Option<Trouble>,
     /// What failed last of its driver.
@@ -39,4 +47,28 @@ pub struct Trouble {
     pub time: String,
     /// What.
     pub what: String,
+}
+
+impl Trouble {
+    /// Something failed just now.
+    pub(crate) fn now(what: String) -> Self {
+        Self::at(Timestamp::now(), what)
+    }
+
+    /// The end of an attempt, and why it did not succeed.
+    pub(crate) fn of_ended(report: &AttemptReport) -> Self {
+        let mut what = format!("{} {}", report.state, report.request_id);
+        if let Some(error) = &report.error {
+            what += &format!(", {}: {}", error.code, error.message);
+        }
+        Self::at(report.state_time, what)
+    }
+
+    fn at(time: Timestamp, what: String) -> Self {
+        let time = time.round(Unit::Second).unwrap_or(time);
+        Self {
+            time: time.to_string(),
+            what,
+        }
+    }
 }

@@ -76,6 +76,11 @@ impl Accounts {
         accounts.filter(|account| account.is_connected()).count()
     }
 
+    /// Whether a device is connected; nothing, where it may not sign in at all.
+    pub(crate) fn is_connected(&self, device: &str) -> Option<bool> {
+        Some(self.find(device)?.is_connected())
+    }
+
     /// The gateway's end of one device.
     pub(crate) fn device(&self, device: &str) -> Option<LocalDevice> {
         let account = self.find(device)?;

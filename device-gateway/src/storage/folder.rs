@@ -95,8 +95,21 @@ impl Folder {
     }
 }
 
+/// Says whether a gateway works with a folder.
+pub fn is_in_use(folder: &Path) -> io::Result<bool> {
+    let file = match File::open(folder.join(LOCK)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Takes a folder for as long as the file lives that is returned; nothing, where somebody else has it.
-pub(super) fn lock(folder: &Path) -> io::Result<Option<File>> {
+fn lock(folder: &Path) -> io::Result<Option<File>> {
     let path = folder.join(LOCK);
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);

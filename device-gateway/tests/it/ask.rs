@@ -7,10 +7,13 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
-use tokio::{process::Command, time};
+use serde_json::{Value, json};
+use tokio::{
+    process::{Child, Command},
+    time,
+};
 
-use crate::world::{DEVICE, World, within};
+use crate::world::{DEVICE, ID, World, within};
 
 fn gateway() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_device-gateway"));
@@ -61,12 +64,130 @@ async fn check_says_what_each_device_can_prove_and_whether_the_hub_is_there() {
         (&found[0]["good"], &found[1]["good"]),
         (&false.into(), &true.into())
     );
-    assert!(
-        found[0]["found"]
-            .as_str()
+    let unreached = found[0]["found"].as_str().unwrap();
+    assert!(unreached.contains("cannot be reached"), "{said}");
+    assert!(unreached.contains("nobody listens at this port"), "{said}");
+    assert_eq!(found[2]["good"], Value::Bool(false));
+}
+
+#[tokio::test]
+async fn check_signs_in_once_and_says_why_it_is_not_let_in() {
+    let (world, settings) = world("[\"echo\", \"boot_id=b\"]").await;
+    let (code, said) = ask(&settings, &["check"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("signs in at "), "{said}");
+    within(world.hub.disconnected(DEVICE)).await;
+    assert_eq!(world.hub.counters().connects_accepted.total, 1);
+    let nobodys = !world.state_dir().join("state").exists();
+    assert!(nobodys, "check leaves nothing behind");
+
+    let text = fs::read_to_string(&settings).unwrap();
+    let other = world.hub.device("another-device");
+    let key = |connection: &str| {
+        connection
+            .split("SharedAccessKey=")
+            .nth(1)
             .unwrap()
-            .contains("cannot be reached")
+            .to_owned()
+    };
+    let wrong = text.replace(&key(&world.hub.device(DEVICE)), &key(&other));
+    fs::write(&settings, wrong).unwrap();
+    let (code, said) = ask(&settings, &["check"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the hub refused the credentials"), "{said}");
+    assert!(said.contains("this machine's clock"), "{said}");
+}
+
+#[tokio::test]
+async fn check_beside_a_gateway_that_runs_takes_no_session_away() {
+    let (world, settings) = world("[\"echo\", \"boot_id=b\"]").await;
+    let lamp = world.hub.device("lamp");
+    let text = fs::read_to_string(&settings).unwrap();
+    let text = format!(
+        "{text}[local_mqtt]\nlisten = \"127.0.0.1:0\"\n[[device]]\nid = \"lamp\"\n\
+         connection_string = \"{lamp}\"\n[device.mqtt]\npassword = \"x\"\n"
     );
+    fs::write(&settings, text).unwrap();
+    let (code, said) = ask(&settings, &["check"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("connects by itself"), "{said}");
+
+    let (mut running, listen) = run(&world, &settings).await;
+    within(world.hub.callable("lamp")).await;
+    let accepted = world.hub.counters().connects_accepted.total;
+    // A gateway that nobody can ask still holds its folder.
+    let (code, said) = ask(&settings, &["check"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("a gateway runs, and its session would end"),
+        "{said}"
+    );
+    let (code, said) = within(async {
+        loop {
+            let (code, said) = ask(&settings, &["check", "--set", &listen]).await;
+            if !said.contains("is not signed in") {
+                return (code, said);
+            }
+        }
+    })
+    .await;
+    assert!(
+        said.contains("is signed in by the gateway that runs"),
+        "{said}"
+    );
+    assert!(
+        said.contains("is not connected to the gateway that runs"),
+        "{said}"
+    );
+    assert_eq!(code, Some(1), "the lamp is not there: {said}");
+    assert_eq!(world.hub.counters().connects_accepted.total, accepted);
+    assert!(world.hub.is_connected(DEVICE) && world.hub.is_connected("lamp"));
+    running.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn status_of_a_gateway_that_does_not_run_is_what_its_journal_says() {
+    let (world, settings) = world("[\"echo\", \"boot_id=b\"]").await;
+    let (mut running, _) = run(&world, &settings).await;
+    let first = json!({ "requestId": ID });
+    assert_eq!(world.call("reboot", first).await.0, 202);
+    world.state("FAILED").await;
+    let other = ID.replace('1', "2");
+    let second = json!({ "requestId": other, "delaySec": 3_600 });
+    assert_eq!(world.call("reboot", second).await.0, 202);
+    running.kill().await.unwrap();
+    let journal = world.state_dir().join("state").join("gateway.redb");
+    let before = fs::read(&journal).unwrap();
+
+    let (code, said) = ask(&settings, &["status"]).await;
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("what its journal says"), "{said}");
+    assert!(said.contains(&format!("SCHEDULED {other}")), "{said}");
+    assert!(said.contains(&format!("FAILED {ID}, ")), "{said}");
+    assert!(fs::read(&journal).unwrap() == before, "it was written to");
+
+    fs::write(&journal, "garbage").unwrap();
+    let (code, said) = ask(&settings, &["status"]).await;
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("gateway.redb"), "{said}");
+    assert_eq!(fs::read_to_string(&journal).unwrap(), "garbage");
+}
+
+/// Starts the gateway of these settings; says where it can be asked.
+async fn run(world: &World, settings: &Path) -> (Child, String) {
+    let ready = world.state_dir().join("ready.json");
+    let running = gateway()
+        .arg("--config")
+        .arg(settings)
+        .arg("--ready-file")
+        .arg(&ready)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    world.connected().await;
+    let how: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
+    let address = how["metrics"].as_str().unwrap();
+    (running, format!("metrics.listen={address}"))
 }
 
 #[tokio::test]
@@ -128,19 +249,8 @@ async fn status_asks_the_gateway_that_runs() {
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("no gateway answers at 127.0.0.1:1"), "{said}");
 
-    let ready = world.state_dir().join("ready.json");
-    let mut running = gateway()
-        .arg("--config")
-        .arg(&settings)
-        .arg("--ready-file")
-        .arg(&ready)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    world.connected().await;
-    let how: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
-    let address = how["metrics"].as_str().unwrap();
-    let listen = format!("metrics.listen={address}");
+    let (mut running, listen) = run(&world, &settings).await;
+    let address = listen.trim_start_matches("metrics.listen=");
     let status = async || {
         let (code, said) = ask(&settings, &["status", "--json", "--set", &listen]).await;
         (code, serde_json::from_str::<Value>(&said).unwrap())
