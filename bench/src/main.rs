@@ -47,9 +47,9 @@ use crate::{
 /// Measures the release builds beside their floors and peers.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Only the rows of this name, or that have a figure for this target
-    #[arg(long, value_name = "NAME")]
-    only: Option<String>,
+    /// Only the rows of these names, or that have a figure for these targets
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    only: Vec<String>,
 
     /// Fewer repetitions and smaller numbers: to see that it works, not to compare
     #[arg(long)]
@@ -91,9 +91,9 @@ async fn main() -> anyhow::Result<()> {
         quick: arguments.quick,
     };
     allow_many_files().context("allow many open files")?;
-    let wanted = |row: &&Row| match arguments.only.as_deref() {
-        None => true,
-        Some(only) => row.name == only || row.ids.contains(&only),
+    let named = |row: &Row, only: &String| row.name == only || row.ids.contains(&only.as_str());
+    let wanted = |row: &&Row| {
+        arguments.only.is_empty() || arguments.only.iter().any(|only| named(row, only))
     };
     let rows: Vec<&Row> = ROWS.iter().filter(wanted).collect();
     let names: Vec<_> = ROWS.iter().map(|row| row.name).collect();

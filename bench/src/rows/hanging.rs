@@ -66,10 +66,16 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
         );
     }
     measures.extend([
-        Measure::new("A9 hanging: twin reads of a reboot", told.reads)
-            .peer("polling", Some(polled.reads)),
-        Measure::new("A9 hanging: method calls of a reboot", told.methods)
-            .peer("polling", Some(polled.methods)),
+        Measure::new(
+            "A9 hanging: twin reads of a reboot, from its request on",
+            told.reads,
+        )
+        .peer("polling", Some(polled.reads)),
+        Measure::new(
+            "A9 hanging: method calls of a reboot, beyond its request",
+            told.methods,
+        )
+        .peer("polling", Some(polled.methods)),
     ]);
     Ok(measures)
 }
