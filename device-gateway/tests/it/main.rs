@@ -4,6 +4,7 @@
 
 mod ask;
 mod device;
+mod family;
 mod hub;
 mod identities;
 mod link;

@@ -18,6 +18,9 @@ use crate::{device::ScriptedDevice, hub::Service};
 /// The device that most tests are about.
 pub(crate) const DEVICE: &str = "pump-1";
 
+/// The machine of the gateway.
+pub(crate) const HOST: &str = "box-1";
+
 /// A request id.
 pub(crate) const ID: &str = "11111111-1111-4111-8111-111111111111";
 
@@ -28,6 +31,8 @@ pub(crate) struct World {
     pub(crate) hub: Emulator,
     pub(crate) service: Service,
     pub(crate) device: Arc<ScriptedDevice>,
+    /// The machine of the gateway, where it is a device of the settings.
+    pub(crate) host: Arc<ScriptedDevice>,
     folder: TempDir,
     timing: String,
     running: Option<Running>,
@@ -50,6 +55,15 @@ impl World {
         world
     }
 
+    /// The same, where a device may take its time.
+    pub(crate) async fn start_unhurried() -> Self {
+        let mut world = Self::prepare("", EmulatorConfig::default()).await;
+        let config = Config::parse(&world.unhurried(), world.folder.path()).unwrap();
+        world.start_with(config);
+        world.connected().await;
+        world
+    }
+
     /// The hub alone; `timing` is added to the gateway's settings.
     pub(crate) async fn prepare(timing: &str, config: EmulatorConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -61,6 +75,7 @@ impl World {
             hub,
             service,
             device: Arc::new(ScriptedDevice::default()),
+            host: Arc::new(ScriptedDevice::default()),
             folder,
             timing: timing.to_owned(),
             running: None,
@@ -78,13 +93,14 @@ impl World {
             .enable_all()
             .build()
             .unwrap();
-        let device = self.device.clone();
+        let (device, host) = (self.device.clone(), self.host.clone());
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
         let (told, reload) = std::sync::mpsc::channel();
         let gateway = runtime.spawn(async move {
             let gateway = Gateway::bind(config).await.unwrap();
             let gateway = gateway.with_driver(DEVICE.parse().unwrap(), device);
+            let gateway = gateway.with_driver(HOST.parse().unwrap(), host);
             told.send(gateway.reload()).unwrap();
             gateway.serve(|| {}, token).await.unwrap();
         });
@@ -142,6 +158,26 @@ impl World {
             );
         }
         Config::parse(&text, self.folder.path()).unwrap()
+    }
+
+    /// The settings with the gateway's host as a second device. Should anybody take it for real, it has
+    /// no way to reboot this machine.
+    pub(crate) fn config_with_host(&self) -> Config {
+        let connection = self.hub.device(HOST);
+        let text = format!(
+            "{}[[device]]\nid = \"{HOST}\"\nconnection_string = \"{connection}\"\n\
+             settle = \"50ms\"\n\
+             [device.host]\nfallback = false\nbus_address = \"unix:path=/nowhere\"\n",
+            self.unhurried()
+        );
+        Config::parse(&text, self.folder.path()).unwrap()
+    }
+
+    /// The settings, with limits that are none to a machine that is busy with something else.
+    fn unhurried(&self) -> String {
+        let text = self.text();
+        let text = text.replace("go_down_limit = \"1s\"", "go_down_limit = \"5m\"");
+        text.replace("return_limit = \"5s\"", "return_limit = \"5m\"")
     }
 
     fn settings(&self, hub: &str, identity: &str, sections: &str) -> String {
@@ -218,9 +254,13 @@ impl World {
 
     /// Waits until what the device reports is as wanted, and returns it.
     pub(crate) async fn reported(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.reported_of(DEVICE, wanted).await
+    }
+
+    pub(crate) async fn reported_of(&self, device: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let at = "/properties/reported/iothubDM/reboot";
         let wanted = |twin: &Value| twin.pointer(at).is_some_and(&wanted);
-        let twin = within(self.hub.watch_twin(DEVICE, wanted)).await;
+        let twin = within(self.hub.watch_twin(device, wanted)).await;
         twin.pointer(at).unwrap().clone()
     }
 
