@@ -80,7 +80,8 @@ struct Inner {
 /// An attempt that has a task.
 #[derive(Debug, Clone)]
 struct Live {
-    inputs: mpsc::Sender<Question>,
+    /// A channel sets room aside for 32 of what goes through it.
+    inputs: mpsc::Sender<Box<Question>>,
     log: Arc<Log>,
 }
 
@@ -142,7 +143,8 @@ impl Service {
             return;
         };
         let (taken, told) = oneshot::channel();
-        if live.inputs.send(Question { input, taken }).await.is_ok() {
+        let question = Box::new(Question { input, taken });
+        if live.inputs.send(question).await.is_ok() {
             // An attempt that ends first needs no telling.
             drop(told.await);
         }

@@ -134,17 +134,17 @@ impl Watcher {
             if self.aged {
                 return Some(Err(Error::WatchAged));
             }
+            let bookmark_at = Instant::now() + self.bookmark_interval;
             tokio::select! {
                 changed = self.changes.changed() => {
                     if changed.is_err() {
                         return Some(Err(Error::Stopping));
                     }
                 }
-                () = tokio::time::sleep_until(self.ends_at) => {
-                    self.aged = true;
+                () = tokio::time::sleep_until(self.ends_at.min(bookmark_at)) => {
+                    self.aged = self.ends_at <= bookmark_at;
                     return Some(Ok(self.bookmark()));
                 }
-                () = tokio::time::sleep(self.bookmark_interval) => return Some(Ok(self.bookmark())),
                 () = self.shutdown.cancelled() => return Some(Err(Error::Stopping)),
             }
         }

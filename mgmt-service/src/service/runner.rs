@@ -41,7 +41,7 @@ pub(super) struct Runner {
     attempt: Attempt,
     log: Arc<Log>,
     follower: Follower,
-    questions: mpsc::Receiver<Question>,
+    questions: mpsc::Receiver<Box<Question>>,
     calls: FuturesUnordered<BoxFuture<'static, Input>>,
     hanging: Hanging,
     /// When the state last changed, for the cadence.
@@ -51,7 +51,7 @@ pub(super) struct Runner {
 
 /// What happened next.
 enum Happened {
-    Asked(Question),
+    Asked(Box<Question>),
     Read(TwinRead),
     Called(Input),
     Hinted(Hint),
@@ -77,7 +77,9 @@ impl Runner {
             log: log.clone(),
         };
         inner.live().insert(id, live);
-        let runner = Self {
+        // A task is as large as the largest of all that it ever waits for, twice over for what is moved
+        // into it, and most of them wait for a device: whatever is large has a place of its own.
+        let mut runner = Box::new(Self {
             inner: inner.clone(),
             attempt,
             log,
@@ -87,7 +89,7 @@ impl Runner {
             hanging: Hanging::default(),
             since: Instant::now(),
             last_read: Timestamp::MIN,
-        };
+        });
         let span = traces::attempt_span(&runner.attempt);
         let task = async move {
             let (inner, log) = (runner.inner.clone(), runner.log.clone());
@@ -97,10 +99,10 @@ impl Runner {
         inner.tasks.spawn(task.instrument(span));
     }
 
-    async fn run(mut self, effects: Vec<Effect>, input: Option<Input>) {
+    async fn run(&mut self, effects: Vec<Effect>, input: Option<Input>) {
         self.perform(effects);
         if let Some(input) = input
-            && !self.take(input).await
+            && !Box::pin(self.take(input)).await
         {
             return;
         }
@@ -114,20 +116,20 @@ impl Runner {
             self.follower.expect(self.expectation());
             let go_on = match self.next().await {
                 Happened::Asked(question) => {
-                    let go_on = self.take(question.input).await;
+                    let go_on = Box::pin(self.take(question.input)).await;
                     // Whoever asked may be gone.
                     let _ = question.taken.send(());
                     go_on
                 }
-                Happened::Read(read) => self.read(read).await,
-                Happened::Called(input) => self.take(input).await,
+                Happened::Read(read) => Box::pin(self.read(read)).await,
+                Happened::Called(input) => Box::pin(self.take(input)).await,
                 Happened::Hinted(hint) => {
                     if hint == Hint::Read {
                         self.follower.read_now();
                     }
                     true
                 }
-                Happened::Woke => self.take(Input::Tick).await,
+                Happened::Woke => Box::pin(self.take(Input::Tick)).await,
                 // What is expected depends on who waits for it.
                 Happened::Looked => true,
                 Happened::Stopping => false,

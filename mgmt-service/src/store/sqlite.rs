@@ -125,7 +125,9 @@ fn in_savepoint<T>(
 ) -> Result<T, StoreError> {
     let run = |sql| {
         connection
-            .execute_batch(sql)
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute([]))
+            .map(drop)
             .map_err(|error| StoreError::database(doing, error))
     };
     run("SAVEPOINT one")?;
