@@ -53,18 +53,15 @@ impl Door {
                 continue;
             }
             let open = Open::new(&self.switchboard, connections);
-            let connection = serve_one(
-                socket,
-                self.tls.clone(),
-                self.switchboard.clone(),
-                serve.clone(),
-            );
+            let (tls, switchboard) = (self.tls.clone(), self.switchboard.clone());
+            let serve = serve.clone();
             let shutdown = self.shutdown.clone();
             let task = async move {
                 let _open = open;
                 let mut paused = paused;
                 tokio::select! {
-                    () = connection => {}
+                    // Made here: what is moved into a task has its room twice.
+                    () = serve_one(socket, tls, switchboard, serve) => {}
                     () = shutdown.cancelled() => {}
                     _ = paused.wait_for(|paused| *paused) => {}
                 }

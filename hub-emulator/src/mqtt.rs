@@ -58,11 +58,27 @@ pub(crate) async fn serve(door: Door) {
 }
 
 /// Serves one device, whatever its bytes come in.
+///
+/// A task is as large as the largest of all that it ever waits for, and there may be ten thousand
+/// that wait for the next packet: what it takes to let a device in has a place of its own, which is
+/// gone by then.
 pub(crate) async fn serve_connection(
     stream: Box<dyn ByteStream>,
     certificate: Option<DeviceCertificate>,
     switchboard: Arc<Switchboard>,
 ) {
+    let connection = Box::pin(let_in(stream, certificate, switchboard)).await;
+    if let Some(connection) = connection {
+        connection.run().await;
+    }
+}
+
+/// Lets a device in, or turns it away. Serves whoever is there to register.
+async fn let_in(
+    stream: Box<dyn ByteStream>,
+    certificate: Option<DeviceCertificate>,
+    switchboard: Arc<Switchboard>,
+) -> Option<Box<Connection>> {
     let mut packets = Framed::with_capacity(stream, ServerCodec::new(MAX_PACKET), BUFFER);
     *packets.write_buffer_mut() = BytesMut::with_capacity(BUFFER);
     let limit = switchboard.config.limits.connect;
@@ -70,16 +86,16 @@ pub(crate) async fn serve_connection(
         Ok(Some(Ok(Packet::Connect(connect)))) => connect,
         Ok(Some(Ok(packet))) => {
             tracing::debug!(?packet, "the first packet is no CONNECT");
-            return;
+            return None;
         }
         Ok(Some(Err(error))) => {
             tracing::debug!(%error, "no CONNECT came");
             if let Error::InvalidProtocolLevel(_) = error {
                 refuse(&mut packets, ConnectReturnCode::RefusedProtocolVersion).await;
             }
-            return;
+            return None;
         }
-        Ok(None) | Err(_) => return,
+        Ok(None) | Err(_) => return None,
     };
     let passed = admission::pass(&switchboard).await;
     if let (Ok(()), Some(user)) = (&passed, registration::user(&connect, &switchboard)) {
@@ -95,7 +111,7 @@ pub(crate) async fn serve_connection(
             }
             Err(code) => refuse(&mut packets, code).await,
         }
-        return;
+        return None;
     }
     let admission = match passed {
         Ok(()) => admission::admit(&switchboard, &connect, certificate.as_ref()),
@@ -103,13 +119,13 @@ pub(crate) async fn serve_connection(
     };
     match admission {
         Admission::Admitted(admitted) => {
-            Connection::new(packets, Arc::clone(&switchboard), admitted)
-                .run()
-                .await;
+            let connection = Connection::new(packets, Arc::clone(&switchboard), admitted);
+            return Some(Box::new(connection));
         }
         Admission::Rejected(Rejection::Code(code)) => refuse(&mut packets, code).await,
         Admission::Rejected(Rejection::Close) => {}
     }
+    None
 }
 
 /// Says why, and closes.

@@ -95,7 +95,7 @@ impl Connection {
         }
     }
 
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         let end = match self.serve().await {
             Ok(never) => match never {},
             Err(end) => end,
@@ -107,12 +107,8 @@ impl Connection {
     }
 
     async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
-        let session_present = self.session_present;
-        self.send(Packet::ConnAck(ConnAck::new(
-            ConnectReturnCode::Success,
-            session_present,
-        )))
-        .await?;
+        let welcome = ConnAck::new(ConnectReturnCode::Success, self.session_present);
+        Box::pin(self.send(Packet::ConnAck(welcome))).await?;
         let mut silent_until = Instant::now() + self.max_silence;
         loop {
             tokio::select! {
@@ -120,14 +116,16 @@ impl Connection {
                 reason = &mut self.receiver.close => {
                     return Err(End::Closed(reason.unwrap_or(CloseReason::ShuttingDown)));
                 }
-                Some(message) = self.receiver.messages.recv() => self.send(packet(*message)).await?,
+                Some(message) = self.receiver.messages.recv() => {
+                    Box::pin(self.send(packet(*message))).await?;
+                }
                 () = sleep_until(self.token_ends) => {
                     return Err(End::Closed(CloseReason::TokenExpired));
                 }
                 received = timeout_at(silent_until, self.packets.next()) => {
                     let packet = received.map_err(|_| End::Silent)?.ok_or(End::Eof)??;
                     silent_until = Instant::now() + self.max_silence;
-                    self.receive(packet).await?;
+                    Box::pin(self.receive(packet)).await?;
                 }
             }
         }
