@@ -22,6 +22,10 @@ pub(super) const ROW: Row = Row {
 
 const AT_ONCE: usize = 32;
 
+/// A request that waits for its device is written into the twin: the largest hub takes most of them.
+const LARGEST_HUB: &str =
+    "[quota]\ntier = \"S3\"\nunits = 10\n[limits]\ncalls_per_second = 1000000\n";
+
 async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let steps: &[usize] = if effort.quick {
         &[10, 100, 1_000]
@@ -31,7 +35,7 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let most = steps.last().copied().unwrap_or_default();
     let emulator = EmulatorProcess::start(most).await?;
     let devices: Vec<&String> = emulator.devices.keys().collect();
-    let service = ServiceProcess::start(&emulator).await?;
+    let service = ServiceProcess::start_with(&emulator, LARGEST_HUB).await?;
     let client = service.client().await?;
     let none = service.process.memory()?;
     let mut measures = Vec::new();

@@ -23,6 +23,7 @@ use crate::{
     emulator::EmulatorProcess,
     gateway::{GatewayProcess, LOCAL_PASSWORD},
     measure::Measure,
+    plot::{Plot, Point},
     process::{Process, program},
     service::{ServiceProcess, request},
     statistics::percentile,
@@ -59,11 +60,17 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
         let [told, polled] =
             [&mut told.late, &mut polled.late].map(|late| percentile(late, share) / 1e3);
         let name = format!("A9 hanging: the end of {count} reboots seen late, {what} (ms)");
-        measures.push(
-            Measure::new(name, told)
-                .peer("polling", Some(polled))
-                .at_most(500.0),
-        );
+        let measure = Measure::new(name, told).peer("polling", Some(polled));
+        let points = match what {
+            "p99" => vec![Point {
+                plot: Plot::Staleness,
+                curve: "told by a hanging call".to_owned(),
+                x: count as f64,
+                y: told / 1e3,
+            }],
+            _ => Vec::new(),
+        };
+        measures.push(Measure { points, ..measure }.at_most(500.0));
     }
     measures.extend([
         Measure::new(
