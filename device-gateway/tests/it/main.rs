@@ -8,6 +8,7 @@ mod family;
 mod hub;
 mod identities;
 mod link;
+mod outlet;
 mod proxy;
 mod reboot;
 mod reload;
