@@ -26,7 +26,7 @@ pub use self::{
     driver::{
         CommandConfig, CommandLine, DEFAULT_BOOT_ID_FILE, DEFAULT_COMMAND_TIMEOUT,
         DEFAULT_UPTIME_FILE, DriverConfig, HostConfig, HostMethod, HttpConfig, MqttDeviceConfig,
-        MqttDialect, RedfishConfig, SnmpConfig, SshConfig,
+        MqttDialect, OnvifConfig, RedfishConfig, SnmpConfig, SshConfig,
     },
     hub::{
         DEFAULT_MQTT_PORT, DEFAULT_WEBSOCKET_PORT, HubConfig, ProvisioningConfig, Proxy,

@@ -16,6 +16,7 @@ pub(crate) mod conformance;
 pub mod host;
 pub mod http;
 pub mod mqtt;
+pub mod onvif;
 pub(crate) mod power;
 mod reading;
 pub mod redfish;

@@ -35,6 +35,7 @@ use crate::{
         mqtt::{
             DEFAULT_ACK_LIMIT, MqttDriver, tasmota::TasmotaDriver, zigbee2mqtt::Zigbee2MqttDriver,
         },
+        onvif::OnvifDriver,
         power::Powered,
         redfish::RedfishDriver,
         snmp::{AgentDriver, OutletDriver, SnmpOutlet},
@@ -326,6 +327,7 @@ pub(crate) fn driver_of(
         },
         DriverConfig::Ssh(ssh) => Arc::new(SshDriver::new((**ssh).clone())),
         DriverConfig::Redfish(redfish) => Arc::new(RedfishDriver::new((**redfish).clone())?),
+        DriverConfig::Onvif(onvif) => Arc::new(OnvifDriver::new((**onvif).clone())?),
     })
 }
 

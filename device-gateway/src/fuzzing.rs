@@ -20,6 +20,16 @@ pub fn printed(data: &[u8]) {
     crate::driver::command::fuzz(data);
 }
 
+/// What a BMC says.
+pub fn redfish(data: &[u8]) {
+    crate::driver::redfish::fuzz(data);
+}
+
+/// What a device says that speaks ONVIF.
+pub fn onvif(data: &[u8]) {
+    crate::driver::onvif::fuzz(data);
+}
+
 /// What a client of the local endpoint sends, as MQTT packets.
 pub fn local_mqtt(data: &[u8]) {
     crate::local_mqtt::fuzz(data);

@@ -97,7 +97,7 @@ const OWNED: [(&str, &[&str]); 14] = [
 
 /// Libraries that only some files of a crate may name, by the beginnings of their paths below the
 /// crate's folder.
-const OWNED_BY_FILES: [(&str, &str, &[&str]); 16] = [
+const OWNED_BY_FILES: [(&str, &str, &[&str]); 17] = [
     ("mgmt-service", "azure_core", &["src/hub/entra"]),
     ("mgmt-service", "azure_identity", &["src/hub/entra"]),
     (
@@ -127,6 +127,7 @@ const OWNED_BY_FILES: [(&str, &str, &[&str]); 16] = [
         &["src/driver/http/client.rs"],
     ),
     ("device-gateway", "russh", &["src/driver/ssh"]),
+    ("device-gateway", "quick_xml", &["src/driver/onvif/soap.rs"]),
     ("mgmt-service", "tonic", &["src/api"]),
     ("mgmt-service", "prost", &["src/api"]),
     ("mgmt-service", "rusqlite", &["src/store/sqlite"]),

@@ -4,7 +4,10 @@ use std::{path::Path, time::Duration};
 
 use device_gateway::{
     config::{Config, DriverConfig},
-    driver::{Driver, DriverError, Health, Observation, Order, Triggered, redfish::RedfishDriver},
+    driver::{
+        Driver, DriverError, Health, Observation, Order, Triggered, onvif::OnvifDriver,
+        redfish::RedfishDriver,
+    },
     evidence::{Cause, Elapsed, Sign, grade},
     inspect,
 };
@@ -137,4 +140,50 @@ async fn openstacks_redfish_emulator_is_not_told_anything_with_another_password(
     let (config, _hub) = config(&format!("{}password = \"guess\"\n", redfish.settings)).await;
     let (good, found) = of_device(inspect::check(&config).await);
     assert!(!good && found.contains("HTTP status 401"), "{found}");
+}
+
+/// A device behind IPyCam, a virtual camera, with that password.
+async fn camera(password: &str) -> (ScriptProcess, Config, Emulator) {
+    let (process, port) = peer("onvif.py", &["admin", "secret"]).await;
+    let (config, hub) = config(&format!(
+        "[device.onvif]\nurl = \"http://127.0.0.1:{port}\"\nuser = \"admin\"\npassword = \"{password}\"\n"
+    ))
+    .await;
+    (process, config, hub)
+}
+
+#[tokio::test]
+async fn the_virtual_camera_ipycam_takes_our_token_and_its_no_is_heard() {
+    let (_process, config, _hub) = camera("secret").await;
+    let checked = of_device(inspect::check(&config).await);
+    let offers = "answers; reboots graceful, forced; can prove RETURNED, has to prove RETURNED";
+    assert_eq!(checked, (true, offers.to_owned()));
+    let rehearsed = of_device(inspect::rehearse(&config, &[]).await);
+    assert_eq!(rehearsed, (true, "would be rebooted".to_owned()));
+
+    let DriverConfig::Onvif(settings) = &config.devices[0].driver else {
+        panic!("{:?}", config.devices[0].driver);
+    };
+    let driver = OnvifDriver::new((**settings).clone()).expect("make the driver");
+    assert_eq!(driver.health().await, Ok(Health::Healthy));
+    let baseline = driver.baseline().await.expect("it answers");
+    assert!(
+        driver
+            .observe(&baseline)
+            .await
+            .is_ok_and(|seen| seen.present)
+    );
+    // It knows no reboot, and leaves open whether that is for good.
+    let given = driver.trigger(&order(Mode::Graceful)).await;
+    let Err(DriverError::Failed { message, .. }) = &given else {
+        panic!("{given:?}");
+    };
+    assert!(message.contains("Action not supported"), "{message}");
+}
+
+#[tokio::test]
+async fn the_virtual_camera_ipycam_does_not_take_another_password() {
+    let (_process, config, _hub) = camera("guess").await;
+    let (good, found) = of_device(inspect::check(&config).await);
+    assert!(!good && found.contains("Sender not authorized"), "{found}");
 }

@@ -8,6 +8,7 @@ mod container;
 mod host;
 mod http;
 mod mqtt;
+mod onvif;
 mod place;
 mod redfish;
 pub(super) mod snmp;
@@ -22,6 +23,7 @@ pub use self::{
     host::{DEFAULT_BOOT_ID_FILE, DEFAULT_UPTIME_FILE, HostConfig, HostMethod},
     http::HttpConfig,
     mqtt::{MqttDeviceConfig, MqttDialect},
+    onvif::OnvifConfig,
     redfish::RedfishConfig,
     snmp::SnmpConfig,
     ssh::SshConfig,
@@ -44,12 +46,14 @@ pub enum DriverConfig {
     Ssh(Box<SshConfig>),
     /// By its BMC.
     Redfish(Box<RedfishConfig>),
+    /// By ONVIF.
+    Onvif(Box<OnvifConfig>),
 }
 
 type Read = fn(Section) -> Option<DriverConfig>;
 
 /// The sections that there are, with how each is read.
-const WAYS: [(&str, Read); 8] = [
+const WAYS: [(&str, Read); 9] = [
     ("mqtt", |section| {
         MqttDeviceConfig::read(section).map(DriverConfig::Mqtt)
     }),
@@ -77,6 +81,10 @@ const WAYS: [(&str, Read); 8] = [
     ("redfish", |section| {
         let redfish = RedfishConfig::read(section)?;
         Some(DriverConfig::Redfish(Box::new(redfish)))
+    }),
+    ("onvif", |section| {
+        let onvif = OnvifConfig::read(section)?;
+        Some(DriverConfig::Onvif(Box::new(onvif)))
     }),
 ];
 

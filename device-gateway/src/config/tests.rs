@@ -163,7 +163,7 @@ fn what_is_in_force_is_printed_without_secrets() {
 #[test]
 fn a_device_needs_one_driver_and_its_own_credentials() {
     let base = format!("state_dir = \"s\"\n{}", device("d1"));
-    let ways = "device[0]: expected exactly one of mqtt, command, host, http, snmp, container, ssh, redfish: there is";
+    let ways = "device[0]: expected exactly one of mqtt, command, host, http, snmp, container, ssh, redfish, onvif: there is";
     mistaken(&base, &[&format!("{ways} none")]);
     mistaken(
         &format!("{base}[device.host]\n[device.mqtt]\npassword = \"x\""),
@@ -319,11 +319,11 @@ fn the_packages_settings_are_good_once_taken_over() {
         })
         .flat_map(|line| [line, "\n"])
         .collect();
-    for id in ["edge-1", "pump-1", "server-1", "camera-2"] {
+    for id in ["edge-1", "pump-1", "server-1", "camera-1", "camera-2"] {
         let secret = format!("HostName=h.example.net;DeviceId={id};SharedAccessKey={KEY}\n");
         fs::write(credentials.path().join(format!("device_{id}")), secret).unwrap();
     }
-    for id in ["pump-1", "server-1"] {
+    for id in ["pump-1", "server-1", "camera-1"] {
         let password = credentials.path().join(format!("device_{id}.password"));
         fs::write(password, "secret\n").unwrap();
     }
@@ -331,7 +331,7 @@ fn the_packages_settings_are_good_once_taken_over() {
     let brings = ("CREDENTIALS_DIRECTORY".into(), credentials.path().into());
     sources.environment("device-gateway", [brings]);
     let (config, _) = Config::read(sources).unwrap();
-    assert_eq!(config.devices.len(), 4);
+    assert_eq!(config.devices.len(), 5);
     let metrics = config.metrics_listen.expect("an address");
     assert!(metrics.ip().is_loopback());
 

@@ -18,6 +18,7 @@
 mod document;
 mod service;
 
+pub(crate) use document::fuzz;
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering},

@@ -5,6 +5,8 @@ pub(crate) fn run(data: &[u8]) {
     device_gateway::fuzzing::tasmota(data);
     device_gateway::fuzzing::zigbee2mqtt(data);
     device_gateway::fuzzing::printed(data);
+    device_gateway::fuzzing::redfish(data);
+    device_gateway::fuzzing::onvif(data);
 }
 
 pub(crate) fn local_mqtt(data: &[u8]) {

@@ -5,14 +5,12 @@ use std::time::Duration;
 use daemon::settings::{Given, Section};
 use secrecy::SecretString;
 
-use super::place::{place, user};
+use super::place::{PATH, path, place, user};
 use crate::driver::http::{
     Ask, Auth, Check, Condition, Endpoint, Find, Look, Method, Plan, Uptime, preset,
 };
 
 const METHODS: [Method; 4] = [Method::Get, Method::Post, Method::Put, Method::Patch];
-
-const PATH: &str = "a path that begins with /";
 
 const FIND: &str = "a JSON pointer as \"/boot/id\", or a regular expression";
 
@@ -178,12 +176,7 @@ fn ask(section: &mut Section, method: Method) -> Option<Ask> {
         .choice("method", &methods)
         .optional()
         .unwrap_or(method);
-    let path = section.take("path", PATH, |value| {
-        let path = value.as_str()?;
-        // Two slashes would name another host.
-        (path.starts_with('/') && !path.starts_with("//")).then(|| path.to_owned())
-    });
-    let path = path.required(PATH);
+    let path = path(section, "path").required(PATH);
     let body = section.text("body").optional();
     let content_type = section.filled("content_type").optional();
     let statuses = section.take("statuses", "a list of HTTP statuses", |value| {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use daemon::settings::Section;
+use daemon::settings::{Given, Section};
 
 use crate::{
     config::timing::positive,
@@ -14,6 +14,8 @@ use crate::{
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const URL: &str = "http:// or https:// and a host, without a path";
+
+pub(super) const PATH: &str = "a path that begins with /";
 
 const PRINT: &str = "the certificate's SHA-256 fingerprint, 64 hexadecimal digits";
 
@@ -63,5 +65,14 @@ pub(super) fn user(section: &mut Section) -> Option<User> {
     Some(User {
         name: name?,
         password: password?.text,
+    })
+}
+
+/// Takes a path of the device.
+pub(super) fn path(section: &mut Section, key: &str) -> Given<String> {
+    section.take(key, PATH, |value| {
+        let path = value.as_str()?;
+        // Two slashes would name another host.
+        (path.starts_with('/') && !path.starts_with("//")).then(|| path.to_owned())
     })
 }

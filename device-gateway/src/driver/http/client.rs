@@ -178,15 +178,30 @@ impl HttpClient {
         })
     }
 
+    /// Sends a request and reads the answer.
+    pub(crate) async fn send(&self, request: Request<'_>) -> Result<Answer, Silence> {
+        read(self.ask(request).await?).await
+    }
+
+    /// Sends a request and reads the beginning of the answer, without its body.
+    pub(crate) async fn begin(&self, request: Request<'_>) -> Result<Answer, Silence> {
+        let mut response = self.ask(request).await?;
+        Ok(Answer {
+            status: response.status().as_u16(),
+            body: Vec::new(),
+            headers: std::mem::take(response.headers_mut()),
+        })
+    }
+
     /// Sends a request. It is carried out once at most: a device that asks for credentials has not
     /// done so, and is asked once more with them.
-    pub(crate) async fn send(&self, request: Request<'_>) -> Result<Answer, Silence> {
+    async fn ask(&self, request: Request<'_>) -> Result<Response, Silence> {
         let first = self.send_once(request).await?;
         if first.status().as_u16() == UNAUTHORIZED && self.take_challenge(&first) {
             drop(first);
-            return read(self.send_once(request).await?).await;
+            return self.send_once(request).await;
         }
-        read(first).await
+        Ok(first)
     }
 
     async fn send_once(&self, request: Request<'_>) -> Result<Response, Silence> {

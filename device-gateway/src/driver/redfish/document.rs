@@ -221,6 +221,23 @@ fn texts(value: &Value) -> Option<Vec<String>> {
     )
 }
 
+/// Reads any bytes as a document.
+pub(crate) fn fuzz(data: &[u8]) {
+    if let Ok(document) = serde_json::from_slice(data) {
+        take(&document, &String::from_utf8_lossy(data));
+    }
+}
+
+/// Takes a document, and a text of the service, for all that they could be.
+fn take(document: &Value, text: &str) {
+    let system = System::of(document);
+    assert!(!system.to_string().contains(char::is_control));
+    let _ = (system.why_away(true), system.boot_since(Some(text), true));
+    let _ = (link(document, text), error(document), task(document));
+    let _ = (path_of(text), modes(allowed(document).as_deref()));
+    let _ = choose(members(document), Some(text));
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -402,13 +419,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_document_breaks_a_reader(document in documents(), text: String) {
-            let system = system(document.clone());
-            let shown = system.to_string();
-            prop_assert!(!shown.contains(char::is_control), "{shown}");
-            let _ = (system.why_away(true), system.boot_since(Some(&text), true));
-            let _ = (link(&document, &text), allowed(&document), error(&document));
-            let _ = (task(&document), path_of(&text), modes(allowed(&document).as_deref()));
-            let _ = choose(members(&document), Some(&text));
+            take(&document, &text);
         }
     }
 }
