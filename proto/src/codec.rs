@@ -14,8 +14,9 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 /// buffer as large as itself.
 const BUFFER: usize = 64;
 
-/// How much is gathered before it is handed on: so much that a whole message always is.
-const YIELD_AT: usize = 32 * 1024;
+/// How much is gathered before it is handed on: each message is, by itself. A watch begins with all
+/// that has happened so far, and the room for that would stay with it.
+const YIELD_AT: usize = 1;
 
 /// Protobuf with small buffers.
 pub struct LeanCodec<T, U> {
