@@ -46,14 +46,15 @@ use registration::RegistrationError;
 use rumqttc::ConnectReturnCode;
 use serde_json::{Map, Value};
 use session::{End, Session};
-use tokio::{
-    sync::mpsc,
-    time::{self, Instant},
-};
+use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 pub(crate) use turnstile::Turnstile;
 
-use crate::{backlog::WINDOW, config::LinkTiming};
+use crate::{
+    backlog::WINDOW,
+    config::LinkTiming,
+    queue::{self, Place, Receiver, Sender},
+};
 
 /// How many calls may wait for their answers. Each holds a place for its answer, so none is lost to
 /// a full queue.
@@ -139,7 +140,7 @@ pub(crate) struct Reply {
     rid: String,
     /// Which of the device's hubs asked.
     hub: u64,
-    place: mpsc::OwnedPermit<Outgoing>,
+    place: Place<Outgoing>,
 }
 
 impl Reply {
@@ -168,10 +169,10 @@ struct Outgoing {
 /// The device's end of its link.
 #[derive(Debug)]
 pub(crate) struct LinkHandle {
-    pub(crate) events: mpsc::Receiver<LinkEvent>,
-    patches: mpsc::Sender<Patch>,
-    messages: mpsc::Sender<Message>,
-    checks: mpsc::Sender<u64>,
+    pub(crate) events: Receiver<LinkEvent>,
+    patches: Sender<Patch>,
+    messages: Sender<Message>,
+    checks: Sender<u64>,
 }
 
 /// A message to the cloud. The link does not lose it as long as the process lives, and keeps the order.
@@ -224,17 +225,17 @@ pub(crate) struct Link {
     timing: LinkTiming,
     dialer: Dialer,
     turnstile: Arc<Turnstile>,
-    events: mpsc::Sender<LinkEvent>,
-    patches: mpsc::Receiver<Patch>,
-    messages: mpsc::Receiver<Message>,
+    events: Sender<LinkEvent>,
+    patches: Receiver<Patch>,
+    messages: Receiver<Message>,
     /// Messages that no connection has sent, or none has seen acknowledged, in order.
     unsent_messages: VecDeque<Message>,
-    checks: mpsc::Receiver<u64>,
+    checks: Receiver<u64>,
     /// The number of the newest time of being connected.
     epoch: u64,
-    answers: mpsc::Receiver<Outgoing>,
+    answers: Receiver<Outgoing>,
     /// Gives each call the place for its answer.
-    places: mpsc::Sender<Outgoing>,
+    places: Sender<Outgoing>,
     /// Answers that no connection has sent, or none has seen acknowledged.
     unsent: VecDeque<Outgoing>,
     /// The number of the newest twin request.
@@ -302,11 +303,11 @@ impl Link {
         dialer: Dialer,
         turnstile: Arc<Turnstile>,
     ) -> (Self, LinkHandle) {
-        let (events_in, events) = mpsc::channel(EVENTS);
-        let (patches, patches_out) = mpsc::channel(PATCHES);
-        let (checks, checks_out) = mpsc::channel(CHECKS);
-        let (messages, messages_out) = mpsc::channel(WINDOW);
-        let (places, answers) = mpsc::channel(CALLS);
+        let (events_in, events) = queue::bounded(EVENTS);
+        let (patches, patches_out) = queue::bounded(PATCHES);
+        let (checks, checks_out) = queue::bounded(CHECKS);
+        let (messages, messages_out) = queue::bounded(WINDOW);
+        let (places, answers) = queue::bounded(CALLS);
         let link = Self {
             home,
             doubt: Doubt::new(&timing),
@@ -472,20 +473,20 @@ pub(crate) mod tests {
 
     /// What a device told its link.
     pub(crate) struct LooseLink {
-        pub(crate) events: mpsc::Sender<LinkEvent>,
-        patches: mpsc::Receiver<Patch>,
-        checks: mpsc::Receiver<u64>,
-        places: mpsc::Sender<Outgoing>,
-        answers: mpsc::Receiver<Outgoing>,
+        pub(crate) events: Sender<LinkEvent>,
+        patches: Receiver<Patch>,
+        checks: Receiver<u64>,
+        places: Sender<Outgoing>,
+        answers: Receiver<Outgoing>,
     }
 
     impl LooseLink {
         pub(crate) fn new() -> (Self, LinkHandle) {
-            let (events_in, events) = mpsc::channel(EVENTS);
-            let (patches, patches_out) = mpsc::channel(PATCHES);
-            let (checks, checks_out) = mpsc::channel(CHECKS);
-            let (messages, _) = mpsc::channel(WINDOW);
-            let (places, answers) = mpsc::channel(CALLS);
+            let (events_in, events) = queue::bounded(EVENTS);
+            let (patches, patches_out) = queue::bounded(PATCHES);
+            let (checks, checks_out) = queue::bounded(CHECKS);
+            let (messages, _) = queue::bounded(WINDOW);
+            let (places, answers) = queue::bounded(CALLS);
             let link = Self {
                 events: events_in,
                 patches: patches_out,
@@ -510,7 +511,7 @@ pub(crate) mod tests {
 
         /// Calls a method.
         pub(crate) async fn deliver(&mut self, name: &str, payload: Value) {
-            let place = self.places.clone().reserve_owned().await.unwrap();
+            let place = self.places.keep_place().unwrap();
             let rid = "1".to_owned();
             let call = MethodCall {
                 rid: rid.clone(),
@@ -532,7 +533,7 @@ pub(crate) mod tests {
 
         /// Says whether every call was answered, or forgotten, and the answers taken.
         pub(crate) fn is_quiet(&self) -> bool {
-            self.answers.is_empty() && self.places.capacity() == CALLS
+            self.places.is_unused()
         }
 
         /// Says whether there is an answer that was not taken.

@@ -28,6 +28,7 @@ pub mod journal;
 pub mod local_mqtt;
 pub mod outbox;
 mod pulse;
+mod queue;
 mod safety;
 pub mod storage;
 

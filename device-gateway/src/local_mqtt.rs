@@ -34,11 +34,13 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Semaphore, oneshot},
     time,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(crate) use topics::own_prefix;
+
+use crate::queue::Receiver;
 
 /// The most connections that have not signed in. A device that signed in holds none of these, and
 /// has one connection at most.
@@ -225,13 +227,13 @@ pub enum PublishError {
 impl LocalDevice {
     /// Everything the device does from now on. A receiver that is not read stops the device, as
     /// TCP would; one that is dropped does not.
-    pub fn subscribe(&self) -> mpsc::Receiver<Event> {
+    pub(crate) fn subscribe(&self) -> Receiver<Event> {
         self.account.subscribe()
     }
 
     /// Everything the device has for the hub from now on; the device's connection waits for the answer
     /// to each. One receiver takes over from the one before.
-    pub fn bridge(&self) -> mpsc::Receiver<Inbound> {
+    pub(crate) fn bridge(&self) -> Receiver<Inbound> {
         self.account.bridge()
     }
 

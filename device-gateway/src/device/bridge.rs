@@ -12,13 +12,13 @@
 
 use iot_hub::{identity::DeviceId, topic::PropertyBag};
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
 
 use super::mail::Mail;
 use crate::{
     backlog::{Backlog, Bounds},
     hub_link::{LinkHandle, Message},
     local_mqtt::{Inbound, LocalDevice},
+    queue::Receiver,
     storage::{Append, Storage},
 };
 
@@ -35,7 +35,7 @@ pub(super) const OWN_KEY: &str = "device";
 #[derive(Debug)]
 pub(super) struct Bridge {
     local: LocalDevice,
-    inbound: mpsc::Receiver<Inbound>,
+    inbound: Receiver<Inbound>,
     backlog: Backlog,
     /// Messages that the hub has, and that are on disk yet.
     done: Vec<u64>,

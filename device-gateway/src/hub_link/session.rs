@@ -239,7 +239,7 @@ impl Link {
                 }
                 () = time::sleep_until(wakes_at) => self.on_time(session).await?,
                 () = shutdown.cancelled() => {
-                    while session.has_room() && let Ok(answer) = self.answers.try_recv() {
+                    while session.has_room() && let Some(answer) = self.answers.try_recv() {
                         self.answer(session, answer).await?;
                     }
                     session.request(Request::Disconnect(Disconnect), limit).await?;
@@ -292,7 +292,7 @@ impl Link {
     /// Nothing is under way: no call without an answer, no answer without its acknowledgement, no
     /// twin request.
     fn is_idle(&self, session: &Session) -> bool {
-        self.places.capacity() == self.places.max_capacity()
+        self.places.is_unused()
             && self.unsent.is_empty()
             && session.in_flight.is_empty()
             && session.messages.is_empty()

@@ -6,13 +6,14 @@ use bytes::Bytes;
 use mqtt_wire::{LastWill, Packet};
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::{Mutex as Seat, MutexGuard as SeatGuard, Notify, mpsc, oneshot, watch};
+use tokio::sync::{Mutex as Seat, MutexGuard as SeatGuard, Notify, oneshot, watch};
 
 use super::{
     Event, Inbound, PublishError, is_for_hub,
     session::{Next, Retained, Session, Violation},
     topics::Topics,
 };
+use crate::queue::{self, Receiver, Sender};
 
 /// The most events that wait for a driver. It only has to look at each, so a handful would do.
 const EVENTS: usize = 64;
@@ -65,8 +66,8 @@ async fn is_newer(newest: &mut watch::Receiver<u64>, number: u64) {
 struct Corner {
     session: Option<Session>,
     retained: Retained,
-    subscribers: Vec<mpsc::Sender<Event>>,
-    bridge: Option<mpsc::Sender<Inbound>>,
+    subscribers: Vec<Sender<Event>>,
+    bridge: Option<Sender<Inbound>>,
 }
 
 impl Account {
@@ -110,15 +111,15 @@ impl Account {
         self.corner().session.is_some()
     }
 
-    pub(super) fn subscribe(&self) -> mpsc::Receiver<Event> {
-        let (sender, receiver) = mpsc::channel(EVENTS);
+    pub(super) fn subscribe(&self) -> Receiver<Event> {
+        let (sender, receiver) = queue::bounded(EVENTS);
         self.corner().subscribers.push(sender);
         receiver
     }
 
-    pub(super) fn bridge(&self) -> mpsc::Receiver<Inbound> {
+    pub(super) fn bridge(&self) -> Receiver<Inbound> {
         // One at a time: the device's connection waits for the answer.
-        let (sender, receiver) = mpsc::channel(1);
+        let (sender, receiver) = queue::bounded(1);
         self.corner().bridge = Some(sender);
         receiver
     }

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use iot_hub::reboot::Blocker;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::naming::{clip, property_name};
 use crate::{
     config::{InterlockConfig, QuestionConfig},
     driver::command::run::{End, run},
     local_mqtt::{Accounts, Event},
+    queue::Receiver,
 };
 
 /// Something that must say yes.
@@ -90,11 +91,7 @@ fn follow(accounts: Accounts, device: String, topic: String) -> watch::Receiver<
 }
 
 /// Passes on what is said until the account ends.
-async fn pass_on(
-    mut events: mpsc::Receiver<Event>,
-    topic: &str,
-    told: &watch::Sender<Option<Bytes>>,
-) {
+async fn pass_on(mut events: Receiver<Event>, topic: &str, told: &watch::Sender<Option<Bytes>>) {
     while let Some(event) = events.recv().await {
         match event {
             Event::Connected | Event::Disconnected => told.send_replace(None),

@@ -7,15 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{mpsc, watch},
-    time,
-};
+use tokio::{sync::watch, time};
 
 use super::contact::{Answer, Contact};
 use crate::{
     driver::{DriverError, Order, Triggered},
     local_mqtt::{Event, LocalDevice, PublishError},
+    queue::Receiver,
 };
 
 /// What a protocol makes of what its device says. Pure.
@@ -173,7 +171,7 @@ impl<P> Shared<P> {
 }
 
 /// Keeps the picture up to date until the endpoint ends.
-async fn listen<P: Picture>(mut events: mpsc::Receiver<Event>, shared: Arc<Shared<P>>) {
+async fn listen<P: Picture>(mut events: Receiver<Event>, shared: Arc<Shared<P>>) {
     while let Some(event) = events.recv().await {
         let now = Instant::now();
         let hints = {

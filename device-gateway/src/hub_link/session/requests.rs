@@ -187,7 +187,7 @@ impl Link {
         match topic {
             HubTopic::Method { name, rid } => {
                 let rid = rid.to_string();
-                let Ok(place) = self.places.clone().try_reserve_owned() else {
+                let Some(place) = self.places.keep_place() else {
                     self.refuse_call(rid);
                     return Ok(());
                 };
