@@ -254,7 +254,7 @@ impl Fleet {
 }
 
 /// A device and its link, from the reading of its journal to its end.
-async fn live(parts: Parts, link: Link, stop: Stop, settling: Settling) -> DeviceId {
+async fn live(parts: Parts, link: Box<Link>, stop: Stop, settling: Settling) -> DeviceId {
     let id = parts.id.clone();
     let started = {
         // It is closed at no time; a permit that is missing only lets more read at once.

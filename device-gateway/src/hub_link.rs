@@ -9,9 +9,9 @@
 //!    └────────────────────────────────────────────────┘
 //! ```
 //!
-//! The protocol's state machine is rumqttc's; the loop around it is ours, because the outbox has to
-//! know what became of each message. What was not acknowledged is not lost with a connection:
-//! answers are sent again by the next one, and a patch is told to be unsettled.
+//! The packets are rumqttc's; their order is ours, because the outbox has to know what became of each
+//! message. What was not acknowledged is not lost with a connection: answers are sent again by the
+//! next one, and a patch is told to be unsettled.
 
 mod advice;
 mod backoff;
@@ -22,6 +22,7 @@ mod credentials;
 mod dial;
 mod find_home;
 mod home;
+mod packets;
 mod registration;
 mod session;
 mod sign_in;
@@ -302,13 +303,13 @@ impl Link {
         timing: LinkTiming,
         dialer: Dialer,
         turnstile: Arc<Turnstile>,
-    ) -> (Self, LinkHandle) {
+    ) -> (Box<Self>, LinkHandle) {
         let (events_in, events) = queue::bounded(EVENTS);
         let (patches, patches_out) = queue::bounded(PATCHES);
         let (checks, checks_out) = queue::bounded(CHECKS);
         let (messages, messages_out) = queue::bounded(WINDOW);
         let (places, answers) = queue::bounded(CALLS);
-        let link = Self {
+        let link = Box::new(Self {
             home,
             doubt: Doubt::new(&timing),
             connection: None,
@@ -329,7 +330,7 @@ impl Link {
             unsent: VecDeque::new(),
             requests: 0,
             clock: Timestamp::now,
-        };
+        });
         let handle = LinkHandle {
             events,
             patches,
@@ -340,17 +341,20 @@ impl Link {
     }
 
     /// Keeps the device connected until told to stop.
-    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+    ///
+    /// What a link does now and then is in boxes of its own, here and below: it waits nearly all of
+    /// its life, and thousands may wait.
+    pub(crate) async fn run(mut self: Box<Self>, shutdown: CancellationToken) {
         let timing = &self.timing;
         let mut backoff =
             Backoff::new(timing.reconnect_min, timing.reconnect_max, timing.link_good);
-        self.connection = self.home.known(self.scope()).await;
+        self.connection = Box::pin(self.home.known(self.scope())).await;
         let mut standing = None;
         loop {
             let renewed = standing.is_some();
             let began = Instant::now();
             let opened = tokio::select! {
-                opened = self.open(standing.take()) => opened,
+                opened = Box::pin(self.open(standing.take())) => opened,
                 () = shutdown.cancelled() => return,
             };
             let mut was_up = Duration::ZERO;
@@ -400,9 +404,9 @@ impl Link {
     }
 
     /// Connects and signs in.
-    async fn open(&mut self, standing: Option<Stream>) -> Result<Session, LinkError> {
+    async fn open(&mut self, standing: Option<Stream>) -> Result<Box<Session>, LinkError> {
         if standing.is_none() {
-            self.find_home().await?;
+            Box::pin(self.find_home()).await?;
         }
         let limit = self.timing.connect_limit;
         // One that stands is renewed; its device is away until that is done.

@@ -41,7 +41,8 @@ async fn a_token_that_a_wrong_clock_made_is_refused_and_the_link_recovers_with_t
     OFF.store(-3, Ordering::SeqCst);
     let (link, mut handle) = Link::new(home, config.link.clone(), dialer, turnstile);
     let shutdown = CancellationToken::new();
-    let linked = tokio::spawn(Link { clock, ..link }.run(shutdown.clone()));
+    let link = Box::new(Link { clock, ..*link });
+    let linked = tokio::spawn(link.run(shutdown.clone()));
     for _ in 0..3 {
         let event = time::timeout(PATIENCE, handle.events.recv()).await.unwrap();
         assert!(matches!(event, Some(LinkEvent::Down)), "{event:?}");

@@ -8,7 +8,6 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
 use iot_hub::{
     error::HubError,
     provisioning::{
@@ -21,7 +20,7 @@ use rumqttc::{Packet, PubAck, Publish, QoS, Subscribe, SubscribeReasonCode};
 use serde_json::Value;
 use tokio::time;
 
-use super::{LinkError, session::protocol, sign_in::Packets};
+use super::{LinkError, packets::Packets};
 
 /// How long to wait before asking again when the service does not say.
 const POLL: Duration = Duration::from_secs(2);
@@ -116,7 +115,7 @@ pub(super) async fn register(
 ) -> Result<Assignment, RegistrationError> {
     let mut subscribe = Subscribe::new(ANSWERS, QoS::AtLeastOnce);
     subscribe.pkid = 1;
-    send(&mut packets, Packet::Subscribe(subscribe)).await?;
+    packets.send(Packet::Subscribe(subscribe)).await?;
     let request = RegistrationRequest {
         registration: registration.clone(),
         payload: None,
@@ -133,7 +132,7 @@ pub(super) async fn register(
             },
         };
         let publish = Publish::new(topic.to_string(), QoS::AtMostOnce, body);
-        send(&mut packets, Packet::Publish(publish)).await?;
+        packets.send(Packet::Publish(publish)).await?;
         let answer = time::timeout(limit, answer(&mut packets, &rid)).await;
         let (topic, told) =
             answer.unwrap_or(Err(LinkError::Slow("an answer to a registration", limit)))?;
@@ -159,11 +158,12 @@ async fn answer(
     rid: &RequestId,
 ) -> Result<(AnswerTopic, Vec<u8>), LinkError> {
     loop {
-        let packet = packets.next().await.ok_or(LinkError::Closed)?;
-        match packet.map_err(protocol)? {
+        match packets.next().await? {
             Packet::Publish(publish) => {
                 if publish.qos == QoS::AtLeastOnce {
-                    send(packets, Packet::PubAck(PubAck::new(publish.pkid))).await?;
+                    packets
+                        .send(Packet::PubAck(PubAck::new(publish.pkid)))
+                        .await?;
                 }
                 if let Ok(topic) = publish.topic.parse::<AnswerTopic>()
                     && topic.rid == *rid
@@ -189,10 +189,6 @@ async fn answer(
             | Packet::Disconnect => {}
         }
     }
-}
-
-async fn send(packets: &mut Packets, packet: Packet) -> Result<(), LinkError> {
-    packets.send(packet).await.map_err(protocol)
 }
 
 #[cfg(test)]

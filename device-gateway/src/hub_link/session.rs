@@ -2,29 +2,25 @@
 
 mod requests;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use futures_util::{SinkExt, StreamExt};
 use iot_hub::topic::Filter;
 use requests::Asked;
 use rumqttc::{
-    Disconnect, MqttState, Packet, PingReq, QoS, Request, Subscribe, SubscribeFilter,
-    SubscribeReasonCode, Unsubscribe,
+    Packet, PubAck, Publish, QoS, Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe,
 };
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ANSWER_LIFE, Link, LinkError, LinkEvent, Message, Outgoing,
+    ANSWER_LIFE, Link, LinkError, LinkEvent, Message, Outgoing, Patch,
     dial::Stream,
-    sign_in::{Login, Packets, sign_in},
+    packets::{Packets, protocol},
+    sign_in::{Login, sign_in},
 };
 
-/// The largest packet: a call is up to 128 KiB, a twin up to 64.
-pub(super) const MAX_PACKET: usize = 512 * 1024;
-
-/// How many answers may wait for their acknowledgement.
-const IN_FLIGHT: u16 = 64;
+/// How many publishes may wait for their acknowledgement.
+const IN_FLIGHT: usize = 64;
 
 /// How many of these may be anything but answers, so that there is always room for those.
 const MESSAGES_IN_FLIGHT: usize = 32;
@@ -42,10 +38,22 @@ pub(super) enum End {
     Lost(LinkError),
 }
 
+/// What a session waits for.
+enum Happening {
+    Packet(Packet),
+    Answer(Outgoing),
+    Patch(Patch),
+    Message(Message),
+    Check(u64),
+    Time,
+    Stop,
+}
+
 /// A connection that is signed in.
 pub(super) struct Session {
-    framed: Packets,
-    state: MqttState,
+    packets: Packets,
+    /// The newest number of a packet that is acknowledged.
+    pkid: u16,
     keep_alive: Duration,
     /// When the connection has to make room for one with a new token.
     renewal: Option<Instant>,
@@ -75,12 +83,11 @@ impl Session {
         stream: Stream,
         login: Login,
         renewal: Option<Instant>,
-    ) -> Result<Self, LinkError> {
+    ) -> Result<Box<Self>, LinkError> {
         let keep_alive = Duration::from_secs(login.keep_alive.into());
-        let framed = sign_in(stream, login).await?;
-        Ok(Self {
-            framed,
-            state: MqttState::new(IN_FLIGHT, false),
+        Ok(Box::new(Self {
+            packets: sign_in(stream, login).await?,
+            pkid: 0,
             keep_alive,
             renewal,
             renewing: None,
@@ -94,55 +101,55 @@ impl Session {
             check: Asked::default(),
             checked: 0,
             patch: Asked::default(),
-        })
+        }))
     }
 
-    /// Sends a packet, and returns the packet id of a publish.
-    async fn request(&mut self, request: Request, limit: Duration) -> Result<u16, LinkError> {
-        let packet = self
-            .state
-            .handle_outgoing_packet(request)
-            .map_err(protocol)?;
-        self.state.events.clear();
-        let Some(packet) = packet else {
-            // The state sends it as soon as its packet id is free.
-            return Ok(self
-                .state
-                .collision
-                .as_ref()
-                .map_or(0, |publish| publish.pkid));
-        };
-        let pkid = match &packet {
-            Packet::Publish(publish) => publish.pkid,
-            Packet::Connect(_)
-            | Packet::ConnAck(_)
-            | Packet::PubAck(_)
-            | Packet::PubRec(_)
-            | Packet::PubRel(_)
-            | Packet::PubComp(_)
-            | Packet::Subscribe(_)
-            | Packet::SubAck(_)
-            | Packet::Unsubscribe(_)
-            | Packet::UnsubAck(_)
-            | Packet::PingReq
-            | Packet::PingResp
-            | Packet::Disconnect => 0,
-        };
-        self.send(packet, limit).await?;
+    /// Sends a message that the hub acknowledges, and returns the number that it does that by.
+    async fn publish(&mut self, publish: Publish, limit: Duration) -> Result<u16, LinkError> {
+        let pkid = self.free_pkid();
+        let publish = Publish { pkid, ..publish };
+        self.send(Packet::Publish(publish), limit).await?;
         Ok(pkid)
+    }
+
+    /// Asks for all that a device listens to, in one packet.
+    async fn subscribe(&mut self, limit: Duration) -> Result<(), LinkError> {
+        let filters = [Filter::Methods, Filter::TwinResponses, Filter::Desired];
+        let filters =
+            filters.map(|filter| SubscribeFilter::new(filter.to_string(), QoS::AtLeastOnce));
+        let mut subscribe = Subscribe::new_many(filters);
+        subscribe.pkid = self.free_pkid();
+        self.send(Packet::Subscribe(subscribe), limit).await
+    }
+
+    /// Asks for no more calls.
+    async fn unsubscribe_calls(&mut self, limit: Duration) -> Result<(), LinkError> {
+        let mut calls = Unsubscribe::new(Filter::Methods.to_string());
+        calls.pkid = self.free_pkid();
+        self.send(Packet::Unsubscribe(calls), limit).await
     }
 
     async fn send(&mut self, packet: Packet, limit: Duration) -> Result<(), LinkError> {
         self.last_sent = Instant::now();
-        match time::timeout(limit, self.framed.send(packet)).await {
-            Ok(sent) => sent.map_err(protocol),
+        match time::timeout(limit, self.packets.send(packet)).await {
+            Ok(sent) => sent,
             Err(_) => Err(LinkError::Slow("sending", limit)),
         }
     }
 
-    /// Another answer can be sent, by what the protocol's state can hold.
+    /// A number that no packet under way has; there are far more than may be under way.
+    fn free_pkid(&mut self) -> u16 {
+        loop {
+            self.pkid = self.pkid.checked_add(1).unwrap_or(1);
+            if !self.in_flight.contains_key(&self.pkid) && !self.messages.contains_key(&self.pkid) {
+                return self.pkid;
+            }
+        }
+    }
+
+    /// Another answer can be sent.
     fn has_room(&self) -> bool {
-        self.subscribed && self.state.inflight() + 1 < IN_FLIGHT && self.state.collision.is_none()
+        self.subscribed && self.in_flight.len() + self.messages.len() < IN_FLIGHT
     }
 
     /// Another message can be sent, and room for answers is left.
@@ -165,22 +172,11 @@ impl Session {
     }
 }
 
-/// One packet for all that a device listens to.
-fn subscribe() -> Request {
-    let filters = [Filter::Methods, Filter::TwinResponses, Filter::Desired];
-    let filters = filters.map(|filter| SubscribeFilter::new(filter.to_string(), QoS::AtLeastOnce));
-    Request::Subscribe(Subscribe::new_many(filters))
-}
-
-pub(super) fn protocol(error: impl fmt::Display) -> LinkError {
-    LinkError::Protocol(error.to_string())
-}
-
 impl Link {
     /// Works on a connection until it ends, and keeps what it had not finished.
     pub(super) async fn hold(
         &mut self,
-        mut session: Session,
+        mut session: Box<Session>,
         renewed: bool,
         shutdown: &CancellationToken,
     ) -> End {
@@ -199,54 +195,76 @@ impl Link {
         shutdown: &CancellationToken,
     ) -> Result<End, LinkError> {
         let limit = self.timing.request_limit;
-        session.request(subscribe(), limit).await?;
+        Box::pin(session.subscribe(limit)).await?;
         self.unsent
             .retain(|answer| answer.made.elapsed() < ANSWER_LIFE);
         loop {
-            while session.has_room()
-                && let Some(answer) = self.unsent.pop_front()
-            {
-                self.answer(session, answer).await?;
-            }
-            while session.has_room_for_messages()
-                && let Some(message) = self.unsent_messages.pop_front()
-            {
-                self.send_message(session, message).await?;
-            }
-            if let Some(stream) = self.renew_when_due(session).await? {
+            if let Some(stream) = Box::pin(self.catch_up(session)).await? {
                 return Ok(End::Renew(stream));
             }
-            let takes_work = session.subscribed && session.renewing.is_none();
-            let has_room = session.has_room();
-            let takes_messages = session.has_room_for_messages();
-            let wakes_at = session.wakes_at();
-            tokio::select! {
-                packet = session.framed.next() => {
-                    let packet = packet.ok_or(LinkError::Closed)?.map_err(protocol)?;
-                    self.on_packet(session, packet, renewed).await?;
+            match self.next(session, shutdown).await? {
+                Happening::Packet(packet) => {
+                    Box::pin(self.on_packet(session, packet, renewed)).await?;
                 }
-                Some(answer) = self.answers.recv(), if has_room => {
-                    self.answer(session, answer).await?;
+                Happening::Answer(answer) => Box::pin(self.answer(session, answer)).await?,
+                Happening::Patch(patch) => Box::pin(self.send_patch(session, &patch)).await?,
+                Happening::Message(message) => {
+                    Box::pin(self.send_message(session, message)).await?;
                 }
-                Some(patch) = self.patches.recv(), if takes_work => {
-                    self.send_patch(session, &patch).await?;
-                }
-                Some(message) = self.messages.recv(), if takes_messages => {
-                    self.send_message(session, message).await?;
-                }
-                Some(number) = self.checks.recv(), if takes_work => {
-                    self.check_twin(session, number).await?;
-                }
-                () = time::sleep_until(wakes_at) => self.on_time(session).await?,
-                () = shutdown.cancelled() => {
-                    while session.has_room() && let Some(answer) = self.answers.try_recv() {
-                        self.answer(session, answer).await?;
-                    }
-                    session.request(Request::Disconnect(Disconnect), limit).await?;
+                Happening::Check(number) => Box::pin(self.check_twin(session, number)).await?,
+                Happening::Time => Box::pin(self.on_time(session)).await?,
+                Happening::Stop => {
+                    Box::pin(self.sign_off(session)).await?;
                     return Ok(End::Stopped);
                 }
             }
         }
+    }
+
+    /// Sends what earlier connections could not, and renews this one when that is due.
+    async fn catch_up(&mut self, session: &mut Session) -> Result<Option<Stream>, LinkError> {
+        while session.has_room()
+            && let Some(answer) = self.unsent.pop_front()
+        {
+            self.answer(session, answer).await?;
+        }
+        while session.has_room_for_messages()
+            && let Some(message) = self.unsent_messages.pop_front()
+        {
+            self.send_message(session, message).await?;
+        }
+        self.renew_when_due(session).await
+    }
+
+    async fn next(
+        &mut self,
+        session: &mut Session,
+        shutdown: &CancellationToken,
+    ) -> Result<Happening, LinkError> {
+        let takes_work = session.subscribed && session.renewing.is_none();
+        let has_room = session.has_room();
+        let takes_messages = session.has_room_for_messages();
+        let wakes_at = session.wakes_at();
+        Ok(tokio::select! {
+            packet = session.packets.next() => Happening::Packet(packet?),
+            Some(answer) = self.answers.recv(), if has_room => Happening::Answer(answer),
+            Some(patch) = self.patches.recv(), if takes_work => Happening::Patch(patch),
+            Some(message) = self.messages.recv(), if takes_messages => Happening::Message(message),
+            Some(number) = self.checks.recv(), if takes_work => Happening::Check(number),
+            () = time::sleep_until(wakes_at) => Happening::Time,
+            () = shutdown.cancelled() => Happening::Stop,
+        })
+    }
+
+    /// Sends the answers that there are, and takes leave.
+    async fn sign_off(&mut self, session: &mut Session) -> Result<(), LinkError> {
+        while session.has_room()
+            && let Some(answer) = self.answers.try_recv()
+        {
+            self.answer(session, answer).await?;
+        }
+        let limit = self.timing.request_limit;
+        session.send(Packet::Disconnect, limit).await
     }
 
     /// Makes the connection for a new token before it gives up this one, when nothing is under way.
@@ -261,8 +279,7 @@ impl Link {
             self.tell(LinkEvent::Renewing).await?;
             // A call that was delivered to a connection that is going down is lost on both sides.
             // One that finds no subscription waits for it, or is certainly undelivered.
-            let calls = Unsubscribe::new(Filter::Methods.to_string());
-            session.request(Request::Unsubscribe(calls), limit).await?;
+            session.unsubscribe_calls(limit).await?;
         }
         let Some(until) = session.renewing else {
             return Ok(None);
@@ -270,11 +287,9 @@ impl Link {
         if until > now && !(session.quiet && self.is_idle(session)) {
             return Ok(None);
         }
-        match time::timeout(self.timing.connect_limit, self.dial()).await {
+        match time::timeout(self.timing.connect_limit, Box::pin(self.dial())).await {
             Ok(Ok(stream)) => {
-                session
-                    .request(Request::Disconnect(Disconnect), limit)
-                    .await?;
+                session.send(Packet::Disconnect, limit).await?;
                 Ok(Some(stream))
             }
             failed => {
@@ -283,7 +298,7 @@ impl Link {
                 session.renewing = None;
                 session.quiet = false;
                 session.renewal = Some(Instant::now() + self.renewal_pause());
-                session.request(subscribe(), limit).await?;
+                session.subscribe(limit).await?;
                 Ok(None)
             }
         }
@@ -316,7 +331,7 @@ impl Link {
             return Err(LinkError::Slow("a ping", limit));
         }
         if session.pinged.is_none() && session.ping_due() <= now {
-            session.request(Request::PingReq(PingReq), limit).await?;
+            session.send(Packet::PingReq, limit).await?;
             session.pinged = Some(now + limit);
         }
         Ok(())
@@ -328,23 +343,25 @@ impl Link {
         packet: Packet,
         renewed: bool,
     ) -> Result<(), LinkError> {
-        let reply = session
-            .state
-            .handle_incoming_packet(packet.clone())
-            .map_err(protocol)?;
-        session.state.events.clear();
-        if let Some(reply) = reply {
-            session.send(reply, self.timing.request_limit).await?;
-        }
         match packet {
-            Packet::Publish(publish) => self.on_publish(session, &publish).await,
+            Packet::Publish(publish) => {
+                match publish.qos {
+                    QoS::AtMostOnce => {}
+                    QoS::AtLeastOnce => {
+                        let ack = Packet::PubAck(PubAck::new(publish.pkid));
+                        session.send(ack, self.timing.request_limit).await?;
+                    }
+                    QoS::ExactlyOnce => return Err(protocol("nothing comes at QoS 2")),
+                }
+                self.on_publish(session, &publish).await
+            }
             Packet::PubAck(ack) => {
                 if let Some(message) = session.messages.remove(&ack.pkid) {
                     return self.tell(LinkEvent::MessageAcked(message.number)).await;
                 }
                 match session.in_flight.remove(&ack.pkid) {
                     Some(answer) => self.tell(LinkEvent::AnswerAcked(answer.rid)).await,
-                    None => Ok(()),
+                    None => Err(protocol("an acknowledgement of nothing")),
                 }
             }
             Packet::SubAck(ack) => {
@@ -378,7 +395,7 @@ impl Link {
             | Packet::Subscribe(_)
             | Packet::Unsubscribe(_)
             | Packet::PingReq
-            | Packet::Disconnect => Ok(()),
+            | Packet::Disconnect => Err(protocol("a packet that a hub does not send")),
         }
     }
 }

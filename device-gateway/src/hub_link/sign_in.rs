@@ -1,18 +1,8 @@
 //! The first packets of a connection: who we are, and whether that is accepted.
 
-use rumqttc::{Connect, ConnectReturnCode, Packet, mqttbytes::v4::Codec};
-use tokio_util::codec::Framed;
+use rumqttc::{Connect, ConnectReturnCode, Packet};
 
-use futures_util::{SinkExt as _, StreamExt as _};
-
-use super::{
-    LinkError,
-    dial::Stream,
-    session::{MAX_PACKET, protocol},
-};
-
-/// A connection that is signed in on.
-pub(super) type Packets = Framed<Stream, Codec>;
+use super::{LinkError, dial::Stream, packets::Packets};
 
 /// Who signs in.
 pub(super) struct Login {
@@ -27,30 +17,21 @@ pub(super) struct Login {
 
 /// Signs in.
 pub(super) async fn sign_in(stream: Stream, login: Login) -> Result<Packets, LinkError> {
-    let codec = Codec {
-        max_incoming_size: MAX_PACKET,
-        max_outgoing_size: MAX_PACKET,
-    };
-    let mut packets = Framed::new(stream, codec);
+    let mut packets = Packets::new(stream);
     let mut connect = Connect::new(login.client_id);
     connect.keep_alive = login.keep_alive;
     connect.clean_session = login.clean;
     connect.set_login(login.user, login.password);
-    packets
-        .send(Packet::Connect(connect))
-        .await
-        .map_err(protocol)?;
-    match packets.next().await {
-        Some(Ok(Packet::ConnAck(ack))) => match ack.code {
-            ConnectReturnCode::Success => Ok(packets),
-            code @ (ConnectReturnCode::RefusedProtocolVersion
-            | ConnectReturnCode::BadClientId
-            | ConnectReturnCode::ServiceUnavailable
-            | ConnectReturnCode::BadUserNamePassword
-            | ConnectReturnCode::NotAuthorized) => Err(LinkError::Refused(code)),
-        },
-        Some(Ok(_)) => Err(LinkError::Protocol("expected CONNACK".to_owned())),
-        Some(Err(error)) => Err(protocol(error)),
-        None => Err(LinkError::Closed),
+    packets.send(Packet::Connect(connect)).await?;
+    let Packet::ConnAck(ack) = packets.next().await? else {
+        return Err(LinkError::Protocol("expected CONNACK".to_owned()));
+    };
+    match ack.code {
+        ConnectReturnCode::Success => Ok(packets),
+        code @ (ConnectReturnCode::RefusedProtocolVersion
+        | ConnectReturnCode::BadClientId
+        | ConnectReturnCode::ServiceUnavailable
+        | ConnectReturnCode::BadUserNamePassword
+        | ConnectReturnCode::NotAuthorized) => Err(LinkError::Refused(code)),
     }
 }

@@ -11,7 +11,7 @@ use tokio_tungstenite::{
 
 use super::{
     dial::{ByteStream, Stream},
-    session::MAX_PACKET,
+    packets::MAX_PACKET,
 };
 
 /// Where hubs and the provisioning service have it.

@@ -4,13 +4,15 @@ use iot_hub::{
     reboot::{Refusal, RefusalCode},
     topic::{DeviceTopic, HubTopic, TopicError},
 };
-use rumqttc::{Publish, QoS, Request};
+use rumqttc::{Packet, Publish, QoS};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    super::{Link, LinkError, LinkEvent, Message, MethodCall, Outgoing, Patch, Reply},
-    Session, protocol,
+    super::{
+        Link, LinkError, LinkEvent, Message, MethodCall, Outgoing, Patch, Reply, packets::protocol,
+    },
+    Session,
 };
 
 /// How much of what the hub says of an error is worth repeating.
@@ -73,7 +75,7 @@ impl Link {
         let payload = answer.payload.clone();
         let publish = Publish::new(topic.to_string(), QoS::AtLeastOnce, payload);
         let limit = self.timing.request_limit;
-        match session.request(Request::Publish(publish), limit).await {
+        match session.publish(publish, limit).await {
             Ok(pkid) => {
                 session.in_flight.insert(pkid, answer);
                 Ok(())
@@ -103,7 +105,7 @@ impl Link {
         let payload = message.payload.clone();
         let publish = Publish::new(topic.to_string(), QoS::AtLeastOnce, payload);
         let limit = self.timing.request_limit;
-        match session.request(Request::Publish(publish), limit).await {
+        match session.publish(publish, limit).await {
             Ok(pkid) => {
                 session.messages.insert(pkid, message);
                 Ok(())
@@ -162,8 +164,7 @@ impl Link {
     ) -> Result<(), LinkError> {
         let publish = Publish::new(topic.to_string(), QoS::AtMostOnce, payload);
         let limit = self.timing.request_limit;
-        session.request(Request::Publish(publish), limit).await?;
-        Ok(())
+        session.send(Packet::Publish(publish), limit).await
     }
 
     fn next_request(&mut self) -> (u64, Instant) {
