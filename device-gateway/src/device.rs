@@ -148,9 +148,9 @@ impl Device {
     /// What [`Device::start`] said, waited for as long as it takes until it can go on; until then
     /// every call is refused. `None` when told to stop before that.
     pub(crate) async fn when_possible(
-        started: Result<Self, Box<(Parts, StorageError)>>,
+        started: Result<Box<Self>, Box<(Parts, StorageError)>>,
         stop: &Stop,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         match started {
             Ok(device) => Some(device),
             Err(failed) => unread::wait(failed, stop).await,
@@ -158,18 +158,18 @@ impl Device {
     }
 
     /// Goes on where the journal ends.
-    pub(crate) async fn start(parts: Parts) -> Result<Self, Box<(Parts, StorageError)>> {
+    pub(crate) async fn start(parts: Parts) -> Result<Box<Self>, Box<(Parts, StorageError)>> {
         match take_up(&parts).await {
             Ok((engine, kept, step)) => Ok(Self::new(parts, engine, kept, step)),
             Err(error) => Err(Box::new((parts, error))),
         }
     }
 
-    fn new(parts: Parts, engine: Engine, kept: Kept, step: Step) -> Self {
+    fn new(parts: Parts, engine: Engine, kept: Kept, step: Step) -> Box<Self> {
         let bridge = parts
             .bridged
             .map(|(local, bounds)| Bridge::new(local, bounds, kept.desired, kept.telemetry));
-        let mut device = Self {
+        let mut device = Box::new(Self {
             id: parts.id,
             engine,
             mail: Mail::new(
@@ -199,20 +199,23 @@ impl Device {
             pulse: parts.pulse,
             desk: parts.desk,
             draining: false,
-        };
+        });
         device.safety.member().stands(device.engine.open());
         device.carry_out(step);
         device
     }
 
     /// Works until told to stop. An open attempt stays in the journal.
-    pub(crate) async fn run(mut self, stop: &Stop) {
+    ///
+    /// What it does about an event is in a box of its own: it waits nearly all of its life, and
+    /// thousands may wait.
+    pub(crate) async fn run(mut self: Box<Self>, stop: &Stop) {
         loop {
             let event = self.next(stop).await;
             if matches!(event, Event::Stop) {
                 return;
             }
-            self.handle(event).await;
+            Box::pin(self.handle(event)).await;
             if self.draining && self.is_drained() {
                 return;
             }

@@ -245,7 +245,7 @@ impl Fleet {
         };
         let id = config.id.clone();
         let settling = self.settling.clone();
-        let living = live(parts, link, stop.clone(), settling).instrument(span);
+        let living = live(Box::new(parts), link, stop.clone(), settling).instrument(span);
         self.tasks.spawn(living);
         let config = Some(config);
         self.members.insert(id, Member { config, stop });
@@ -254,17 +254,18 @@ impl Fleet {
 }
 
 /// A device and its link, from the reading of its journal to its end.
-async fn live(parts: Parts, link: Box<Link>, stop: Stop, settling: Settling) -> DeviceId {
+async fn live(parts: Box<Parts>, link: Box<Link>, stop: Stop, settling: Settling) -> DeviceId {
     let id = parts.id.clone();
-    let started = {
+    let starting = async {
         // It is closed at no time; a permit that is missing only lets more read at once.
         let _turn = settling.turns.acquire().await;
-        Device::start(parts).await
+        Device::start(*parts).await
     };
+    let started = Box::pin(starting).await;
     drop(settling);
     let hang_up = stop.now.child_token();
     let linked = tokio::spawn(link.run(hang_up.clone()).in_current_span());
-    if let Some(device) = Device::when_possible(started, &stop).await {
+    if let Some(device) = Box::pin(Device::when_possible(started, &stop)).await {
         device.run(&stop).await;
     }
     hang_up.cancel();

@@ -29,7 +29,7 @@ enum Told {
 }
 
 /// Waits until the journal can be used, and goes on where it ends.
-pub(super) async fn wait(failed: Box<(Parts, StorageError)>, stop: &Stop) -> Option<Device> {
+pub(super) async fn wait(failed: Box<(Parts, StorageError)>, stop: &Stop) -> Option<Box<Device>> {
     let (mut parts, mut error) = *failed;
     let mut heard = Heard::default();
     let mut known = String::new();
