@@ -59,6 +59,7 @@ async fn main() -> ExitCode {
         let printed = write!(io::stdout().lock(), "{in_force}");
         return daemon::exit_code(printed.context("print the settings"));
     }
+    drop(in_force);
     if arguments.settings.check_config {
         tracing::info!(devices = config.devices.len(), "the settings are good");
         return ExitCode::SUCCESS;
