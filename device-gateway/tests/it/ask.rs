@@ -185,7 +185,16 @@ async fn run(world: &World, settings: &Path) -> (Child, String) {
         .spawn()
         .unwrap();
     world.connected().await;
-    let how: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
+    // The hub may hear of the device a moment before whoever waits for the gateway.
+    let how = within(async {
+        loop {
+            match fs::read(&ready) {
+                Ok(how) => return how,
+                Err(_) => time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    });
+    let how: Value = serde_json::from_slice(&how.await).unwrap();
     let address = how["metrics"].as_str().unwrap();
     (running, format!("metrics.listen={address}"))
 }
