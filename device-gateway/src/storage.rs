@@ -9,11 +9,13 @@
 //! telemetry device, number   → a message that the hub does not have yet
 //! ```
 //!
-//! A write that has returned is on disk. Calls block, and are made on a thread that may. A file that
-//! cannot be opened is tried again at later uses, and each use until then fails.
+//! A write that has returned is on disk, and writes that wait at the same moment share a sync
+//! ([`group`]). The file is used on threads that may block. One that cannot be opened is tried again at
+//! later uses, and each use until then fails.
 
 mod assigned;
 mod folder;
+mod group;
 mod pace;
 mod snapshot;
 mod telemetry;
@@ -31,12 +33,13 @@ use assigned::ASSIGNED;
 pub use assigned::Assigned;
 use folder::Folder;
 pub use folder::is_in_use;
+use group::{Group, Work};
 use iot_hub::identity::DeviceId;
 use pace::Pace;
-use redb::{Database, Durability, ReadableDatabase, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::{Serialize, de::DeserializeOwned};
 pub(crate) use telemetry::Append;
-use telemetry::{Pending, TELEMETRY};
+use telemetry::TELEMETRY;
 use tokio::task;
 
 pub(crate) use self::writes::Writes;
@@ -59,8 +62,8 @@ pub struct Storage {
     /// the next use opens it again, and finds the newest synced transaction.
     database: Arc<Mutex<Place>>,
     writes: Writes,
-    /// Messages that wait for a transaction.
-    pending: Arc<Mutex<Vec<Pending>>>,
+    /// Writes that wait for a transaction.
+    group: Group,
 }
 
 type Opener = dyn Fn() -> Result<Database, StorageError> + Send + Sync;
@@ -131,6 +134,9 @@ pub enum StorageError {
     /// A transaction failed: the disk is full, or broken.
     #[error("use the journal's file")]
     Transaction(#[from] Box<redb::Error>),
+    /// It failed for all the writes that shared a transaction.
+    #[error(transparent)]
+    Together(Arc<Self>),
     /// The file's library gave up.
     #[error("use the journal's file: it is damaged")]
     Panicked,
@@ -142,7 +148,7 @@ impl Storage {
     pub fn open(folder: &Path) -> Result<Self, StorageError> {
         let folder = Folder::new(folder);
         let storage = Self::with_opener(move || folder.open());
-        match storage.measured(None, |_| Ok(())) {
+        match storage.measured(|_| Ok(())) {
             Err(StorageError::Unopened(error)) if matches!(*error, StorageError::InUse(_)) => {
                 Err(StorageError::Unopened(error))
             }
@@ -158,15 +164,14 @@ impl Storage {
             opener: Arc::new(opener),
             database: Arc::default(),
             writes: Writes::default(),
-            pending: Arc::default(),
+            group: Group::default(),
         }
     }
 
     /// Reads what is kept of a device.
     pub async fn load(&self, device: &DeviceId) -> Result<Kept, StorageError> {
         let device = device.clone();
-        self.blocking(false, move |database| load(database, &device))
-            .await
+        self.reading(move |database| load(database, &device)).await
     }
 
     /// Writes and syncs a step of the engine.
@@ -175,11 +180,7 @@ impl Storage {
         device: &DeviceId,
         record: Record,
     ) -> Result<(), StorageError> {
-        let device = device.clone();
-        self.blocking(true, move |database| {
-            write_record(database, &device, &record)
-        })
-        .await
+        self.write(true, record_of(device, &record)?).await
     }
 
     /// Writes and syncs an outbox.
@@ -201,26 +202,20 @@ impl Storage {
     }
 
     /// Writes and syncs the one document that a table has of a device.
-    async fn write_document<T: Serialize + Send + 'static>(
+    async fn write_document<T: Serialize>(
         &self,
         table: TableDefinition<'static, &'static str, &'static [u8]>,
         device: &DeviceId,
         document: T,
     ) -> Result<(), StorageError> {
         let device = device.clone();
-        self.blocking(true, move |database| {
-            let document = to_bytes(&document)?;
-            transact(
-                database,
-                |transaction| {
-                    let mut table = transaction.open_table(table)?;
-                    table.insert(device.as_str(), document.as_slice())?;
-                    Ok(())
-                },
-                Durability::Immediate,
-            )
-        })
-        .await
+        let document = to_bytes(&document)?;
+        let work = move |transaction: &WriteTransaction| {
+            let mut table = transaction.open_table(table)?;
+            table.insert(device.as_str(), document.as_slice())?;
+            Ok(())
+        };
+        self.write(true, Box::new(work)).await
     }
 
     /// What is measured of the writes.
@@ -228,26 +223,23 @@ impl Storage {
         self.writes.clone()
     }
 
-    async fn blocking<T: Send + 'static>(
+    async fn reading<T: Send + 'static>(
         &self,
-        writes: bool,
         work: impl FnOnce(&Database) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
         let storage = self.clone();
-        let began = writes.then(Instant::now);
-        let done = task::spawn_blocking(move || storage.measured(began, work));
+        let done = task::spawn_blocking(move || storage.measured(work));
         done.await.unwrap_or(Err(StorageError::Panicked))
     }
 
-    /// Uses the file; what began then is a write.
+    /// Uses the file, and notes whether it could be.
     fn measured<T>(
         &self,
-        began: Option<Instant>,
         work: impl FnOnce(&Database) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
         let done = self.with_database(work);
         match &done {
-            Ok(_) => self.writes.succeeded(began.map(|began| began.elapsed())),
+            Ok(_) => self.writes.succeeded(),
             Err(error) => self.writes.failed(chain(error)),
         }
         done
@@ -351,34 +343,28 @@ fn load(database: &Database, device: &DeviceId) -> Result<Kept, StorageError> {
     })
 }
 
-fn write_record(
-    database: &Database,
-    device: &DeviceId,
-    record: &Record,
-) -> Result<(), StorageError> {
+/// The write of a step of the engine.
+fn record_of(device: &DeviceId, record: &Record) -> Result<Work, StorageError> {
+    let device = device.clone();
     let journal = to_bytes(&record.journal)?;
     let ended = record
         .ended
         .iter()
         .map(|ended| Ok((ended.number, to_bytes(ended)?)))
         .collect::<Result<Vec<_>, StorageError>>()?;
-    transact(
-        database,
-        |transaction| {
-            let mut table = transaction.open_table(JOURNAL)?;
-            table.insert(device.as_str(), journal.as_slice())?;
-            let mut table = transaction.open_table(ENDED)?;
-            for (number, document) in &ended {
-                table.insert((device.as_str(), *number), document.as_slice())?;
-                let forgotten = number.checked_sub(REMEMBERED as u64);
-                if let Some(forgotten) = forgotten {
-                    table.remove((device.as_str(), forgotten))?;
-                }
+    Ok(Box::new(move |transaction| {
+        let mut table = transaction.open_table(JOURNAL)?;
+        table.insert(device.as_str(), journal.as_slice())?;
+        let mut table = transaction.open_table(ENDED)?;
+        for (number, document) in &ended {
+            table.insert((device.as_str(), *number), document.as_slice())?;
+            let forgotten = number.checked_sub(REMEMBERED as u64);
+            if let Some(forgotten) = forgotten {
+                table.remove((device.as_str(), forgotten))?;
             }
-            Ok(())
-        },
-        Durability::Immediate,
-    )
+        }
+        Ok(())
+    }))
 }
 
 fn read<T>(
@@ -392,7 +378,7 @@ fn read<T>(
 /// Carries out a write, and syncs it if it is to last; a transaction that is dropped on an error leaves no trace.
 fn transact(
     database: &Database,
-    work: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    work: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
     durability: Durability,
 ) -> Result<(), StorageError> {
     let done = || {

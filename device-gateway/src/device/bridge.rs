@@ -215,7 +215,7 @@ impl Bridge {
         };
         if let Err(error) = storage.append(append).await {
             tracing::error!(
-                error = &*error as &dyn std::error::Error,
+                error = &error as &dyn std::error::Error,
                 "cannot keep telemetry; it is not acknowledged"
             );
             return Err(Trouble::Unwritable);

@@ -27,7 +27,7 @@ impl Storage {
     /// Reads which hub a device had.
     pub async fn load_assigned(&self, device: &DeviceId) -> Result<Option<Assigned>, StorageError> {
         let device = device.clone();
-        self.blocking(false, move |database| {
+        self.reading(move |database| {
             let found = read(database, |transaction| {
                 let table = transaction.open_table(ASSIGNED)?;
                 let found = table.get(device.as_str())?;

@@ -1,16 +1,12 @@
 //! Telemetry on disk: each message of a device under its number.
 //!
-//! A message is on disk before the device is told that it was taken. Devices that wait at the same
-//! moment share one synced transaction, for a sync is what takes the time. What the hub has is removed
-//! without one: after a power cut some of it is there again, and is sent again.
-
-use std::sync::{Arc, PoisonError};
+//! A message is on disk before the device is told that it was taken. What the hub has is removed
+//! without a sync: after a power cut some of it is there again, and is sent again.
 
 use iot_hub::identity::DeviceId;
-use redb::{Durability, TableDefinition};
-use tokio::{sync::oneshot, task};
+use redb::{TableDefinition, WriteTransaction};
 
-use super::{Storage, StorageError, read, transact};
+use super::{Storage, StorageError, read};
 
 pub(super) const TELEMETRY: TableDefinition<'_, (&str, u64), &[u8]> =
     TableDefinition::new("telemetry");
@@ -25,22 +21,19 @@ pub(crate) struct Append {
     pub(crate) remove: Vec<u64>,
 }
 
-/// A message that waits for its transaction.
-#[derive(Debug)]
-pub(super) struct Pending {
-    append: Append,
-    done: oneshot::Sender<Result<(), Arc<StorageError>>>,
-}
-
 impl Storage {
     /// Writes and syncs a message.
-    pub(crate) async fn append(&self, append: Append) -> Result<(), Arc<StorageError>> {
-        let (done, told) = oneshot::channel();
-        self.pending().push(Pending { append, done });
-        let storage = self.clone();
-        task::spawn_blocking(move || storage.write_pending());
-        told.await
-            .unwrap_or_else(|_| Err(Arc::new(StorageError::Panicked)))
+    pub(crate) async fn append(&self, append: Append) -> Result<(), StorageError> {
+        let work = move |transaction: &WriteTransaction| {
+            let mut table = transaction.open_table(TELEMETRY)?;
+            let device = append.device.as_str();
+            table.insert((device, append.number), append.body.as_slice())?;
+            for number in &append.remove {
+                table.remove((device, *number))?;
+            }
+            Ok(())
+        };
+        self.write(true, Box::new(work)).await
     }
 
     /// Reads messages; what is not there is left out.
@@ -50,7 +43,7 @@ impl Storage {
         numbers: Vec<u64>,
     ) -> Result<Vec<(u64, Vec<u8>)>, StorageError> {
         let device = device.clone();
-        self.blocking(false, move |database| {
+        self.reading(move |database| {
             read(database, |transaction| {
                 let table = transaction.open_table(TELEMETRY)?;
                 let mut found = Vec::new();
@@ -72,59 +65,14 @@ impl Storage {
         numbers: Vec<u64>,
     ) -> Result<(), StorageError> {
         let device = device.clone();
-        self.blocking(false, move |database| {
-            transact(
-                database,
-                |transaction| {
-                    let mut table = transaction.open_table(TELEMETRY)?;
-                    for number in numbers {
-                        table.remove((device.as_str(), number))?;
-                    }
-                    Ok(())
-                },
-                Durability::None,
-            )
-        })
-        .await
-    }
-
-    /// Writes all that waits. Whoever comes first does it for the others, who then find nothing left.
-    fn write_pending(&self) {
-        let mut batch = Vec::new();
-        let written = self.with_database(|database| {
-            batch = std::mem::take(&mut *self.pending());
-            if batch.is_empty() {
-                return Ok(());
+        let work = move |transaction: &WriteTransaction| {
+            let mut table = transaction.open_table(TELEMETRY)?;
+            for number in numbers {
+                table.remove((device.as_str(), number))?;
             }
-            transact(
-                database,
-                |transaction| {
-                    let mut table = transaction.open_table(TELEMETRY)?;
-                    for Pending { append, .. } in &batch {
-                        let device = append.device.as_str();
-                        table.insert((device, append.number), append.body.as_slice())?;
-                        for number in &append.remove {
-                            table.remove((device, *number))?;
-                        }
-                    }
-                    Ok(())
-                },
-                Durability::Immediate,
-            )
-        });
-        let written = written.map_err(Arc::new);
-        if written.is_err() {
-            // The file may not even be open.
-            batch.append(&mut self.pending());
-        }
-        for Pending { done, .. } in batch {
-            // Who does not wait any more is gone with its device.
-            let _ = done.send(written.clone());
-        }
-    }
-
-    fn pending(&self) -> std::sync::MutexGuard<'_, Vec<Pending>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+            Ok(())
+        };
+        self.write(false, Box::new(work)).await
     }
 }
 

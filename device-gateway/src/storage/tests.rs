@@ -1,5 +1,6 @@
 //! What is written stays, and what cannot be written is an error.
 
+mod group;
 mod power;
 
 use std::{
@@ -189,6 +190,7 @@ fn two_gateways_cannot_share_a_folder() {
 struct Disk {
     file: FileBackend,
     full: Arc<AtomicBool>,
+    syncs: Arc<group::Syncs>,
 }
 
 impl Disk {
@@ -215,6 +217,7 @@ impl StorageBackend for Disk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.syncs.pass();
         self.check()?;
         self.file.sync_data()
     }
@@ -231,8 +234,13 @@ impl StorageBackend for Disk {
 
 /// A memory on a disk that is full when a test says so.
 pub(crate) fn on_disk(folder: &Path, full: &Arc<AtomicBool>) -> Storage {
+    on_disk_with(folder, full, &Arc::default())
+}
+
+/// The same, with a say in its syncs.
+fn on_disk_with(folder: &Path, full: &Arc<AtomicBool>, syncs: &Arc<group::Syncs>) -> Storage {
     let path = folder.join(FILE);
-    let full = full.clone();
+    let (full, syncs) = (full.clone(), syncs.clone());
     Storage::with_opener(move || {
         let file = fs::OpenOptions::new()
             .read(true)
@@ -244,6 +252,7 @@ pub(crate) fn on_disk(folder: &Path, full: &Arc<AtomicBool>) -> Storage {
         let disk = Disk {
             file: FileBackend::new(file).map_err(|error| Box::new(error.into()))?,
             full: full.clone(),
+            syncs: syncs.clone(),
         };
         opened(Database::builder().create_with_backend(disk))
     })

@@ -52,11 +52,13 @@ impl Writes {
         self.place().clone()
     }
 
-    pub(super) fn succeeded(&self, took: Option<Duration>) {
-        if let Some(took) = took {
-            self.took.observe(took.as_secs_f64());
-        }
+    pub(super) fn succeeded(&self) {
         *self.place() = None;
+    }
+
+    /// A synced write took so long, from when it came.
+    pub(super) fn took(&self, took: Duration) {
+        self.took.observe(took.as_secs_f64());
     }
 
     pub(super) fn failed(&self, why: String) {

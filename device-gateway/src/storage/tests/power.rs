@@ -169,26 +169,34 @@ fn what_was_written_survives_a_thousand_losses_of_power() {
         for life in 0..2 {
             plate.state().power = random.random_range(0..LONGEST);
             let mut attempted = written;
-            loop {
-                let which = random.random_range(0..2);
-                attempted[which] = written[which] + 1;
-                let record = record(attempted[which]);
-                let done = storage
-                    .with_database(|database| write_record(database, &devices[which], &record));
-                if done.is_err() {
-                    break;
+            let together = loop {
+                // One of the two, or both at the same moment.
+                let first = random.random_range(0..2);
+                let group = match random.random_bool(0.5) {
+                    true => vec![first],
+                    false => vec![first, 1 - first],
+                };
+                let works = group.iter().map(|which| {
+                    attempted[*which] = written[*which] + 1;
+                    record_of(&devices[*which], &record(attempted[*which])).unwrap()
+                });
+                let works = works.collect();
+                if storage.commit(works, true).is_err() {
+                    break group.len() == 2;
                 }
-                written[which] = attempted[which];
-            }
+                written = attempted;
+            };
             // The process goes with the power.
             drop(storage);
             plate.restart(&mut random);
             storage = open(&plate).unwrap_or_else(|error| panic!("run {run}, {life}: {error:?}"));
+            let mut arrived = Vec::new();
             for (which, id) in devices.iter().enumerate() {
                 let kept = storage.with_database(|database| load(database, id));
                 let kept = kept.unwrap_or_else(|error| panic!("run {run}, {life}: {error:?}"));
                 let seq = kept.journal.seq;
-                // What was under way is there whole or not at all.
+                // What was under way is there whole or not at all, and so is what was with it.
+                arrived.push(seq == attempted[which]);
                 assert!(
                     seq == written[which] || seq == attempted[which],
                     "run {run}, {life}: {seq} of {written:?}, {attempted:?}"
@@ -202,6 +210,9 @@ fn what_was_written_survives_a_thousand_losses_of_power() {
                     lost_in_flight.fetch_add(1, Ordering::Relaxed);
                 }
                 written[which] = seq;
+            }
+            if together {
+                assert_eq!(arrived[0], arrived[1], "run {run}, {life}");
             }
         }
     }
