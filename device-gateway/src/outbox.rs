@@ -5,8 +5,12 @@
 //! never answered was applied or was not, so the next one is made to be right in either case:
 //! wherever the two differ it says what should be there, and `null` where nothing should.
 
+mod folded;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use self::folded::Folded;
 
 /// A JSON object.
 pub type Document = Map<String, Value>;
@@ -16,9 +20,9 @@ pub type Document = Map<String, Value>;
 #[serde(default)]
 pub struct Outbox {
     /// What they should be. Only what this process owns of them is here.
-    pub target: Document,
+    pub target: Folded,
     /// What they were at the last answer.
-    pub acked: Document,
+    pub acked: Folded,
     /// Patches that left since and were not answered: each was applied or was not.
     pub unsettled: Vec<Document>,
     /// What the properties are once the patch under way is applied.
@@ -28,7 +32,7 @@ pub struct Outbox {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct InFlight {
-    makes: Document,
+    makes: Folded,
     /// It is the newest of the unsettled ones, and was not there before.
     added: bool,
 }
@@ -37,7 +41,7 @@ impl Outbox {
     /// Sets what the properties should be. Empty objects are left out: a merge patch cannot tell
     /// them from nothing.
     pub fn set_target(&mut self, target: Document) {
-        self.target = pruned(target);
+        self.target = Folded::new(pruned(target));
     }
 
     /// Says whether the twin certainly is as it should be.
@@ -52,7 +56,7 @@ impl Outbox {
             return None;
         }
         let unsettled: Vec<_> = self.unsettled.iter().map(Touch::Merged).collect();
-        let patch = object_patch(&self.target, Some(&self.acked), &unsettled);
+        let patch = object_patch(&self.target.open(), Some(&self.acked.open()), &unsettled);
         if patch.is_empty() {
             return None;
         }
@@ -95,7 +99,10 @@ impl Outbox {
     /// The hub said what the properties are. Meaningless while a patch is under way.
     pub fn on_truth(&mut self, reported: Document) {
         if self.in_flight.is_none() {
-            self.acked = reported;
+            let reported = Folded::new(reported);
+            // One copy is enough.
+            let same = reported == self.target;
+            self.acked = if same { self.target.clone() } else { reported };
             self.unsettled.clear();
         }
     }
@@ -208,7 +215,7 @@ mod tests {
 
     fn holding(acked: Value, target: Value) -> Outbox {
         let mut outbox = Outbox {
-            acked: document(acked),
+            acked: Folded::new(document(acked)),
             ..Outbox::default()
         };
         outbox.set_target(document(target));
@@ -324,7 +331,7 @@ mod tests {
             happenings in happenings(),
         ) {
             let mut hub = pruned(already);
-            let mut outbox = Outbox { acked: hub.clone(), ..Outbox::default() };
+            let mut outbox = Outbox { acked: Folded::new(hub.clone()), ..Outbox::default() };
             for happening in happenings {
                 match happening {
                     Happening::Target(target) => outbox.set_target(target),
@@ -359,7 +366,7 @@ mod tests {
                 twin::merge(&mut hub, &patch);
                 outbox.on_applied();
             }
-            prop_assert_eq!(&hub, &outbox.target);
+            prop_assert_eq!(hub, outbox.target.open());
             prop_assert_eq!(outbox.next_patch(), None);
         }
     }

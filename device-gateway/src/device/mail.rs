@@ -16,7 +16,7 @@ use crate::{
     causes::chain,
     engine::{Now, Reporting},
     hub_link::LinkHandle,
-    outbox::{Document, Outbox},
+    outbox::{Document, Folded, Outbox},
     storage::{Storage, StorageError},
 };
 
@@ -46,9 +46,11 @@ pub(super) struct Mail {
     /// When to look for something to send.
     due: Option<Instant>,
     /// The hub refused this, and would again.
-    refused: Option<Document>,
+    refused: Option<Folded>,
     /// The number of the newest report that the hub is known to have.
     acked: Option<u64>,
+    /// The number was looked for in this.
+    looked_at: Option<Folded>,
 }
 
 impl Mail {
@@ -59,7 +61,8 @@ impl Mail {
         delay: Duration,
         retry: Duration,
     ) -> Self {
-        let kept = |key| outbox.target.get(key).and_then(Value::as_object);
+        let target = outbox.target.open();
+        let kept = |key| target.get(key).and_then(Value::as_object);
         let device = bridged.then(|| kept(OWN_KEY).cloned().unwrap_or_default());
         let dropped =
             kept("iothubDM").and_then(|own| own.get("bridge")?.get("telemetryDropped")?.as_u64());
@@ -76,6 +79,7 @@ impl Mail {
             due: None,
             refused: None,
             acked: None,
+            looked_at: None,
         }
     }
 
@@ -153,7 +157,7 @@ impl Mail {
     }
 
     fn retarget(&mut self) {
-        let mut target = self.outbox.target.clone();
+        let mut target = self.outbox.target.open();
         if let Some(Value::Object(own)) = target.get_mut("iothubDM") {
             own.insert("gateway".to_owned(), json!(self.gateway));
         }
@@ -272,9 +276,10 @@ impl Mail {
     /// that is given up, so that it does not stand in the way of the rest.
     pub(super) fn on_refused(&mut self, status: u16, message: &str) -> bool {
         self.outbox.on_refused();
-        let theirs = self.outbox.target.get(OWN_KEY) != self.outbox.acked.get(OWN_KEY);
+        let (target, acked) = (self.outbox.target.open(), self.outbox.acked.open());
+        let theirs = target.get(OWN_KEY) != acked.get(OWN_KEY);
         if theirs && self.device.is_some() && (400..500).contains(&status) && status != 429 {
-            let acked = self.outbox.acked.get(OWN_KEY).and_then(Value::as_object);
+            let acked = acked.get(OWN_KEY).and_then(Value::as_object);
             self.device = Some(acked.cloned().unwrap_or_default());
             self.retarget();
             self.due = Some(Instant::now());
@@ -309,14 +314,13 @@ impl Mail {
     /// The number of the newest report that the hub has, once, when it is certain.
     pub(super) fn acknowledges(&mut self) -> Option<u64> {
         let certain = self.known && self.outbox.unsettled.is_empty();
-        let seq = self
-            .outbox
-            .acked
-            .get("iothubDM")?
-            .get("reboot")?
-            .get("seq")?
-            .as_u64();
-        let news = certain && seq.is_some() && seq != self.acked;
+        if !certain || self.looked_at.as_ref() == Some(&self.outbox.acked) {
+            return None;
+        }
+        let acked = self.outbox.acked.open();
+        self.looked_at = Some(self.outbox.acked.clone());
+        let seq = acked.get("iothubDM")?.get("reboot")?.get("seq")?.as_u64();
+        let news = seq.is_some() && seq != self.acked;
         if news {
             self.acked = seq;
         }
