@@ -40,8 +40,26 @@ struct Arguments {
     log: LogArguments,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// How many threads may wait for a disk or a name server at once. Each costs memory, and all devices
+/// share one disk and mostly one hub.
+const BLOCKING_THREADS: usize = 4;
+
+fn main() -> ExitCode {
+    // One thread for all devices: they wait nearly all of the time, and several threads would pay for
+    // waking each other.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(start()),
+        Err(error) => {
+            daemon::exit_code(Err(anyhow::Error::from(error).context("start the runtime")))
+        }
+    }
+}
+
+async fn start() -> ExitCode {
     let mut arguments = Arguments::parse();
     if let Some(ask) = arguments.ask.take() {
         return look(ask).await;

@@ -16,7 +16,7 @@ use std::{
     sync::OnceLock,
 };
 
-use redb::Database;
+use redb::{Builder, Database};
 
 use super::{StorageError, make_tables};
 
@@ -26,6 +26,10 @@ pub(super) const FILE: &str = "gateway.redb";
 const NEW: &str = "gateway.redb.new";
 
 const LOCK: &str = "gateway.lock";
+
+/// How much of the file is kept in memory. What it holds is read once per device, at the start; the
+/// default would let all of it stay.
+const CACHE: usize = 2 * 1024 * 1024;
 
 /// A state folder, once it can be used the property of this process.
 #[derive(Debug)]
@@ -62,14 +66,18 @@ impl Folder {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
                 Ok(()) | Err(_) => {}
             }
-            let made = Database::create(&new).map_err(|error| Box::new(error.into()))?;
+            let made = builder()
+                .create(&new)
+                .map_err(|error| Box::new(error.into()))?;
             make_tables(&made)?;
             drop(made);
             fs::rename(&new, path).map_err(io)?;
             let folder = File::open(&self.path).map_err(io)?;
             folder.sync_all().map_err(io)?;
         }
-        let database = Database::open(path).map_err(|error| Box::new(error.into()))?;
+        let database = builder()
+            .open(path)
+            .map_err(|error| Box::new(error.into()))?;
         make_tables(&database)?;
         Ok(database)
     }
@@ -106,6 +114,12 @@ pub fn is_in_use(folder: &Path) -> io::Result<bool> {
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE);
+    builder
 }
 
 /// Takes a folder for as long as the file lives that is returned; nothing, where somebody else has it.
