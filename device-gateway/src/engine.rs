@@ -66,7 +66,7 @@ pub struct Engine {
     /// A look at the device that has to end before an attempt begins.
     survey: Option<Survey>,
     /// What of the open attempt is not on disk.
-    live: Option<Live>,
+    live: Option<Box<Live>>,
     /// The queued request that has not become an attempt.
     desired: Option<Desired>,
     /// An earlier process journalled that the device goes down, and which boot it is in now is not
@@ -216,7 +216,7 @@ impl Engine {
             live: journal
                 .open
                 .as_ref()
-                .map(|attempt| Live::resume(attempt, journal.seq, now)),
+                .map(|attempt| Box::new(Live::resume(attempt, journal.seq, now))),
             settings,
             journal,
             remembered: Arc::new(remembered),
@@ -436,7 +436,7 @@ fn report_of(journal: &Journal) -> Report {
         last_reboot: journal.last_reboot,
         started_reboot_time: journal.started_reboot_time,
         boot_id: journal.boot_id.clone(),
-        attempt: open.or(journal.newest.as_ref()).cloned(),
+        attempt: open.or(journal.newest.as_deref()).cloned(),
         counters: journal.counters,
         history: journal.history.clone(),
         capabilities: journal.capabilities.clone(),

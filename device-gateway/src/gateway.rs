@@ -1,6 +1,6 @@
 //! The daemon, put together: storage, the local endpoint, and a task and a link for each device.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem, net::SocketAddr, sync::Arc, time::Duration};
 
 use iot_hub::{identity::DeviceId, reboot::GatewayInfo};
 use tokio::{
@@ -187,7 +187,8 @@ impl Gateway {
                 .unwrap_or_default(),
         };
         let mut fleet = Fleet::new(ground.clone(), shutdown.clone());
-        let changes = fleet.change(None, config.devices.clone());
+        // The fleet knows them from here on.
+        let changes = fleet.change(None, mem::take(&mut config.devices));
         if let Some((device, message)) = changes.refused.into_iter().next() {
             return Err(GatewayError::Driver { device, message });
         }
@@ -238,7 +239,7 @@ fn reload(
     fleet: &mut Fleet,
     ground: &mut Ground,
     config: &mut Config,
-    wanted: Config,
+    mut wanted: Config,
 ) -> Result<Changes, ReloadError> {
     if wanted.state_dir != config.state_dir {
         return Err(ReloadError::NeedsRestart("state_dir"));
@@ -263,7 +264,7 @@ fn reload(
     if let Some(other) = &other {
         *ground = other.clone();
     }
-    let changes = fleet.change(other, wanted.devices.clone());
+    let changes = fleet.change(other, mem::take(&mut wanted.devices));
     *config = wanted;
     Ok(changes)
 }

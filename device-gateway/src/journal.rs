@@ -21,9 +21,9 @@ pub struct Journal {
     /// The number of the newest report; strictly rises.
     pub seq: u64,
     /// The attempt that has not ended.
-    pub open: Option<Attempt>,
+    pub open: Option<Box<Attempt>>,
     /// The newest attempt that has.
-    pub newest: Option<AttemptReport>,
+    pub newest: Option<Box<AttemptReport>>,
     /// When the device last provably booted for a request.
     pub last_reboot: Option<Timestamp>,
     /// When the newest attempt passed its point of no return.

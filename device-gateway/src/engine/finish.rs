@@ -127,7 +127,7 @@ impl Engine {
             time: self.now.wall,
             grade,
         });
-        self.journal.newest = Some(report);
+        self.journal.newest = Some(Box::new(report));
     }
 
     pub(super) fn add_history(&mut self, entry: HistoryEntry) {

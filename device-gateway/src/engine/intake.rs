@@ -208,12 +208,12 @@ impl Engine {
         let answer = |rid: &String| -> Answer { accepted(rid.clone(), intake.named, &acceptance) };
         out.answers.extend(intake.rids.iter().map(answer));
         self.desired.take_if(|desired| desired.id == intake.id);
-        self.live = Some(Live {
+        self.live = Some(Box::new(Live {
             start_by: self.now.at(start_by, false),
             begins_at: call.delay.map(|delay| self.now.mono + delay),
             ..Live::begin(self.now)
-        });
-        self.journal.open = Some(Attempt {
+        }));
+        self.journal.open = Some(Box::new(Attempt {
             report,
             call,
             start_at,
@@ -227,7 +227,7 @@ impl Engine {
             new_boot_id: None,
             boot_seen: None,
             on_host: false,
-        });
+        }));
     }
 
     pub(super) fn acceptance(&self, report: &AttemptReport, duplicate: bool) -> Acceptance {

@@ -35,7 +35,7 @@ fn stood(kept: &Kept) -> DeviceStatus {
     DeviceStatus {
         undelivered: !kept.outbox.is_settled(),
         attempt: open.map(|report| (report.request_id.to_string(), report.state.to_string())),
-        ended: kept.journal.newest.as_ref().map(Trouble::of_ended),
+        ended: kept.journal.newest.as_deref().map(Trouble::of_ended),
         ..DeviceStatus::default()
     }
 }
