@@ -78,6 +78,8 @@ counters! {
     mqtt_connections,
     /// TLS handshakes that ended well, at either front door.
     tls_handshakes,
+    /// Those that resumed a session.
+    tls_resumed,
 }
 
 impl Meters {

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::HandshakeKind;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -104,7 +105,13 @@ async fn serve_one<F, Fut>(
     let handshake = Box::pin(handshake(socket, &tls, switchboard.config.limits.handshake));
     match handshake.await {
         Ok(stream) => {
-            switchboard.change(|state, now| state.meters.tls_handshakes.count_one(now.instant));
+            let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+            switchboard.change(|state, now| {
+                state.meters.tls_handshakes.count_one(now.instant);
+                if resumed {
+                    state.meters.tls_resumed.count_one(now.instant);
+                }
+            });
             serve(stream, switchboard).await;
         }
         Err(error) => tracing::debug!(%error, "no TLS connection came about"),

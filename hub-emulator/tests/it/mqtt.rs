@@ -10,12 +10,14 @@ use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{
     Connect, ConnectReturnCode, LastWill, Packet, SubscribeReasonCode, Unsubscribe,
 };
+use rustls::ClientConfig;
 use rustls::version::{TLS12, TLS13};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::device::{
-    Credentials, DEADLINE, DESIRED, Device, METHODS, TWIN_ANSWERS, dial, dial_as, parse,
+    Credentials, DEADLINE, DESIRED, Device, METHODS, TWIN_ANSWERS, dial, dial_as, dial_with, parse,
+    roots,
 };
 use crate::service::Service;
 
@@ -45,6 +47,21 @@ async fn both_versions_of_tls_are_spoken_under_every_name() {
     emulator
         .counted(|counters| counters.tls_handshakes.total == 8)
         .await;
+    assert_eq!(emulator.counters().tls_resumed.total, 0);
+}
+
+#[tokio::test]
+async fn a_client_that_comes_again_resumes_its_session_and_that_is_counted() {
+    let emulator = emulator().await;
+    let config = ClientConfig::builder_with_protocol_versions(&[&TLS12])
+        .with_root_certificates(roots(&emulator))
+        .with_no_client_auth();
+    for resumed in 0..3 {
+        drop(dial_with(emulator.mqtt_port(), "localhost", config.clone()).await);
+        emulator
+            .counted(|counters| counters.tls_resumed.total == resumed)
+            .await;
+    }
 }
 
 #[tokio::test]
