@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use bytes::BytesMut;
 use iot_hub::identity::{ConnectionString, DeviceAuth};
 use iot_hub::sas::SasToken;
 use jiff::{SignedDuration, Timestamp};
@@ -11,18 +10,16 @@ use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Connect, Packet, Publish, Subscribe, SubscribeFilter};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::emulator::EmulatorProcess;
+use crate::{emulator::EmulatorProcess, packets::Packets};
 
 const FILTERS: [&str; 3] = [
     "$iothub/methods/POST/#",
     "$iothub/twin/res/#",
     "$iothub/twin/PATCH/properties/desired/#",
 ];
-const MAX_PACKET: usize = 256 * 1024;
 
 /// How devices reach one emulator; they share what can be shared.
 pub(crate) struct Dialer {
@@ -33,8 +30,7 @@ pub(crate) struct Dialer {
 /// A connected device that is subscribed to methods and twins.
 #[derive(Debug)]
 pub(crate) struct Device {
-    stream: TlsStream<TcpStream>,
-    received: BytesMut,
+    packets: Packets<TlsStream<TcpStream>>,
 }
 
 impl Dialer {
@@ -78,18 +74,18 @@ impl Dialer {
         socket.set_nodelay(true)?;
         let name = ServerName::try_from("localhost")?;
         let mut device = Device {
-            stream: self.tls.connect(name, socket).await?,
-            received: BytesMut::new(),
+            packets: Packets::new(self.tls.connect(name, socket).await?),
         };
         device
+            .packets
             .send(&[Packet::Connect(connect), Packet::Subscribe(subscribe)])
             .await?;
-        let accepted = device.next().await?;
+        let accepted = device.packets.next().await?;
         ensure!(matches!(accepted, Packet::ConnAck(_)), "no CONNACK");
-        let subscribed = device.next().await?;
+        let subscribed = device.packets.next().await?;
         ensure!(matches!(subscribed, Packet::SubAck(_)), "no SUBACK");
         // Nothing of it stays with a device that only waits.
-        device.received = BytesMut::new();
+        device.packets.rest();
         Ok(device)
     }
 }
@@ -98,34 +94,12 @@ impl Device {
     /// Answers every method with 200 and its payload, until the connection ends.
     pub(crate) async fn answer_methods(mut self) -> anyhow::Result<()> {
         loop {
-            if let Packet::Publish(method) = self.next().await? {
+            if let Packet::Publish(method) = self.packets.next().await? {
                 let (_, id) = method.topic.rsplit_once("$rid=").context("a method")?;
                 let topic = format!("$iothub/methods/res/200/?$rid={id}");
                 let answer = Publish::from_bytes(topic, QoS::AtMostOnce, method.payload);
-                self.send(&[Packet::Publish(answer)]).await?;
+                self.packets.send(&[Packet::Publish(answer)]).await?;
             }
-        }
-    }
-
-    async fn send(&mut self, packets: &[Packet]) -> anyhow::Result<()> {
-        let mut bytes = BytesMut::new();
-        for packet in packets {
-            packet.write(&mut bytes, MAX_PACKET)?;
-        }
-        self.stream.write_all(&bytes).await?;
-        self.stream.flush().await?;
-        Ok(())
-    }
-
-    async fn next(&mut self) -> anyhow::Result<Packet> {
-        loop {
-            match Packet::read(&mut self.received, MAX_PACKET) {
-                Ok(packet) => return Ok(packet),
-                Err(rumqttc::mqttbytes::Error::InsufficientBytes(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-            let count = self.stream.read_buf(&mut self.received).await?;
-            ensure!(count > 0, "the connection ended");
         }
     }
 }

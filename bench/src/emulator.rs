@@ -28,6 +28,11 @@ pub(crate) struct EmulatorProcess {
 impl EmulatorProcess {
     /// Starts one with so many devices, and waits until it accepts connections.
     pub(crate) async fn start(devices: usize) -> anyhow::Result<Self> {
+        Self::start_as(devices, &[]).await
+    }
+
+    /// Starts one with so many devices and these arguments besides.
+    pub(crate) async fn start_as(devices: usize, arguments: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("make a folder")?;
         let devices = devices.to_string();
         let ports = [
@@ -40,7 +45,8 @@ impl EmulatorProcess {
             "--devices",
             &devices,
         ];
-        let process = Process::start("hub-emulator", folder.path(), ports).await?;
+        let process =
+            Process::start("hub-emulator", folder.path(), ports.iter().chain(arguments)).await?;
         let ready = &process.ready;
         let text = |name: &str| ready[name].as_str().unwrap_or_default().to_owned();
         let port = |name: &str| {
@@ -85,11 +91,23 @@ impl EmulatorProcess {
         }
     }
 
+    /// Cuts every connection of a device.
+    pub(crate) async fn cut(&self) -> anyhow::Result<()> {
+        let cut = reqwest::Client::new().post(self.admin_url("cut"));
+        cut.send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    fn admin_url(&self, path: &str) -> String {
+        let port = &self.process.ready["adminPort"];
+        format!("http://127.0.0.1:{port}/api/{path}")
+    }
+
     /// How often something has happened there, by its name in the admin API.
     pub(crate) async fn counter(&self, name: &str) -> anyhow::Result<f64> {
-        let port = &self.process.ready["adminPort"];
-        let url = format!("http://127.0.0.1:{port}/api/counters");
-        let answer = reqwest::get(url).await?.error_for_status()?;
+        let answer = reqwest::get(self.admin_url("counters"))
+            .await?
+            .error_for_status()?;
         let counters: serde_json::Value = serde_json::from_str(&answer.text().await?)?;
         let total = counters[name]["total"].as_f64();
         total.with_context(|| format!("find the counter {name}"))

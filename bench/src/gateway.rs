@@ -1,14 +1,24 @@
 //! The gateway as a process.
 
-use std::{fmt::Write as _, fs};
+use std::{
+    fmt::Write as _,
+    fs,
+    time::{Duration, Instant},
+};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
 use crate::{emulator::EmulatorProcess, process::Process};
 
 /// The password of every local device.
 pub(crate) const LOCAL_PASSWORD: &str = "local-password";
+
+/// So many connects in a second that nothing waits for its turn.
+pub(crate) const UNPACED: &str = "connects_per_second = 100000";
+
+/// How long all devices may take to connect.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A running gateway. It ends when this is dropped.
 #[derive(Debug)]
@@ -54,9 +64,40 @@ impl GatewayProcess {
         })
     }
 
+    /// Waits until so many devices are connected; says how long that took from the start.
+    pub(crate) async fn connected(
+        &self,
+        emulator: &EmulatorProcess,
+        count: usize,
+    ) -> anyhow::Result<Duration> {
+        let begin = Instant::now();
+        emulator.until_connected(count).await?;
+        Ok(self.process.took + begin.elapsed())
+    }
+
     /// Where local devices connect.
     pub(crate) fn local_mqtt(&self) -> anyhow::Result<&str> {
         let address = self.process.ready["localMqtt"].as_str();
         address.context("find the local endpoint")
+    }
+}
+
+impl EmulatorProcess {
+    /// Waits until so many devices are connected.
+    pub(crate) async fn until_connected(&self, count: usize) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        let (hub, token) = self.service()?;
+        let url = self.url("/statistics/service");
+        loop {
+            let request = hub.get(&url).header("Authorization", &token);
+            let text = request.send().await?.error_for_status()?.text().await?;
+            let said: serde_json::Value = serde_json::from_str(&text)?;
+            if said["connectedDeviceCount"].as_u64() == Some(count as u64) {
+                return Ok(());
+            }
+            let waited = begin.elapsed();
+            ensure!(waited < PATIENCE, "the devices do not connect: {text}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }

@@ -7,7 +7,8 @@
 //! - [`measure`]: a figure, its floor, its peers, its target; [`report`]: tables of them; [`plot`]: curves.
 //! - [`process`]: a program as a process, with its memory and its processor time; [`emulator`]: the
 //!   emulator as one; [`service`] and [`gateway`]: these as ones.
-//! - [`device`]: devices that connect to the emulator.
+//! - [`device`]: devices that connect to the emulator; [`local`]: those that a gateway reboots;
+//!   [`packets`]: what both send and get.
 //! - [`unary`]: an empty call of a gRPC server; [`streams`]: very many streams of one.
 //! - [`peers`]: other people's programs at the same work; [`floor`]: what the machine itself takes.
 //! - [`machine`]: where and when.
@@ -16,8 +17,10 @@ mod device;
 mod emulator;
 mod floor;
 mod gateway;
+mod local;
 mod machine;
 mod measure;
+mod packets;
 mod peers;
 mod plot;
 mod process;

@@ -14,13 +14,14 @@ mod emulator_throttle;
 mod emulator_twins;
 mod fan_out;
 mod gateway;
+mod gateway_methods;
+mod gateway_storm;
 mod hanging;
 mod hub_calls;
 mod reads;
 mod service;
 mod sizes;
 mod staleness;
-mod unmeasured;
 mod watchers;
 
 /// Something to measure.
@@ -55,8 +56,9 @@ pub(crate) const ROWS: &[Row] = &[
     staleness::ROW,
     hanging::ROW,
     gateway::ROW,
+    gateway_storm::ROW,
+    gateway_methods::ROW,
     sizes::ROW,
-    unmeasured::ROW,
 ];
 
 #[cfg(test)]

@@ -2,23 +2,28 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use futures_util::FutureExt as _;
 use serde_json::Value;
 
 use super::Row;
-use crate::{Effort, emulator::EmulatorProcess, gateway::GatewayProcess, measure::Measure, peers};
+use crate::{
+    Effort,
+    emulator::EmulatorProcess,
+    gateway::{GatewayProcess, UNPACED},
+    measure::Measure,
+    peers,
+};
 
 pub(super) const ROW: Row = Row {
     name: "gateway",
     about: "memory, connects and processor time of a gateway of many devices",
-    ids: &["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B11"],
+    ids: &["B1", "B2", "B3", "B4", "B5", "B7", "B11"],
     rounds: 1,
     run: |effort| run(effort).boxed_local(),
 };
 
-/// How long all devices may take to connect.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a gateway needs to come to rest.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// What a gateway of so many devices took.
 struct Held {
@@ -32,24 +37,26 @@ struct Held {
 
 async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let (few, many) = (effort.count(100, 10), effort.count(1_000, 50));
-    let emulator = EmulatorProcess::start(many).await?;
+    let (more, most) = (effort.count(5_000, 100), effort.count(10_000, 150));
+    let emulator = EmulatorProcess::start(most).await?;
     let peers = peers::devices(&emulator, effort.count(50, 5), effort).await;
     // What they would take for as many as ours: they grow in line.
     let grown = |said: &Value| {
         let more = (many - 1) as f64;
         Some((said["base"].as_f64()? + said["each"].as_f64()? * more) / 1024.0)
     };
-    // As fast as it can, and as fast as the smallest hub allows.
-    let one = hold(&emulator, 1, 100_000, effort).await?;
-    let small = hold(&emulator, few, 100_000, effort).await?;
-    let large = hold(&emulator, many, 100_000, effort).await?;
-    let paced = hold(&emulator, many, 90, effort).await?;
+    let idle = Duration::from_secs(effort.count(60, 1) as u64);
+    let one = hold(&emulator, 1, None).await?;
+    let small = hold(&emulator, few, None).await?;
+    let large = hold(&emulator, many, Some(idle)).await?;
+    let larger = hold(&emulator, more, None).await?;
+    let largest = hold(&emulator, most, None).await?;
     let slope = |from: &Held, to: &Held, count: usize| (to.memory - from.memory) / count as f64;
-    let (first, second) = (
-        slope(&one, &small, few - 1),
-        slope(&small, &large, many - few),
-    );
-    let per_connect = large.connecting.as_secs_f64() * 1e3 / many as f64;
+    let first = slope(&small, &large, many - few);
+    let second = slope(&large, &larger, more - many);
+    let third = slope(&larger, &largest, most - more);
+    let per_connect =
+        |held: &Held, count: usize| held.connecting.as_secs_f64() * 1e3 / count as f64;
     let plotted = |count, held: &Held| {
         let of = "devices of the gateway";
         Measure::memory_with("B2", of, count, held.memory, one.memory)
@@ -57,9 +64,11 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     Ok(vec![
         plotted(few, &small),
         plotted(many, &large).peers(&peers, grown).at_most(22.0),
+        plotted(more, &larger),
+        plotted(most, &largest),
         Measure::new(
-            format!("B1 gateway: memory of a device, to {many} (KiB)"),
-            second,
+            format!("B1 gateway: memory of a device, {few} to {many} (KiB)"),
+            first,
         )
         .peers(&peers, |said| said["each"].as_f64())
         .at_most(16.0),
@@ -70,8 +79,18 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
         .peers(&peers, |said| said["threads"].as_f64())
         .at_most(4.0),
         Measure::new(
-            format!("B3 gateway: growth to {many} against to {few}"),
+            format!("B3 gateway: memory's growth to {more} against to {many}"),
             second / first,
+        )
+        .at_most(1.05),
+        Measure::new(
+            format!("B3 gateway: memory's growth to {most} against to {more}"),
+            third / second,
+        )
+        .at_most(1.05),
+        Measure::new(
+            format!("B3 gateway: a connect's processor time, of {more} against of {many}"),
+            per_connect(&larger, more) / per_connect(&large, many),
         )
         .at_most(1.05),
         Measure::new(
@@ -86,14 +105,12 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
         )
         .peers(&peers, |said| Some(many as f64 / said["rate"].as_f64()?))
         .at_most(0.8),
-        Measure::new("B5 gateway: processor time of a connect (ms)", per_connect)
-            .peers(&peers, |said| said["cpu"].as_f64())
-            .at_most(0.55),
         Measure::new(
-            format!("B6 gateway: {many} devices connected, paced for S1 (s)"),
-            paced.storm.as_secs_f64(),
+            "B5 gateway: processor time of a connect (ms)",
+            per_connect(&large, many),
         )
-        .at_most(many as f64 * 0.0108 + 1.0),
+        .peers(&peers, |said| said["cpu"].as_f64())
+        .at_most(0.55),
         Measure::new(
             format!("B7 gateway: processor, {many} idle devices (%)"),
             large.idle,
@@ -112,40 +129,26 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
 async fn hold(
     emulator: &EmulatorProcess,
     count: usize,
-    connects_per_second: u32,
-    effort: Effort,
+    idle: Option<Duration>,
 ) -> anyhow::Result<Held> {
-    let timing = format!("connects_per_second = {connects_per_second}");
-    let gateway = GatewayProcess::start(emulator, count, &timing, "").await?;
+    let gateway = GatewayProcess::start(emulator, count, UNPACED, "").await?;
+    let storm = gateway.connected(emulator, count).await?;
     let process = &gateway.process;
-    let begin = Instant::now();
-    let (hub, token) = emulator.service()?;
-    let url = emulator.url("/statistics/service");
-    loop {
-        let request = hub.get(&url).header("Authorization", &token);
-        let text = request.send().await?.error_for_status()?.text().await?;
-        let said: Value = serde_json::from_str(&text)?;
-        if said["connectedDeviceCount"].as_u64() == Some(count as u64) {
-            break;
-        }
-        ensure!(
-            begin.elapsed() < PATIENCE,
-            "the devices do not connect: {text}"
-        );
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let storm = process.took + begin.elapsed();
     let connecting = process.processor_time()?;
     // Twins are read, and first reports made.
-    tokio::time::sleep(Duration::from_secs(effort.count(10, 1) as u64)).await;
+    tokio::time::sleep(idle.unwrap_or(SETTLING).min(SETTLING)).await;
     let (before, begin) = (process.processor_time()?, Instant::now());
-    tokio::time::sleep(Duration::from_secs(effort.count(30, 1) as u64)).await;
+    tokio::time::sleep(idle.unwrap_or_default()).await;
     let used = (process.processor_time()? - before).as_secs_f64();
-    Ok(Held {
+    let held = Held {
         memory: process.memory()?,
         threads: process.threads()?,
         storm,
         connecting,
         idle: used * 100.0 / begin.elapsed().as_secs_f64(),
-    })
+    };
+    drop(gateway);
+    // Its devices are gone when the next one comes.
+    emulator.until_connected(0).await?;
+    Ok(held)
 }
