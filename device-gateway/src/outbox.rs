@@ -71,6 +71,11 @@ impl Outbox {
         Some(patch)
     }
 
+    /// Says whether there is a patch that nobody has said the fate of.
+    pub fn is_under_way(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
     /// The hub applied the patch that was under way. That one was right whatever became of those
     /// before it.
     pub fn on_applied(&mut self) {

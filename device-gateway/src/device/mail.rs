@@ -45,6 +45,8 @@ pub(super) struct Mail {
     known: bool,
     /// When to look for something to send.
     due: Option<Instant>,
+    /// There was something to send while a patch was under way.
+    held_up: bool,
     /// The hub refused this, and would again.
     refused: Option<Folded>,
     /// The number of the newest report that the hub is known to have.
@@ -77,6 +79,7 @@ impl Mail {
             connected: None,
             known: false,
             due: None,
+            held_up: false,
             refused: None,
             acked: None,
             looked_at: None,
@@ -210,6 +213,7 @@ impl Mail {
             return;
         }
         let Some(patch) = self.outbox.next_patch() else {
+            self.held_up = self.outbox.is_under_way();
             return;
         };
         if !was_in_trouble || self.gateway.trouble.is_none() {
@@ -262,7 +266,10 @@ impl Mail {
 
     pub(super) async fn on_applied(&mut self, device: &DeviceId, storage: &Storage) {
         self.outbox.on_applied();
-        self.due.get_or_insert_with(Instant::now);
+        // What became due meanwhile goes now; what may wait, waits.
+        if std::mem::take(&mut self.held_up) {
+            self.due.get_or_insert_with(Instant::now);
+        }
         if let Err(error) = storage.write_outbox(device, self.outbox.clone()).await {
             // The patch counts as unanswered then, and is sent again after a restart.
             tracing::error!(
