@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A write that has returned is on disk, and writes that wait at the same moment share a sync
-//! ([`group`]). The file is used on threads that may block. One that cannot be opened is tried again at
+//! (`group`). The file is used on threads that may block. One that cannot be opened is tried again at
 //! later uses, and each use until then fails.
 
 mod assigned;
