@@ -9,13 +9,8 @@ use tokio::{sync::mpsc, time};
 
 use super::Row;
 use crate::{
-    Effort,
-    device::Dialer,
-    emulator::EmulatorProcess,
-    gateway::{GatewayProcess, UNPACED},
-    local::LocalDevice,
-    measure::Measure,
-    statistics::percentile,
+    Effort, device::Dialer, emulator::EmulatorProcess, gateway::GatewayProcess, local::LocalDevice,
+    measure::Measure, statistics::percentile,
 };
 
 pub(super) const ROW: Row = Row {
@@ -25,6 +20,9 @@ pub(super) const ROW: Row = Row {
     rounds: 1,
     run: |effort| run(effort).boxed_local(),
 };
+
+/// Connects do not wait for their turn, nor do reports that nobody waits for.
+const PROMPT: &str = "connects_per_second = 100000\nreport_delay = \"0s\"";
 
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -96,7 +94,7 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     drop(raw.await);
 
     emulator.until_connected(0).await?;
-    let gateway = GatewayProcess::start(&emulator, count, UNPACED, "settle = \"1s\"").await?;
+    let gateway = GatewayProcess::start(&emulator, count, PROMPT, "settle = \"1s\"").await?;
     gateway.connected(&emulator, count).await?;
     let ids: Vec<_> = emulator.devices.keys().take(count).collect();
     let mut through = caller.repeat(ids[0], "capabilities", times).await?;
