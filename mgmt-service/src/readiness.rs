@@ -106,8 +106,11 @@ impl Readiness {
             let (was, is) = (before.trouble(), condition.trouble());
             match (was, &is) {
                 (Some(_), None) => tracing::info!("the service is ready"),
-                (None, Some(trouble)) => tracing::warn!(trouble, "the service is not ready"),
-                (Some(_), Some(_)) | (None, None) => {}
+                // Whoever stops it is told so elsewhere, and a stop is no trouble to be warned of.
+                (None, Some(trouble)) if !condition.stopping => {
+                    tracing::warn!(trouble, "the service is not ready");
+                }
+                (None | Some(_), Some(_)) | (None, None) => {}
             }
             *condition != before
         });

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    net::SocketAddr,
     os::unix::net::UnixDatagram,
     path::Path,
     process::{Command, Output, Stdio},
@@ -12,8 +13,11 @@ use std::{
 use hub_emulator::{Emulator, EmulatorConfig};
 use iothubdm_proto::v1::ListRebootsRequest;
 use serde_json::Value;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
-use crate::world::{connect, settings, within};
+use crate::world::{channel, connect, settings, within};
 
 fn program(config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mgmt-service"));
@@ -80,6 +84,7 @@ async fn it_says_where_it_serves_and_ends_well_when_told() {
         ..ListRebootsRequest::default()
     };
     connect(address).await.list_reboots(list).await.unwrap();
+    serves(address).await;
     let pid = child.id().to_string();
     send("-TERM", &pid);
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
@@ -184,6 +189,17 @@ async fn serving(ready: &Path) -> Value {
         }
     })
     .await
+}
+
+/// Waits until the service has reached its hub.
+async fn serves(address: SocketAddr) {
+    let mut health = HealthClient::new(channel(address).await);
+    let request = HealthCheckRequest::default();
+    let mut watch = health.watch(request).await.unwrap().into_inner();
+    within(async {
+        while watch.message().await.unwrap().unwrap().status() != ServingStatus::Serving {}
+    })
+    .await;
 }
 
 fn send(signal: &str, pid: &str) {

@@ -1,7 +1,6 @@
 //! Health, reflection and stopping.
 
 use tokio::time::timeout;
-use tonic::transport::Channel;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -10,18 +9,9 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::world::{DEADLINE, World};
+use crate::world::{DEADLINE, World, channel};
 
 const NAME: &str = "iothubdm.v1.DeviceManagement";
-
-async fn channel(world: &World) -> Channel {
-    let address = format!("http://{}", world.address);
-    Channel::from_shared(address)
-        .unwrap()
-        .connect()
-        .await
-        .unwrap()
-}
 
 #[tokio::test]
 async fn it_is_ready_once_the_hub_is_reached_and_not_before() {
@@ -30,7 +20,7 @@ async fn it_is_ready_once_the_hub_is_reached_and_not_before() {
     let faults = world.emulator.faults();
     faults.pause();
     world.start_again().await;
-    let mut health = HealthClient::new(channel(&world).await);
+    let mut health = HealthClient::new(channel(world.address).await);
     for service in ["", NAME] {
         let request = HealthCheckRequest {
             service: service.into(),
@@ -52,7 +42,7 @@ async fn it_is_ready_once_the_hub_is_reached_and_not_before() {
 #[tokio::test]
 async fn it_is_not_ready_while_the_hub_is_gone_for_long_and_alive_all_the_time() {
     let world = World::with("hub_unreachable_limit = \"200ms\"").await;
-    let mut health = HealthClient::new(channel(&world).await);
+    let mut health = HealthClient::new(channel(world.address).await);
     let mut ask = async |service: &str, wanted: ServingStatus| {
         let request = HealthCheckRequest {
             service: service.into(),
@@ -84,7 +74,7 @@ async fn it_is_not_ready_while_the_hub_is_gone_for_long_and_alive_all_the_time()
 #[tokio::test]
 async fn reflection_names_the_api() {
     let world = World::start().await;
-    let mut client = ServerReflectionClient::new(channel(&world).await);
+    let mut client = ServerReflectionClient::new(channel(world.address).await);
     let request = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),

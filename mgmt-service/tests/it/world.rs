@@ -286,8 +286,12 @@ pub(crate) fn details(status: &Status) -> (String, ErrorDetails) {
 }
 
 pub(crate) async fn connect(address: SocketAddr) -> DeviceManagementClient<Channel> {
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap();
-    DeviceManagementClient::new(channel.connect().await.unwrap())
+    DeviceManagementClient::new(channel(address).await)
+}
+
+pub(crate) async fn channel(address: SocketAddr) -> Channel {
+    let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+    endpoint.connect().await.unwrap()
 }
 
 /// Fast enough for a test, and otherwise as it is.
