@@ -35,7 +35,7 @@ use std::{
     fs,
     io::{self, Write},
     path::PathBuf,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -46,6 +46,9 @@ use crate::{
     plot::Plot,
     rows::{ROWS, Row},
 };
+
+/// How long a row may take; one that never ends is not to keep the others from being measured.
+const ROW_LIMIT: Duration = Duration::from_secs(300);
 
 /// Measures the release builds beside their floors and peers.
 #[derive(Debug, Parser)]
@@ -145,7 +148,8 @@ async fn measure_all(
             write!(out, "{}: {}", row.name, row.about)?;
             out.flush()?;
             let begin = Instant::now();
-            let measures = (row.run)(effort).await;
+            let measures = tokio::time::timeout(ROW_LIMIT, (row.run)(effort)).await;
+            let measures = measures.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long")));
             writeln!(out, " ({:.1} s)", begin.elapsed().as_secs_f64())?;
             measured.push(measures.unwrap_or_else(|error| failed(row, &format!("{error:#}"))));
         }

@@ -57,10 +57,15 @@ impl ServiceProcess {
 
     /// A client with a connection of its own.
     pub(crate) async fn client(&self) -> anyhow::Result<DeviceManagementClient<Channel>> {
-        let channel = Channel::from_shared(format!("http://{}", self.address))?;
-        Ok(DeviceManagementClient::new(channel.connect().await?))
+        // Thousands of watches that nobody reads, bookmarks and all, are not to fill the connection.
+        let endpoint = Channel::from_shared(format!("http://{}", self.address))?
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        Ok(DeviceManagementClient::new(endpoint.connect().await?))
     }
 }
+
+/// What a client lets the service send unread, in bytes.
+const CONNECTION_WINDOW: u32 = 1 << 30;
 
 /// A request for a reboot of a device, with the defaults.
 pub(crate) fn request(device: &str) -> RebootRequest {
