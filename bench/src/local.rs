@@ -48,7 +48,13 @@ impl LocalDevice {
         mut reports: mpsc::Receiver<Value>,
     ) -> anyhow::Result<()> {
         loop {
-            let mut connection = self.boot().await?;
+            // The endpoint lets few in at once that have not signed in; the others come again.
+            let mut connection = loop {
+                match self.boot().await {
+                    Ok(connection) => break connection,
+                    Err(_) => tokio::time::sleep(AWAY).await,
+                }
+            };
             up.send(()).await?;
             let command = loop {
                 tokio::select! {
