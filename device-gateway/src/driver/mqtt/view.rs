@@ -189,12 +189,17 @@ pub(crate) fn fuzz(data: &[u8]) {
     for message in data.split(|byte| *byte == 0) {
         let mut parts = message.splitn(2, |byte| *byte == b'\n');
         let name = String::from_utf8_lossy(parts.next().unwrap_or_default());
+        let (present, boot) = (view.contact.is_present(), view.boot.clone());
         let taken = view.message(&name, parts.next().unwrap_or_default(), now);
         if let Some(boot) = view.boot() {
             assert!(!boot.id.is_empty() && boot.id.chars().count() <= BOOT_ID_CHARS);
         }
-        // What cannot be read changes nothing that is known for sure.
-        assert!(taken.is_ok() || view.contact.is_present());
+        // What cannot be read neither takes a device away nor tells of a boot. Its boot may be unknown
+        // after it: a birth that names none that can be read.
+        if taken.is_err() {
+            assert!(view.contact.is_present() >= present);
+            assert!(view.boot.is_none() || view.boot == boot);
+        }
     }
 }
 
