@@ -1,10 +1,6 @@
 //! libFuzzer's program: fuzzes the target that the environment variable `FUZZ_TARGET` names.
 
 #![no_main]
-#![expect(
-    unsafe_code,
-    reason = "libFuzzer calls its target by an unmangled name"
-)]
 
 use std::env;
 use std::sync::LazyLock;

@@ -1,8 +1,11 @@
-//! Fuzzing: a few seconds for every target as a check, or one target for as long as wanted.
+//! Fuzzing: the same inputs of every target as a check, or one target for as long as wanted.
 //!
 //! A target is a folder of `fuzz/corpus`. The program is built by the stable compiler (see
 //! `fuzz/rustc.sh`) and looks for new inputs below the target folder; one that breaks a promise goes
 //! to `fuzz/artifacts`, where the ordinary tests find it too.
+//!
+//! A check says of a tree what it said of it before: it begins at the kept corpus alone, with one seed,
+//! and ends after a number of inputs. To search, and to keep what was found, is for `one_target`.
 
 use std::{
     fs,
@@ -14,15 +17,21 @@ use anyhow::{Context as _, bail};
 
 use crate::steps::{cargo_command, root, run, target_folder};
 
-/// How long each target gets as a check.
-const SECONDS: u32 = 3;
+/// How many inputs each target gets as a check, and what they are drawn from.
+const RUNS: u32 = 15_000;
+const SEED: u32 = 1;
 
-/// Fuzzes every target for a few seconds.
+/// Shows every target the inputs of the check.
 pub(crate) fn every_target() -> anyhow::Result<()> {
     let program = build()?;
     for target in targets()? {
-        let mut command = fuzzing(&program, &target)?;
-        command.arg(format!("-max_total_time={SECONDS}"));
+        let found = target_folder().join("fuzz-check").join(&target);
+        if found.exists() {
+            fs::remove_dir_all(&found).with_context(|| format!("empty {}", found.display()))?;
+        }
+        let mut command = fuzzing(&program, &target, &found)?;
+        command.arg(format!("-runs={RUNS}"));
+        command.arg(format!("-seed={SEED}"));
         let output = command.output().context("start the fuzzer")?;
         let text = String::from_utf8_lossy(&output.stderr);
         #[expect(clippy::print_stdout, reason = "a command speaks to a person")]
@@ -45,7 +54,8 @@ pub(crate) fn one_target(target: &str, options: &[String]) -> anyhow::Result<()>
             targets.join(", ")
         );
     }
-    run(fuzzing(&build()?, target)?.args(options))
+    let found = target_folder().join("fuzz").join(target);
+    run(fuzzing(&build()?, target, &found)?.args(options))
 }
 
 fn targets() -> anyhow::Result<Vec<String>> {
@@ -67,11 +77,10 @@ fn build() -> anyhow::Result<PathBuf> {
     Ok(target_folder().join("debug/fuzz"))
 }
 
-/// The fuzzer's command for a target, still without limits.
-fn fuzzing(program: &Path, target: &str) -> anyhow::Result<Command> {
-    let found = target_folder().join("fuzz").join(target);
+/// The fuzzer's command for a target, still without limits. New inputs go to `found`.
+fn fuzzing(program: &Path, target: &str, found: &Path) -> anyhow::Result<Command> {
     let artifacts = root().join("fuzz/artifacts").join(target);
-    for folder in [&found, &artifacts] {
+    for folder in [found, &artifacts] {
         fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     }
     let mut command = Command::new(program);
