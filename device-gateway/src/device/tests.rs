@@ -155,14 +155,19 @@ impl World {
         }
     }
 
+    /// The link tells the device something.
+    async fn hears(&self, event: LinkEvent) {
+        self.link.events.send(event).await.unwrap();
+    }
+
     /// Says that the device is connected and its twin empty; returns the first patch.
     async fn connect(&mut self) -> Map<String, Value> {
         let twin = LinkEvent::Twin {
             reported: Map::new(),
             desired: Map::new(),
         };
-        self.link.events.send(LinkEvent::Up(1)).await.unwrap();
-        self.link.events.send(twin).await.unwrap();
+        self.hears(LinkEvent::Up(1)).await;
+        self.hears(twin).await;
         self.link.patch().await
     }
 
@@ -198,8 +203,7 @@ impl Held {
 async fn a_device_that_goes_down_is_held_up_until_the_hub_knows() {
     let mut world = World::start();
     world.connect().await;
-    let events = world.link.events.clone();
-    events.send(LinkEvent::PatchApplied).await.unwrap();
+    world.hears(LinkEvent::PatchApplied).await;
 
     let held = world.announce().await;
     let patch = world.link.patch().await;
@@ -207,7 +211,7 @@ async fn a_device_that_goes_down_is_held_up_until_the_hub_knows() {
     assert_eq!(newest["state"], "REBOOTING");
     assert_eq!(newest["origin"], "LOCAL");
     assert!(held.is_held());
-    events.send(LinkEvent::PatchApplied).await.unwrap();
+    world.hears(LinkEvent::PatchApplied).await;
     held.until_let_go().await;
 
     // It stays up, and goes down after all; this time the hub does not answer.
@@ -238,37 +242,19 @@ async fn a_gateway_that_cannot_write_begins_nothing_and_recovers() {
     }
     assert!(world.orders.try_recv().is_err());
     // The hub is told, though that cannot be kept either.
-    let applied = async || {
-        world
-            .link
-            .events
-            .send(LinkEvent::PatchApplied)
-            .await
-            .unwrap()
-    };
-    applied().await;
+    world.hears(LinkEvent::PatchApplied).await;
     let patch = world.link.patch().await;
     let trouble = &patch["iothubDM"]["gateway"]["trouble"];
     assert!(
         trouble.as_str().unwrap().contains("cannot be used"),
         "{trouble}"
     );
-    world
-        .link
-        .events
-        .send(LinkEvent::PatchApplied)
-        .await
-        .unwrap();
+    world.hears(LinkEvent::PatchApplied).await;
 
     world.full.store(false, Ordering::SeqCst);
     let patch = world.link.patch().await;
     assert_eq!(patch["iothubDM"]["gateway"], json!({ "trouble": null }));
-    world
-        .link
-        .events
-        .send(LinkEvent::PatchApplied)
-        .await
-        .unwrap();
+    world.hears(LinkEvent::PatchApplied).await;
     let (status, body) = world.accepted().await;
     assert_eq!((status, &body["state"]), (200, &json!("ACCEPTED")));
     let ordered = time::timeout(Duration::from_secs(30), world.orders.recv()).await;
@@ -295,7 +281,7 @@ async fn a_gateway_whose_journal_cannot_be_used_from_the_start_says_so_and_goes_
             true => LinkEvent::PatchApplied,
             false => LinkEvent::PatchUnanswered,
         };
-        world.link.events.send(fate).await.unwrap();
+        world.hears(fate).await;
 
         world.full.store(false, Ordering::SeqCst);
         // The same is not said twice, and is taken back as soon as it is not true any more.
@@ -304,12 +290,7 @@ async fn a_gateway_whose_journal_cannot_be_used_from_the_start_says_so_and_goes_
         assert_eq!(gateway["trouble"], json!(null));
         assert_eq!(gateway["version"].is_null(), answered, "{patch:?}");
         assert!(patch["iothubDM"]["reboot"].is_object());
-        world
-            .link
-            .events
-            .send(LinkEvent::PatchApplied)
-            .await
-            .unwrap();
+        world.hears(LinkEvent::PatchApplied).await;
         let (status, _) = world.accepted().await;
         assert_eq!(status, 200);
         let ordered = time::timeout(Duration::from_secs(30), world.orders.recv()).await;
@@ -321,12 +302,7 @@ async fn a_gateway_whose_journal_cannot_be_used_from_the_start_says_so_and_goes_
 async fn a_patch_without_an_answer_is_sent_again() {
     let mut world = World::start();
     let first = world.connect().await;
-    world
-        .link
-        .events
-        .send(LinkEvent::PatchUnanswered)
-        .await
-        .unwrap();
+    world.hears(LinkEvent::PatchUnanswered).await;
     assert_eq!(world.link.patch().await, first);
 }
 
@@ -338,7 +314,7 @@ async fn a_patch_that_the_hub_will_never_take_is_sent_once() {
         status: 400,
         message: "no".into(),
     };
-    world.link.events.send(refused).await.unwrap();
+    world.hears(refused).await;
     // The next patch is that of another report.
     let (status, _) = world.link.call("reboot", json!({ "delaySec": 60 })).await;
     assert_eq!(status, 200);
@@ -356,23 +332,21 @@ async fn a_queued_request_is_checked_once_more_when_the_hub_has_the_report() {
         let desired = json!({ "iothubDM": { "reboot": request }, "$version": version });
         desired.as_object().unwrap().clone()
     };
-    world.link.events.send(LinkEvent::Up(1)).await.unwrap();
+    world.hears(LinkEvent::Up(1)).await;
     let twin = LinkEvent::Twin {
         reported: Map::new(),
         desired: desired(2),
     };
-    world.link.events.send(twin).await.unwrap();
+    world.hears(twin).await;
     while world.link.patch().await["iothubDM"]["reboot"]["state"] != "ACCEPTED" {
-        let applied = LinkEvent::PatchApplied;
-        world.link.events.send(applied).await.unwrap();
+        world.hears(LinkEvent::PatchApplied).await;
     }
-    let applied = LinkEvent::PatchApplied;
-    world.link.events.send(applied).await.unwrap();
+    world.hears(LinkEvent::PatchApplied).await;
     let number = world.link.check().await;
     assert!(world.orders.try_recv().is_err(), "before the answer");
     let desired = desired(2);
     let checked = LinkEvent::Checked { number, desired };
-    world.link.events.send(checked).await.unwrap();
+    world.hears(checked).await;
     let ordered = time::timeout(Duration::from_secs(30), world.orders.recv()).await;
     assert!(matches!(ordered, Ok(Some(order)) if order.id.to_string() == id));
 }

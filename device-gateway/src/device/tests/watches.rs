@@ -9,13 +9,8 @@ impl World {
     /// Connects; the hub has a first report, whose number is returned.
     async fn reported(&mut self) -> u64 {
         let patch = self.connect().await;
-        self.apply().await;
+        self.hears(LinkEvent::PatchApplied).await;
         seq(&patch)
-    }
-
-    async fn apply(&mut self) {
-        let applied = LinkEvent::PatchApplied;
-        self.link.events.send(applied).await.unwrap();
     }
 
     async fn watch(&mut self, after: u64, seconds: u64) {
@@ -49,7 +44,7 @@ async fn two_watchers_are_answered_as_soon_as_the_hub_has_the_next_report() {
         !world.link.is_answered(),
         "the twin does not hold the report yet"
     );
-    world.apply().await;
+    world.hears(LinkEvent::PatchApplied).await;
     for _ in 0..2 {
         let answer = world.link.answer().await;
         assert_eq!(answer, (200, json!({ "seq": seq(&patch) })));
@@ -101,12 +96,12 @@ async fn a_watch_ends_with_its_connection() {
     let mut world = World::start();
     let first = world.reported().await;
     world.watch(first, LONG).await;
-    world.link.events.send(LinkEvent::Renewing).await.unwrap();
+    world.hears(LinkEvent::Renewing).await;
     assert_eq!(world.link.answer().await, (200, json!({ "seq": first })));
 
     world.watch(first, LONG).await;
-    world.link.events.send(LinkEvent::Down).await.unwrap();
-    world.link.events.send(LinkEvent::Up(2)).await.unwrap();
+    world.hears(LinkEvent::Down).await;
+    world.hears(LinkEvent::Up(2)).await;
     let (status, _) = world.link.call("rebootStatus", json!(null)).await;
     assert_eq!(status, 404, "what was held is not answered to a new hub");
     assert!(world.link.is_quiet());
