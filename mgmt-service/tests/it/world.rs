@@ -189,17 +189,22 @@ impl World {
     /// Waits until an attempt is in a state.
     pub(crate) async fn reaches(&mut self, name: &str, state: AttemptState) -> RebootAttempt {
         let mut watch = self.watch(name, "").await.unwrap();
-        loop {
-            let event = watch.next().await.expect("the state comes before the end");
-            let attempt = match event.unwrap().event {
-                Some(Event::Snapshot(attempt)) => attempt,
-                Some(Event::Progress(progress)) => progress.attempt.unwrap(),
-                Some(Event::Bookmark(_)) | None => continue,
-            };
-            if attempt.state() == state {
-                return attempt;
+        // A bookmark may come again and again where the state does not.
+        within(async {
+            loop {
+                let event = watch.next_event().await;
+                let event = event.expect("the state comes before the end");
+                let attempt = match event.event {
+                    Some(Event::Snapshot(attempt)) => attempt,
+                    Some(Event::Progress(progress)) => progress.attempt.unwrap(),
+                    Some(Event::Bookmark(_)) | None => continue,
+                };
+                if attempt.state() == state {
+                    return attempt;
+                }
             }
-        }
+        })
+        .await
     }
 }
 
