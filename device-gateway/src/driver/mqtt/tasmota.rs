@@ -102,11 +102,12 @@ impl TasmotaDriver {
     }
 
     async fn give(&self, order: &Order) -> Result<Triggered, DriverError> {
-        let payload = match order.mode {
-            Mode::Graceful => "1",
+        order.needs_no_outlet()?;
+        let payload = if order.mode == Mode::Forced {
             // Without writing its settings first.
-            Mode::Forced => "99",
-            Mode::PowerCycle => return order.needs_no_outlet().map(|()| Triggered::Rehearsed),
+            "99"
+        } else {
+            "1"
         };
         if order.dry_run {
             return self.ask().await.map(|_| Triggered::Rehearsed);
