@@ -236,3 +236,34 @@ pub enum DriverError {
         message: String,
     },
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    //! What the tests of all drivers have in common.
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// The request of every order.
+    pub(crate) const ID: RequestId = RequestId(Uuid::from_u128(7));
+
+    /// A command to reboot.
+    pub(crate) fn order(mode: Mode) -> Order {
+        Order {
+            id: ID,
+            mode,
+            force: false,
+            dry_run: false,
+            reason: "test".into(),
+        }
+    }
+
+    /// The same, but for the reboot itself.
+    pub(crate) fn rehearsal(mode: Mode) -> Order {
+        Order {
+            dry_run: true,
+            ..order(mode)
+        }
+    }
+}

@@ -3,21 +3,19 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use iot_hub::reboot::{RequestId, State};
+use iot_hub::reboot::State;
 use rumqttc::QoS;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::*;
 use crate::{
     config::{CommandLine, InterlockConfig, QuestionConfig},
+    driver::tests::{self, ID},
     local_mqtt::{
         LocalMqtt,
         test_device::{TestDevice, soon},
     },
 };
-
-const ID: RequestId = RequestId(Uuid::from_u128(7));
 
 fn shell(script: &str) -> CommandLine {
     CommandLine {
@@ -47,11 +45,8 @@ const LONG: Duration = Duration::from_secs(30);
 
 fn order() -> Order {
     Order {
-        id: ID,
-        mode: Mode::Graceful,
-        force: false,
-        dry_run: false,
         reason: "two\nlines".into(),
+        ..tests::order(Mode::Graceful)
     }
 }
 

@@ -89,11 +89,10 @@ pub(crate) fn fuzz(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use iot_hub::reboot::RequestId;
     use proptest::prelude::*;
-    use uuid::Uuid;
 
     use super::*;
+    use crate::driver::tests::ID;
 
     #[track_caller]
     fn check(printed: &str, expected: Result<Option<Reading>, ReadingError>) {
@@ -117,9 +116,8 @@ mod tests {
 
     #[test]
     fn an_object_says_more() {
-        let id = RequestId(Uuid::from_u128(7));
         let all = format!(
-            r#"{{"bootId":"b","uptimeSec":1.5,"bootCount":3,"present":true,"causeId":"{id}","x":1}}"#
+            r#"{{"bootId":"b","uptimeSec":1.5,"bootCount":3,"present":true,"causeId":"{ID}","x":1}}"#
         );
         check(
             &all,
@@ -127,7 +125,7 @@ mod tests {
                 boot_id: Some("b".into()),
                 uptime: Some(Duration::from_millis(1500)),
                 boot_count: Some(3),
-                cause: Some(id),
+                cause: Some(ID),
                 reset_reason: None,
             })),
         );

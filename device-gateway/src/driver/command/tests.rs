@@ -7,13 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iot_hub::reboot::{Grade, Mode, RequestId};
+use iot_hub::reboot::{Grade, Mode};
 use tempfile::TempDir;
-use uuid::Uuid;
 
 use super::*;
-
-const ID: RequestId = RequestId(Uuid::from_u128(7));
+use crate::driver::tests::{self, ID, rehearsal};
 
 /// A device in a file, and commands for it.
 struct Device {
@@ -79,11 +77,8 @@ fn shell(dir: &Path, script: &str) -> CommandLine {
 
 fn order() -> Order {
     Order {
-        id: ID,
-        mode: Mode::Graceful,
-        force: false,
-        dry_run: false,
         reason: "a \"test\"\n$(exit 7)\0".into(),
+        ..tests::order(Mode::Graceful)
     }
 }
 
@@ -172,19 +167,13 @@ async fn the_trigger_is_told_the_order_and_no_shell_reads_it() {
 async fn a_rehearsal_does_not_run_the_trigger() {
     let device = Device::new();
     let driver = device.driver();
-    let rehearsal = Order {
-        dry_run: true,
-        ..order()
-    };
+    let rehearsal = rehearsal(Mode::Graceful);
     assert_eq!(
         driver.trigger(&rehearsal).await.unwrap(),
         Triggered::Rehearsed
     );
     assert_eq!(device.file("boot"), "b1\n");
-    let power_cycle = Order {
-        mode: Mode::PowerCycle,
-        ..order()
-    };
+    let power_cycle = tests::order(Mode::PowerCycle);
     assert!(matches!(
         driver.trigger(&power_cycle).await,
         Err(DriverError::Unsupported(_))

@@ -4,22 +4,18 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use iot_hub::reboot::{Grade, Mode, RequestId, State, method};
+use iot_hub::reboot::{Grade, Mode, State, method};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use uuid::Uuid;
 
 use super::{Behavior, clock::FastClock};
 use crate::{
     device::{at, drive::drive, told},
-    driver::Driver,
+    driver::{Driver, tests::ID},
     engine::{Call, DriverStep, Engine, Input, Now, Settings, Step},
     journal::{Journal, Remembered},
     safety::Safety,
 };
-
-/// The request of every attempt.
-const ID: RequestId = RequestId(Uuid::from_u128(7));
 
 /// How an attempt ended.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,14 +7,11 @@ use std::{
     thread,
 };
 
-use iot_hub::reboot::RequestId;
-use uuid::Uuid;
-
 mod announcements;
 mod without_logind;
 
 use super::*;
-use crate::host::test_bus::TestBus;
+use crate::{driver::tests::order, host::test_bus::TestBus};
 
 struct World {
     bus: TestBus,
@@ -54,16 +51,6 @@ fn file(bus: &TestBus, name: &str, content: &str) -> PathBuf {
     path
 }
 
-fn order() -> Order {
-    Order {
-        id: RequestId(Uuid::from_u128(7)),
-        mode: Mode::Graceful,
-        force: false,
-        dry_run: false,
-        reason: "test".into(),
-    }
-}
-
 /// The one call that was made: its kind, and how far ahead it was scheduled.
 #[track_caller]
 fn scheduled(bus: &TestBus) -> (String, Duration) {
@@ -84,7 +71,7 @@ fn scheduled(bus: &TestBus) -> (String, Duration) {
 #[tokio::test]
 async fn a_reboot_is_scheduled_once_a_moment_ahead() {
     let world = World::start("yes").await;
-    let triggered = world.trigger(&order()).await.unwrap();
+    let triggered = world.trigger(&order(Mode::Graceful)).await.unwrap();
     assert_eq!(triggered, Triggered::Acknowledged);
     let (kind, ahead) = scheduled(&world.bus);
     assert_eq!(kind, "reboot");
@@ -95,7 +82,7 @@ async fn a_reboot_is_scheduled_once_a_moment_ahead() {
 async fn a_reboot_at_once_asks_nobody_for_a_password() {
     let mut world = World::start("yes").await;
     world.config.method = HostMethod::Reboot;
-    let triggered = world.trigger(&order()).await.unwrap();
+    let triggered = world.trigger(&order(Mode::Graceful)).await.unwrap();
     assert_eq!(triggered, Triggered::Acknowledged);
     assert_eq!(world.bus.asked(), ["Reboot False"]);
 }
@@ -113,7 +100,7 @@ async fn a_rehearsal_never_asks_for_a_real_reboot() {
         world.config.method = method;
         let rehearsal = Order {
             dry_run: ordered,
-            ..order()
+            ..order(Mode::Graceful)
         };
         let triggered = world.trigger(&rehearsal).await.unwrap();
         assert_eq!(triggered, Triggered::Rehearsed);
@@ -131,7 +118,7 @@ async fn a_machine_that_may_not_be_rebooted_is_not_asked() {
     ] {
         let world = World::start(answer).await;
         for error in [
-            world.trigger(&order()).await.unwrap_err(),
+            world.trigger(&order(Mode::Graceful)).await.unwrap_err(),
             world.driver().probe().await.unwrap_err(),
         ] {
             let DriverError::Unsupported(why) = error else {
@@ -142,10 +129,7 @@ async fn a_machine_that_may_not_be_rebooted_is_not_asked() {
         assert_eq!(world.bus.asked(), [""; 0]);
     }
     let world = World::start("yes").await;
-    let power_cycle = Order {
-        mode: Mode::PowerCycle,
-        ..order()
-    };
+    let power_cycle = order(Mode::PowerCycle);
     let refused = world.trigger(&power_cycle).await;
     assert!(matches!(refused, Err(DriverError::Unsupported(_))));
     assert_eq!(world.bus.asked(), [""; 0]);
@@ -180,7 +164,7 @@ async fn who_blocks_a_shutdown_is_named_and_obeyed_unless_forced() {
             ("inhibitor-back-up--1-2", backup, "writes a tape"),
         ]
     );
-    match driver.trigger(&order()).await {
+    match driver.trigger(&order(Mode::Graceful)).await {
         Err(DriverError::Refused(why)) => {
             assert_eq!(why, "back.up $1 forbids it: writes a disk");
         }
@@ -191,7 +175,7 @@ async fn who_blocks_a_shutdown_is_named_and_obeyed_unless_forced() {
     assert!(driver.blockers(Mode::Forced).await.unwrap().is_empty());
     let forced = Order {
         force: true,
-        ..order()
+        ..order(Mode::Graceful)
     };
     let triggered = driver.trigger(&forced).await.unwrap();
     assert_eq!(triggered, Triggered::Acknowledged);
@@ -204,7 +188,7 @@ async fn a_refusal_is_told_in_its_own_words() {
     let code = "raise dbus.exceptions.DBusException('not today', \
                 name='org.freedesktop.DBus.Error.AccessDenied')";
     world.bus.method("ScheduleShutdown", "st", code).await;
-    match world.trigger(&order()).await {
+    match world.trigger(&order(Mode::Graceful)).await {
         Err(DriverError::Refused(why)) => assert_eq!(why, "not today"),
         other => panic!("expected a refusal, got {other:?}"),
     }
@@ -217,9 +201,9 @@ async fn a_machine_that_goes_down_before_it_answers_is_no_error() {
         .bus
         .method("ScheduleShutdown", "st", "os._exit(0)")
         .await;
-    let triggered = world.trigger(&order()).await.unwrap();
+    let triggered = world.trigger(&order(Mode::Graceful)).await.unwrap();
     assert_eq!(triggered, Triggered::Unacknowledged);
-    let nobody = world.trigger(&order()).await;
+    let nobody = world.trigger(&order(Mode::Graceful)).await;
     assert!(
         matches!(nobody, Err(DriverError::Unsupported(_))),
         "{nobody:?}"
@@ -232,7 +216,7 @@ async fn a_machine_that_goes_down_before_it_answers_is_no_error() {
         .await;
     let mut driver = world.driver();
     driver.logind = driver.logind.with_limit(Duration::from_secs(2));
-    let triggered = driver.trigger(&order()).await.unwrap();
+    let triggered = driver.trigger(&order(Mode::Graceful)).await.unwrap();
     assert_eq!(triggered, Triggered::Unacknowledged);
 }
 
@@ -240,7 +224,7 @@ async fn a_machine_that_goes_down_before_it_answers_is_no_error() {
 async fn a_test_cannot_reach_the_bus_of_its_machine() {
     let mut world = World::start("yes").await;
     world.config.bus_address = None;
-    let unreachable = world.trigger(&order()).await.unwrap_err();
+    let unreachable = world.trigger(&order(Mode::Graceful)).await.unwrap_err();
     assert_eq!(
         unreachable.to_string(),
         "reach the device: no connection to the system bus: a test has to name its bus"
@@ -267,7 +251,7 @@ async fn the_kernels_boot_id_is_the_evidence() {
     assert_eq!(baseline.detail, "boot b1, up 1234 s");
 
     // A command that was taken and changed nothing shows nothing.
-    driver.trigger(&order()).await.unwrap();
+    driver.trigger(&order(Mode::Graceful)).await.unwrap();
     let seen = driver.observe(&baseline).await.unwrap();
     assert_eq!(seen.boot_id, baseline.boot_id);
     assert!(seen.present && !seen.was_absent);
@@ -296,7 +280,7 @@ async fn storage_is_synced_first_and_never_for_ever() {
         },
         ..world.driver()
     };
-    driver.trigger(&order()).await.unwrap();
+    driver.trigger(&order(Mode::Graceful)).await.unwrap();
     assert_eq!(SYNCED.load(Ordering::SeqCst), 1);
 
     let world = World::start("yes").await;
@@ -305,7 +289,7 @@ async fn storage_is_synced_first_and_never_for_ever() {
         sync_limit: Duration::from_millis(50),
         ..world.driver()
     };
-    let triggered = driver.trigger(&order()).await.unwrap();
+    let triggered = driver.trigger(&order(Mode::Graceful)).await.unwrap();
     assert_eq!(triggered, Triggered::Acknowledged);
     assert_eq!(scheduled(&world.bus).0, "reboot");
 }

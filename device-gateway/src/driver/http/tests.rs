@@ -2,19 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use iot_hub::reboot::{Grade, RequestId};
+use iot_hub::reboot::Grade;
 use regex_lite::Regex;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
 
 use super::{
     test_server::{Asked, Reply, TestServer},
     *,
 };
-use crate::driver::conformance::{self, FakeDevice, Look as Shown, Shows};
-
-const ID: RequestId = RequestId(Uuid::from_u128(7));
+use crate::driver::{
+    conformance::{self, FakeDevice, Look as Shown, Shows},
+    tests::{order, rehearsal},
+};
 
 fn driver(server: &TestServer, auth: Auth, plan: Plan) -> HttpDriver {
     let endpoint = Endpoint {
@@ -49,16 +49,6 @@ fn generic() -> Plan {
             }),
             optional: false,
         }),
-    }
-}
-
-fn order() -> Order {
-    Order {
-        id: ID,
-        mode: Mode::Forced,
-        force: false,
-        dry_run: false,
-        reason: "test".into(),
     }
 }
 
@@ -279,7 +269,9 @@ async fn a_forced_container_gets_no_grace() {
     })
     .await;
     let plan = preset::container("web", Duration::from_secs(10));
-    let given = driver(&server, Auth::None, plan).trigger(&order()).await;
+    let given = driver(&server, Auth::None, plan)
+        .trigger(&order(Mode::Forced))
+        .await;
     assert_eq!(given, Ok(Triggered::Acknowledged));
 }
 
@@ -299,15 +291,19 @@ async fn the_answer_to_the_trigger_is_what_it_says() {
     for status in [200, 204, 302, 400, 403, 404, 409, 500, 502] {
         let server = TestServer::start(move |_| Some(Reply::new(status, "not now\r\n"))).await;
         let driver = driver(&server, Auth::None, generic());
-        check(status, &driver.trigger(&order()).await);
+        check(status, &driver.trigger(&order(Mode::Forced)).await);
     }
     let server = TestServer::start(|_| Some(Reply::new(200, r#"{"error":"busy"}"#))).await;
     let mut plan = generic();
     plan.trigger.error = Some(pointer("/error"));
-    let given = driver(&server, Auth::None, plan).trigger(&order()).await;
+    let given = driver(&server, Auth::None, plan)
+        .trigger(&order(Mode::Forced))
+        .await;
     assert_eq!(given, Err(DriverError::Refused("busy".into())));
     let cut = TestServer::start(|_| None).await;
-    let given = driver(&cut, Auth::None, generic()).trigger(&order()).await;
+    let given = driver(&cut, Auth::None, generic())
+        .trigger(&order(Mode::Forced))
+        .await;
     assert_eq!(given, Ok(Triggered::Unacknowledged));
 }
 
@@ -352,16 +348,10 @@ async fn a_rehearsal_sends_no_command() {
     })
     .await;
     let driver = driver(&server, Auth::None, generic());
-    let rehearsal = Order {
-        dry_run: true,
-        ..order()
-    };
+    let rehearsal = rehearsal(Mode::Forced);
     let rehearsed = driver.trigger(&rehearsal).await;
     assert_eq!(rehearsed, Ok(Triggered::Rehearsed));
-    let outlet = Order {
-        mode: Mode::PowerCycle,
-        ..order()
-    };
+    let outlet = order(Mode::PowerCycle);
     let refused = driver.trigger(&outlet).await;
     assert!(matches!(refused, Err(DriverError::Unsupported(_))));
 }

@@ -107,9 +107,8 @@ impl Contact {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
+    use crate::driver::tests::ID;
 
     #[test]
     fn one_departure_counts_once_and_an_old_one_not_at_all() {
@@ -118,7 +117,7 @@ mod tests {
         contact.disconnect();
         contact.connect();
         assert!(contact.was_absent());
-        contact.await_answer(RequestId(Uuid::from_u128(7)));
+        contact.await_answer(ID);
         assert!(!contact.was_absent(), "that was before the command");
         assert_eq!(contact.absences, 1);
         contact.says_offline();

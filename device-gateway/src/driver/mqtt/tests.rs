@@ -5,15 +5,15 @@ use std::{collections::HashSet, net::SocketAddr, sync::Arc};
 use iot_hub::reboot::RequestId;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::*;
-use crate::local_mqtt::{
-    LocalMqtt,
-    test_device::{TestDevice, soon},
+use crate::{
+    driver::tests::{ID, order, rehearsal},
+    local_mqtt::{
+        LocalMqtt,
+        test_device::{TestDevice, soon},
+    },
 };
-
-const ID: RequestId = RequestId(Uuid::from_u128(7));
 
 /// Short enough for the tests that wait for it, long enough for those that must not.
 const ACK_LIMIT: Duration = Duration::from_secs(2);
@@ -88,22 +88,12 @@ impl World {
 
     fn triggers(&self) -> JoinHandle<Result<Triggered, DriverError>> {
         let driver = self.driver.clone();
-        tokio::spawn(async move { driver.trigger(&order()).await })
+        tokio::spawn(async move { driver.trigger(&order(Mode::Graceful)).await })
     }
 
     async fn stop(self) {
         self.shutdown.cancel();
         soon(self.server).await.unwrap();
-    }
-}
-
-fn order() -> Order {
-    Order {
-        id: ID,
-        mode: Mode::Graceful,
-        force: false,
-        dry_run: false,
-        reason: "test".into(),
     }
 }
 
@@ -247,18 +237,12 @@ async fn nothing_is_sent_to_a_device_that_is_not_there() {
 async fn a_rehearsal_sends_nothing_and_a_power_cycle_is_not_offered() {
     let world = World::start().await;
     let mut device = world.booted("b1", None).await;
-    let rehearsal = Order {
-        dry_run: true,
-        ..order()
-    };
+    let rehearsal = rehearsal(Mode::Graceful);
     assert_eq!(
         world.driver.trigger(&rehearsal).await.unwrap(),
         Triggered::Rehearsed
     );
-    let power_cycle = Order {
-        mode: Mode::PowerCycle,
-        ..order()
-    };
+    let power_cycle = order(Mode::PowerCycle);
     assert!(matches!(
         world.driver.trigger(&power_cycle).await,
         Err(DriverError::Unsupported(_))

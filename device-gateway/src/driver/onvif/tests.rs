@@ -3,9 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use iot_hub::reboot::{Grade, Mode, RequestId};
+use iot_hub::reboot::{Grade, Mode};
 use regex_lite::Regex;
-use uuid::Uuid;
 
 use super::*;
 use crate::driver::{
@@ -14,6 +13,7 @@ use crate::driver::{
         Auth, Endpoint, Trust,
         test_server::{Asked, Reply, TestServer},
     },
+    tests::{order, rehearsal},
 };
 
 /// How far the fake's clock is ahead.
@@ -50,16 +50,6 @@ fn driver_with(server: &TestServer, snapshot: Option<&str>) -> OnvifDriver {
 
 fn driver(server: &TestServer) -> OnvifDriver {
     driver_with(server, None)
-}
-
-fn order(dry_run: bool) -> Order {
-    Order {
-        id: RequestId(Uuid::from_u128(7)),
-        mode: Mode::Graceful,
-        force: false,
-        dry_run,
-        reason: "test".into(),
-    }
 }
 
 fn said(body: &str) -> Reply {
@@ -182,7 +172,10 @@ async fn a_rehearsal_signs_in_and_sends_no_command() {
     }))
     .await;
     let driver = driver(&server);
-    assert_eq!(driver.trigger(&order(true)).await, Ok(Triggered::Rehearsed));
+    assert_eq!(
+        driver.trigger(&rehearsal(Mode::Graceful)).await,
+        Ok(Triggered::Rehearsed)
+    );
     let probe = driver.probe().await.unwrap();
     assert_eq!(
         (probe.best_grade, probe.required_grade),
@@ -226,7 +219,10 @@ async fn the_words_of_the_answer_to_the_command_are_not_read() {
             _ => Some(clock()),
         }))
         .await;
-        assert_eq!(driver(&server).trigger(&order(false)).await, expected);
+        assert_eq!(
+            driver(&server).trigger(&order(Mode::Graceful)).await,
+            expected
+        );
     }
 }
 
@@ -238,7 +234,7 @@ async fn a_command_that_was_not_sent_for_want_of_the_clock_was_not_sent() {
     })
     .await;
     let driver = driver(&server);
-    let given = driver.trigger(&order(false)).await;
+    let given = driver.trigger(&order(Mode::Graceful)).await;
     assert!(
         matches!(given, Err(DriverError::Unreachable(_))),
         "{given:?}"

@@ -2,9 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use iot_hub::reboot::RequestId;
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::*;
 use crate::driver::{
@@ -13,6 +11,7 @@ use crate::driver::{
         Auth, Endpoint, Trust, User,
         test_server::{Asked, Reply, TestServer},
     },
+    tests::{order, rehearsal},
 };
 
 const SYSTEM: &str = "/redfish/v1/Systems/437XR1138R2";
@@ -42,16 +41,6 @@ fn config(server: &TestServer) -> RedfishConfig {
 
 fn driver(server: &TestServer) -> RedfishDriver {
     RedfishDriver::new(config(server)).unwrap()
-}
-
-fn order(mode: Mode) -> Order {
-    Order {
-        id: RequestId(Uuid::from_u128(7)),
-        mode,
-        force: false,
-        dry_run: false,
-        reason: "test".into(),
-    }
 }
 
 /// What every service says beside its system.
@@ -207,10 +196,6 @@ async fn each_mode_is_the_reset_of_its_name_and_no_other_is_offered() {
 
 #[tokio::test]
 async fn a_rehearsal_sends_no_command_and_finds_what_a_command_would() {
-    let rehearsal = |mode| Order {
-        dry_run: true,
-        ..order(mode)
-    };
     let server = service(running(), no_reset).await;
     let driver_of = driver(&server);
     let rehearsed = driver_of.trigger(&rehearsal(Mode::Graceful)).await;

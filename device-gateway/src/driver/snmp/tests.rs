@@ -5,9 +5,8 @@ use std::{
     time::Duration,
 };
 
-use iot_hub::reboot::{Grade, Mode, RequestId};
+use iot_hub::reboot::{Grade, Mode};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::{
     family::Family,
@@ -15,9 +14,10 @@ use super::{
     *,
 };
 use crate::driver::{
-    Driver, DriverError, Order, Triggered,
+    Driver, DriverError, Triggered,
     conformance::{FakeDevice, Shows, check_in},
     power::{Outlet as _, Powered},
+    tests::{order, rehearsal},
 };
 
 const SYS_OBJECT_ID: &str = "1.3.6.1.2.1.1.2.0";
@@ -309,14 +309,7 @@ async fn a_device_of_which_only_the_outlet_is_known_is_away_while_that_is_off() 
     assert_eq!(driver.observe(&baseline).await, Err(gone));
     *state.lock().unwrap() = 1;
     assert!(driver.observe(&baseline).await.unwrap().present);
-    let order = Order {
-        id: RequestId(Uuid::nil()),
-        mode: Mode::Graceful,
-        force: false,
-        dry_run: false,
-        reason: String::new(),
-    };
-    let refused = driver.trigger(&order).await;
+    let refused = driver.trigger(&order(Mode::Graceful)).await;
     assert!(matches!(refused, Err(DriverError::Unsupported(_))));
 }
 
@@ -329,14 +322,8 @@ async fn a_rehearsal_looks_and_commands_nothing() {
         Arc::new(OutletDriver::new(outlet.clone())),
         Arc::new(outlet),
     );
-    let order = Order {
-        id: RequestId(Uuid::nil()),
-        mode: Mode::PowerCycle,
-        force: false,
-        dry_run: true,
-        reason: String::new(),
-    };
-    assert_eq!(driver.trigger(&order).await, Ok(Triggered::Rehearsed));
+    let rehearsed = driver.trigger(&rehearsal(Mode::PowerCycle)).await;
+    assert_eq!(rehearsed, Ok(Triggered::Rehearsed));
     assert!(agent.sets().is_empty());
 }
 

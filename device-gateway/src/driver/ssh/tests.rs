@@ -5,11 +5,11 @@ mod openssh;
 
 use std::time::Duration;
 
-use iot_hub::reboot::{Grade, RequestId};
+use iot_hub::reboot::{Grade, Mode};
 use russh::keys::{Algorithm, PrivateKey};
-use uuid::Uuid;
 
 use super::*;
+use crate::driver::tests::{ID, order, rehearsal};
 
 fn new_key() -> PrivateKey {
     PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap()
@@ -38,16 +38,6 @@ fn config(port: u16, trust: Trust, credential: Credential) -> SshConfig {
         forced: Some("reboot --force {id}".into()),
         health: Some("health".into()),
         timeout: Duration::from_secs(20),
-    }
-}
-
-fn order() -> Order {
-    Order {
-        id: RequestId(Uuid::from_u128(7)),
-        mode: Mode::Graceful,
-        force: false,
-        dry_run: false,
-        reason: "test".into(),
     }
 }
 

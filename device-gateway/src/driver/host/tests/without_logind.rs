@@ -1,7 +1,7 @@
 //! A machine whose logind cannot be asked, and the machines where it could be.
 
 use super::*;
-use crate::host::last_resort::tests::Machine;
+use crate::{driver::tests::rehearsal, host::last_resort::tests::Machine};
 
 /// A driver that finds a bus there or not, on a machine where systemctl does as told.
 struct Stranded {
@@ -44,7 +44,7 @@ async fn systemctl_reboots_where_logind_is_not_there() {
     assert!(driver.probe().await.unwrap().restarts_gateway);
     assert!(driver.blockers(Mode::Graceful).await.unwrap().is_empty());
     assert_eq!(stranded.machine.asked(), [""; 0]);
-    let triggered = driver.trigger(&order()).await.unwrap();
+    let triggered = driver.trigger(&order(Mode::Graceful)).await.unwrap();
     assert_eq!(triggered, Triggered::Acknowledged);
     assert_eq!(stranded.machine.asked(), ASKED);
 }
@@ -56,9 +56,9 @@ async fn a_bus_without_logind_counts_as_none() {
     // It goes away for good with the first question.
     bus.method("CanReboot", "", "os._exit(0)").await;
     let driver = stranded.driver();
-    assert!(driver.trigger(&order()).await.is_err());
+    assert!(driver.trigger(&order(Mode::Graceful)).await.is_err());
     assert_eq!(stranded.machine.asked(), [""; 0]);
-    let triggered = driver.trigger(&order()).await.unwrap();
+    let triggered = driver.trigger(&order(Mode::Graceful)).await.unwrap();
     assert_eq!(triggered, Triggered::Acknowledged);
     assert_eq!(stranded.machine.asked(), ASKED);
 }
@@ -66,10 +66,7 @@ async fn a_bus_without_logind_counts_as_none() {
 #[tokio::test]
 async fn a_rehearsal_without_logind_asks_nobody() {
     let stranded = Stranded::start("exit 0").await;
-    let rehearsal = Order {
-        dry_run: true,
-        ..order()
-    };
+    let rehearsal = rehearsal(Mode::Graceful);
     let triggered = stranded.driver().trigger(&rehearsal).await.unwrap();
     assert_eq!(triggered, Triggered::Rehearsed);
     assert_eq!(stranded.machine.asked(), [""; 0]);
@@ -87,13 +84,16 @@ async fn nobody_else_is_asked_when_logind_said_no_or_may_have_done_it() {
         let stranded = Stranded::with_logind().await;
         let bus = &stranded.world.bus;
         bus.method("ScheduleShutdown", "st", code).await;
-        assert_eq!(stranded.driver().trigger(&order()).await, expected);
+        assert_eq!(
+            stranded.driver().trigger(&order(Mode::Graceful)).await,
+            expected
+        );
         assert_eq!(stranded.machine.asked(), [""; 0], "{code}");
     }
     for answer in ["no", "challenge", "na"] {
         let mut stranded = Stranded::start("exit 0").await;
         stranded.world = World::start(answer).await;
-        let unsupported = stranded.driver().trigger(&order()).await;
+        let unsupported = stranded.driver().trigger(&order(Mode::Graceful)).await;
         assert!(matches!(unsupported, Err(DriverError::Unsupported(_))));
         assert_eq!(stranded.machine.asked(), [""; 0], "{answer}");
     }
@@ -109,7 +109,7 @@ async fn a_machine_that_is_told_to_have_no_last_resort_has_none() {
         Err(DriverError::Unreachable(_))
     ));
     assert!(matches!(
-        driver.trigger(&order()).await,
+        driver.trigger(&order(Mode::Graceful)).await,
         Err(DriverError::Unreachable(_))
     ));
     assert_eq!(stranded.machine.asked(), [""; 0]);
@@ -134,11 +134,14 @@ async fn the_first_process_is_signalled_only_after_systemctl_reached_nobody() {
         ),
     ] {
         let stranded = Stranded::start(systemctl).await;
-        assert_eq!(stranded.driver().trigger(&order()).await, expected);
+        assert_eq!(
+            stranded.driver().trigger(&order(Mode::Graceful)).await,
+            expected
+        );
     }
     let stranded = Stranded::start("echo 'Failed to connect to bus: x' >&2; exit 1").await;
     // There is no such process, and the shell that was to signal it says so.
-    match stranded.driver().trigger(&order()).await {
+    match stranded.driver().trigger(&order(Mode::Graceful)).await {
         Err(DriverError::Refused(why)) => assert!(why.contains("kill"), "{why}"),
         other => panic!("expected a refusal, got {other:?}"),
     }

@@ -2,17 +2,17 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use iot_hub::reboot::{Grade, RequestId};
+use iot_hub::reboot::Grade;
 use rumqttc::QoS;
 use serde_json::json;
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
 use super::*;
 use crate::{
     driver::{
         conformance::{self, FakeDevice, Look, Shows},
         mqtt::test_endpoint::{endpoint, until_back},
+        tests::order,
     },
     local_mqtt::test_device::{TestDevice, soon},
 };
@@ -146,16 +146,6 @@ async fn no_behavior_of_a_tasmota_gets_a_false_verdict() {
         (Arc::new(driver) as Arc<dyn Driver>, tasks)
     })
     .await;
-}
-
-fn order(mode: Mode) -> Order {
-    Order {
-        id: RequestId(Uuid::from_u128(7)),
-        mode,
-        force: false,
-        dry_run: false,
-        reason: "test".into(),
-    }
 }
 
 #[tokio::test]

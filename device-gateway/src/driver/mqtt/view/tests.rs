@@ -4,8 +4,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-
-const ID: RequestId = RequestId(Uuid::from_u128(7));
+use crate::driver::tests::ID;
 
 struct Device {
     view: View,

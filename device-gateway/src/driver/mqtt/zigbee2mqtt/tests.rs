@@ -6,13 +6,13 @@ use iot_hub::reboot::{Grade, RequestId};
 use rumqttc::QoS;
 use serde_json::Value;
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
 use super::*;
 use crate::{
     driver::{
         conformance::{self, FakeDevice, Shows},
         mqtt::test_endpoint::{endpoint, until_back},
+        tests::rehearsal,
     },
     local_mqtt::test_device::{TestDevice, soon},
 };
@@ -118,14 +118,7 @@ async fn it_proves_no_more_than_its_return_and_knows_no_force() {
         (probe.best_grade, probe.required_grade),
         (Grade::Returned, Grade::Returned)
     );
-    let order = |mode| Order {
-        id: RequestId(Uuid::from_u128(7)),
-        mode,
-        force: false,
-        dry_run: true,
-        reason: "test".into(),
-    };
-    let absent = driver.trigger(&order(Mode::Graceful)).await;
+    let absent = driver.trigger(&rehearsal(Mode::Graceful)).await;
     assert!(matches!(absent, Err(DriverError::Unreachable(_))));
     assert!(driver.baseline().await.is_err());
 
@@ -134,9 +127,9 @@ async fn it_proves_no_more_than_its_return_and_knows_no_force() {
     while driver.if_online().is_err() {
         soon(hints.changed()).await.unwrap();
     }
-    let forced = driver.trigger(&order(Mode::Forced)).await;
+    let forced = driver.trigger(&rehearsal(Mode::Forced)).await;
     assert!(matches!(forced, Err(DriverError::Unsupported(_))));
-    let rehearsed = driver.trigger(&order(Mode::Graceful)).await;
+    let rehearsed = driver.trigger(&rehearsal(Mode::Graceful)).await;
     assert_eq!(rehearsed, Ok(Triggered::Rehearsed));
     // It is there and does not answer: nobody knows how it is.
     let health = driver.health().await;

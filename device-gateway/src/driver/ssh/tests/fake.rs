@@ -126,7 +126,7 @@ fn answer(device: &FakeDevice, command: &str) -> Option<(String, u32)> {
             .map(|shown| (format!("b{}\n", shown.boots), 0)),
         "health" => device.peek().map(|shown| said(u32::from(!shown.healthy))),
         command => {
-            assert_eq!(command, format!("reboot {} graceful", Uuid::from_u128(7)));
+            assert_eq!(command, format!("reboot {} graceful", ID));
             device.command(None).then(|| said(0))
         }
     }
@@ -150,7 +150,7 @@ async fn another_host_key_is_named_and_nothing_is_sent_to_it() {
         assert_eq!(failed, Some(expected));
     }
     // The command was certainly not given.
-    let refused = driver.trigger(&order()).await;
+    let refused = driver.trigger(&order(Mode::Graceful)).await;
     assert_eq!(refused, Err(DriverError::Refused(words)));
 }
 
@@ -192,7 +192,7 @@ async fn a_wrong_password_is_told() {
     let trust = Trust::Pinned(host_key(&key));
     let wrong = Credential::Password("guess".into());
     let driver = SshDriver::new(config(fake.address.port(), trust, wrong));
-    let refused = driver.trigger(&order()).await;
+    let refused = driver.trigger(&order(Mode::Graceful)).await;
     let words = "the device did not accept the password".to_owned();
     assert_eq!(refused, Err(DriverError::Refused(words)));
 }
@@ -206,10 +206,7 @@ async fn a_rehearsal_looks_and_gives_no_command() {
     })
     .await;
     let driver = fake.driver(&key);
-    let rehearsal = Order {
-        dry_run: true,
-        ..order()
-    };
+    let rehearsal = rehearsal(Mode::Graceful);
     let rehearsed = driver.trigger(&rehearsal).await;
     assert_eq!(rehearsed, Ok(Triggered::Rehearsed));
     let probe = driver.probe().await.unwrap();

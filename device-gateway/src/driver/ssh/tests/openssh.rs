@@ -135,10 +135,10 @@ async fn a_reboot_shows_in_the_boot_id_of_the_machine_itself() {
         driver.baseline().await.unwrap().boot_id.as_deref(),
         Some("b-0")
     );
-    let triggered = driver.trigger(&order()).await;
+    let triggered = driver.trigger(&order(Mode::Graceful)).await;
     assert_eq!(triggered, Ok(Triggered::Acknowledged));
     let seen = observe(&driver).await.unwrap();
-    let boot = format!("b-{}", Uuid::from_u128(7));
+    let boot = format!("b-{}", ID);
     assert_eq!(seen.boot_id.as_deref(), Some(&*boot));
     assert_eq!(seen.method, "ssh");
 }
@@ -154,14 +154,20 @@ async fn how_a_command_ends_is_what_it_means() {
         })
     };
     // The process of this session, as when a machine that goes down ends it.
-    let cut = driver("kill -9 $PPID", "true").trigger(&order()).await;
+    let cut = driver("kill -9 $PPID", "true")
+        .trigger(&order(Mode::Graceful))
+        .await;
     assert_eq!(cut, Ok(Triggered::Unacknowledged));
-    let killed = driver("kill -15 $$", "true").trigger(&order()).await;
+    let killed = driver("kill -15 $$", "true")
+        .trigger(&order(Mode::Graceful))
+        .await;
     assert_eq!(killed, Ok(Triggered::Unacknowledged));
     let refused = driver("echo; echo not today >&2; exit 3", "true");
-    let refused = refused.trigger(&order()).await;
+    let refused = refused.trigger(&order(Mode::Graceful)).await;
     assert_eq!(refused, Err(DriverError::Refused("not today".into())));
-    let missing = driver("no-such-command", "true").trigger(&order()).await;
+    let missing = driver("no-such-command", "true")
+        .trigger(&order(Mode::Graceful))
+        .await;
     assert!(
         matches!(missing, Err(DriverError::Refused(_))),
         "{missing:?}"
@@ -181,7 +187,7 @@ async fn whoever_is_not_known_is_not_trusted() {
         credential: client_key(&new_key()),
         ..server.config()
     });
-    let refused = stranger.trigger(&order()).await;
+    let refused = stranger.trigger(&order(Mode::Graceful)).await;
     let words = "the device did not accept the gateway's key".to_owned();
     assert_eq!(refused, Err(DriverError::Refused(words)));
 
@@ -201,9 +207,9 @@ async fn a_command_that_takes_too_long_is_cut_off() {
         timeout: Duration::from_secs(2),
         ..server.config()
     });
-    let given = driver.trigger(&order()).await;
+    let given = driver.trigger(&order(Mode::Graceful)).await;
     assert_eq!(given, Ok(Triggered::Unacknowledged));
     drop(server);
-    let gone = driver.trigger(&order()).await;
+    let gone = driver.trigger(&order(Mode::Graceful)).await;
     assert!(matches!(gone, Err(DriverError::Unreachable(_))), "{gone:?}");
 }

@@ -1,10 +1,9 @@
 //! The view as a value: what a device said in, the picture out.
 
-use iot_hub::reboot::RequestId;
 use proptest::prelude::*;
-use uuid::Uuid;
 
 use super::*;
+use crate::driver::tests::ID;
 
 const COUNTED_AFTER: Duration = Duration::from_secs(12);
 
@@ -87,17 +86,16 @@ fn only_what_is_said_of_this_device_on_this_connection_counts() {
 #[test]
 fn a_restart_is_acknowledged_by_its_own_words_alone() {
     let mut view = connected();
-    let id = RequestId(Uuid::from_u128(7));
     let result = |view: &mut View, payload: &str| says(view, "stat/plug/RESULT", payload);
     result(&mut view, r#"{"Restart":"Restarting"}"#);
     assert_eq!(view.contact().answer(), None, "nobody asked");
-    view.contact().await_answer(id);
+    view.contact().await_answer(ID);
     result(&mut view, r#"{"POWER":"ON"}"#);
     assert_eq!(view.contact().answer(), None);
     result(&mut view, r#"{"Restart":"1 to restart"}"#);
     let refused = Answer::Refused("1 to restart".to_owned());
     assert_eq!(view.contact().answer(), Some(&refused));
-    view.contact().await_answer(id);
+    view.contact().await_answer(ID);
     result(&mut view, r#"{"Restart":"Restarting"}"#);
     assert_eq!(view.contact().answer(), Some(&Answer::Accepted));
 }

@@ -1,12 +1,9 @@
 //! The view as a value: what a bridge said in, the picture out.
 
-use iot_hub::reboot::RequestId;
 use proptest::prelude::*;
-use uuid::Uuid;
 
 use super::*;
-
-const ID: RequestId = RequestId(Uuid::from_u128(7));
+use crate::driver::tests::ID;
 
 fn connected() -> View {
     let mut view = View::new("zigbee2mqtt");
