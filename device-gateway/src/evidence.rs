@@ -3,8 +3,11 @@
 //! Every rule here errs on the side of "not proved": a device that rebooted and cannot show it gets
 //! a weak grade, but none that did not reboot gets any.
 
+mod again;
+
 use std::time::Duration;
 
+pub use again::Glimpse;
 use iot_hub::reboot::{Grade, RequestId};
 
 use crate::driver::{Baseline, Observation};
@@ -121,13 +124,16 @@ fn identity(baseline: &Baseline, observation: &Observation) -> Identity {
 
 fn was_reset(before: Duration, after: Duration, elapsed: Elapsed) -> bool {
     let booted_since = after + UPTIME_SLACK < elapsed.at_least;
-    let wrapped = UPTIME_WRAPS.into_iter().any(|wrap| {
-        let earliest = (before + elapsed.at_least).saturating_sub(UPTIME_SLACK);
-        let latest = before + elapsed.at_most + UPTIME_SLACK;
-        // An uptime that went on without a reboot would by now read `after` past the wrap.
-        (earliest..=latest).contains(&(after + wrap))
-    });
-    booted_since && !wrapped
+    booted_since && !wrapped(before, after, elapsed)
+}
+
+/// An uptime that went on without a reboot would by now read `after` past the wrap.
+fn wrapped(before: Duration, after: Duration, elapsed: Elapsed) -> bool {
+    let earliest = (before + elapsed.at_least).saturating_sub(UPTIME_SLACK);
+    let latest = before + elapsed.at_most + UPTIME_SLACK;
+    UPTIME_WRAPS
+        .into_iter()
+        .any(|wrap| (earliest..=latest).contains(&(after + wrap)))
 }
 
 #[cfg(test)]

@@ -30,7 +30,8 @@ use super::Driver;
 pub(crate) struct Shows {
     /// What a normal reboot is proved with, without regard to health.
     pub(crate) proof: Grade,
-    /// It tells a second new boot from the first.
+    /// It tells a second new boot from the first, however soon it comes. An uptime does when it has
+    /// come so far that it goes back.
     pub(crate) each_boot: bool,
     /// It tells whether the device does its work.
     pub(crate) health: bool,
@@ -64,11 +65,12 @@ pub(crate) async fn check_in<G>(
     let wrong: Vec<_> = future::join_all(attempts)
         .await
         .into_iter()
-        .filter(|(behavior, commands, verdict)| {
-            *commands != 1 || *verdict != shows.expected(*behavior)
-        })
         .map(|(behavior, commands, verdict)| {
-            let expected = shows.expected(behavior);
+            let expected = shows.expected(behavior, verdict.unexpected);
+            (behavior, commands, verdict, expected)
+        })
+        .filter(|(_, commands, verdict, expected)| *commands != 1 || verdict != expected)
+        .map(|(behavior, commands, verdict, expected)| {
             format!("{behavior:?}: {verdict:?} after {commands} commands, expected {expected:?}")
         })
         .collect();
@@ -76,7 +78,8 @@ pub(crate) async fn check_in<G>(
 }
 
 impl Shows {
-    fn expected(self, behavior: Behavior) -> Verdict {
+    /// The verdict about a device that was seen to boot so often unasked.
+    fn expected(self, behavior: Behavior, unexpected: u64) -> Verdict {
         let grade = if self.proof == Grade::Caused && self.health {
             Grade::Healthy
         } else {
@@ -101,7 +104,10 @@ impl Shows {
             Behavior::WellBehaved | Behavior::NoAck => success,
             Behavior::AckAndNothing => unchanged,
             Behavior::Twice => Verdict {
-                unexpected: u64::from(self.each_boot),
+                unexpected: match self.each_boot {
+                    true => 1,
+                    false => unexpected.min(1),
+                },
                 ..success
             },
             Behavior::StaleOnline if only_returns => success,

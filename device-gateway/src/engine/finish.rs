@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use iot_hub::reboot::{
-    AttemptReport, Failure, FailureCode, HISTORY_LENGTH, HistoryEntry, Refusal, State,
+    AttemptReport, Failure, FailureCode, Grade, HISTORY_LENGTH, HistoryEntry, Refusal, State,
 };
 use jiff::Timestamp;
 
@@ -148,7 +148,7 @@ impl Engine {
             self.journal.going_down = None;
             self.note_boot(boot_id);
         } else {
-            self.count_unexpected(boot_id);
+            self.count_unexpected(boot_id, Grade::BootChanged);
         }
     }
 

@@ -31,10 +31,11 @@ impl Engine {
         }
     }
 
-    /// A boot that nobody asked us for. It may have been announced.
-    pub(super) fn count_unexpected(&mut self, boot_id: Option<String>) {
+    /// A boot that nobody asked us for, proved so well. It may have been announced.
+    pub(super) fn count_unexpected(&mut self, boot_id: Option<String>, proved: Grade) {
         self.journal.counters.unexpected += 1;
-        let proved = Some(Grade::BootChanged);
+        // Whatever caused it was not an attempt.
+        let proved = Some(proved.min(Grade::BootChanged));
         if self.journal.going_down.take().is_some() {
             self.end_announced(State::Succeeded, proved);
         } else {

@@ -211,6 +211,7 @@ impl Engine {
         live.seen = None;
         live.steady = None;
         live.seen_well = None;
+        live.glimpse = None;
         live.health = None;
         live.healthy = None;
         self.command(mode, out);

@@ -7,7 +7,7 @@ use iot_hub::reboot::State;
 use super::{Now, Ticket, clock::Stopwatch, ladder::Doubt, prepare::Preparation};
 use crate::{
     driver::Health,
-    evidence::{Elapsed, Sign},
+    evidence::{Elapsed, Glimpse, Sign},
     journal::Attempt,
 };
 
@@ -57,6 +57,8 @@ pub(super) struct Live {
     pub(super) steady: Option<Duration>,
     /// When it was last seen in its new boot.
     pub(super) seen_well: Option<Duration>,
+    /// The newest look at it in its new boot.
+    pub(super) glimpse: Option<Glimpse>,
     /// When it last passed its health check.
     pub(super) healthy: Option<Duration>,
 }
@@ -133,6 +135,7 @@ impl Live {
             health: None,
             steady: None,
             seen_well: None,
+            glimpse: None,
             healthy: None,
         }
     }

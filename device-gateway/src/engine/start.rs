@@ -149,9 +149,9 @@ impl Engine {
         match sign {
             Sign::Absent => {}
             Sign::Rebooted(
-                Grade::UptimeReset | Grade::BootChanged | Grade::Caused | Grade::Healthy,
+                proved @ (Grade::UptimeReset | Grade::BootChanged | Grade::Caused | Grade::Healthy),
             ) => {
-                self.count_unexpected(boot_id);
+                self.count_unexpected(boot_id, proved);
                 let error = failure(
                     FailureCode::UnexpectedBoot,
                     "the device booted by itself before the command",

@@ -7,7 +7,7 @@ use iot_hub::reboot::{Evidence, FailureCode, Grade, State};
 use super::{DriverStep, Engine, Out, Ticket, finish::failure, ladder::Shown, live::Seen};
 use crate::{
     driver::{DriverError, Observation},
-    evidence::{Cause, Sign, grade},
+    evidence::{Cause, Glimpse, Sign, grade},
     journal::Attempt,
 };
 
@@ -160,6 +160,7 @@ impl Engine {
             State::Preparing if nameless => {}
             State::Preparing => self.on_prepared(sign, observation.boot_id, out),
             State::Rebooting | State::Down | State::Verifying => {
+                self.notice_another_boot(sign, &observation);
                 self.on_sign(sign, &observation);
                 self.resolve_doubt(ticket, out);
             }
@@ -222,26 +223,56 @@ impl Engine {
                 }
                 live.seen_well = Some(now.mono);
                 let boot = observation.boot_id.clone();
-                let again = match (&attempt.new_boot_id, &boot) {
-                    (Some(first), Some(boot)) => first != boot,
-                    (_, _) => false,
-                };
                 if boot.is_some() {
                     attempt.new_boot_id.clone_from(&boot);
                 }
                 attempt.boot_seen.get_or_insert(now.wall);
-                if again {
-                    live.steady = None;
-                }
-                if again {
-                    self.count_unexpected(boot);
-                } else if !verifying {
+                if !verifying {
                     self.note_boot(boot);
                     self.enter(State::Verifying, now);
                 } else if boot.is_some() {
                     self.journal.boot_id = boot;
                 }
             }
+        }
+    }
+
+    /// A device that was seen in its new boot may have booted once more: nobody asked for that, and
+    /// it has to settle anew.
+    fn notice_another_boot(&mut self, sign: Sign, observation: &Observation) {
+        let now = self.now.mono;
+        let (Some(attempt), Some(live)) = (&self.journal.open, &mut self.live) else {
+            return;
+        };
+        let newest = Glimpse::of(observation, now);
+        let last = match sign {
+            Sign::Absent => {
+                if let Some(glimpse) = &mut live.glimpse {
+                    glimpse.miss();
+                }
+                return;
+            }
+            Sign::SameBoot => {
+                live.glimpse = None;
+                return;
+            }
+            // Nothing that it shows by itself has proved a new boot yet.
+            Sign::Silent | Sign::Rebooted(Grade::Claimed | Grade::Returned)
+                if live.glimpse.is_none() =>
+            {
+                None
+            }
+            Sign::Silent | Sign::Rebooted(_) => live.glimpse.replace(newest),
+        };
+        let again = match (&attempt.new_boot_id, &observation.boot_id) {
+            (Some(first), Some(boot)) => (first != boot).then_some(Grade::BootChanged),
+            // It has just connected and has not said which boot it is in.
+            (Some(_), None) => None,
+            (None, _) => last.and_then(|last| last.booted_since(observation, now)),
+        };
+        if let Some(proved) = again {
+            live.steady = None;
+            self.count_unexpected(observation.boot_id.clone(), proved);
         }
     }
 

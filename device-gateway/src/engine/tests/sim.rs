@@ -60,6 +60,17 @@ pub(super) enum Behavior {
     ConnectsLate,
 }
 
+/// What a device shows of its boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shows {
+    Identity,
+    Count,
+    Uptime,
+}
+
+/// How long the device was up when the world began.
+const UP_BEFORE: Duration = Duration::from_secs(100_000);
+
 /// How long [`Behavior::Dawdles`] takes to go down: a moment longer than it is given.
 const DAWDLING: Duration = Duration::from_millis(120_020);
 
@@ -79,6 +90,7 @@ pub(super) enum Crash {
 
 pub(super) struct Sim {
     pub(super) behavior: Behavior,
+    pub(super) shows: Shows,
     pub(super) settings: Settings,
     /// The device is the machine that the engine runs on.
     pub(super) host: bool,
@@ -143,6 +155,7 @@ impl Sim {
         );
         let mut sim = Self {
             behavior,
+            shows: Shows::Identity,
             settings,
             host,
             blocked_until: Duration::ZERO,
@@ -370,6 +383,8 @@ impl Sim {
             }
             DriverStep::TakeBaseline => Outcome::BaselineTaken(Ok(Baseline {
                 boot_id: self.boot_id(),
+                boot_count: self.boot_count(),
+                uptime: self.uptime(),
                 ..Baseline::default()
             })),
             DriverStep::Trigger(order) => {
@@ -500,7 +515,22 @@ impl Sim {
             | Behavior::Dawdles
             | Behavior::BootsEarly => false,
         };
-        (!nameless).then(|| format!("boot-{}", self.boots()))
+        let named = !nameless && self.shows == Shows::Identity;
+        named.then(|| format!("boot-{}", self.boots()))
+    }
+
+    fn boot_count(&self) -> Option<u64> {
+        let boots = u64::try_from(self.boots()).expect("a few");
+        (self.shows == Shows::Count).then_some(40 + boots)
+    }
+
+    /// Of a device that boots once or [`Behavior::Twice`].
+    fn uptime(&self) -> Option<Duration> {
+        let booted = |boots: usize| Some(self.told? + seconds(6) * u32::try_from(boots).ok()?);
+        (self.shows == Shows::Uptime).then(|| match self.boots() {
+            0 => UP_BEFORE + self.time,
+            boots => booted(boots).map_or(Duration::ZERO, |booted| self.time - booted),
+        })
     }
 
     fn observe(&self) -> Observation {
@@ -531,8 +561,8 @@ impl Sim {
             present: !absent,
             was_absent: false,
             boot_id: self.boot_id(),
-            uptime: None,
-            boot_count: None,
+            uptime: self.uptime(),
+            boot_count: self.boot_count(),
             caused_by: (self.boots() > 0)
                 .then_some(ID)
                 .filter(|_| self.told.is_some()),

@@ -1,9 +1,9 @@
 //! One scenario per way a device behaves, and the verdict that it gets.
 
-use iot_hub::reboot::{Grade, State};
+use iot_hub::reboot::{Grade, Origin, State};
 use serde_json::{Value, json};
 
-use super::sim::{Behavior, ID, Sim, request, seconds};
+use super::sim::{Behavior, ID, Shows, Sim, request, seconds};
 use crate::engine::Input;
 
 #[track_caller]
@@ -118,6 +118,34 @@ fn a_second_boot_restarts_the_settle_time_and_is_counted() {
     assert_eq!(sim.engine.report().boot_id.as_deref(), Some("boot-2"));
     // Accepted, told a second later, the second boot 12 s after that, and then the settle time.
     assert!(sim.time >= seconds(1 + 12 + 10), "{:?}", sim.time);
+}
+
+#[test]
+fn a_second_boot_is_counted_by_whatever_shows_it() {
+    for (shows, grade) in [
+        (Shows::Count, Grade::BootChanged),
+        (Shows::Uptime, Grade::UptimeReset),
+    ] {
+        for (behavior, unexpected) in [(Behavior::Reboots, 0), (Behavior::Twice, 1)] {
+            let mut sim = Sim::new(behavior);
+            sim.shows = shows;
+            let weak = with(request(), json!({ "requiredGrade": 2 }));
+            let sim = sim.reboot(weak);
+            assert_eq!(sim.verdict().0, State::Succeeded, "{shows:?}");
+            let report = sim.engine.report();
+            let counted = report.counters.unexpected;
+            assert_eq!(counted, unexpected, "{shows:?} {behavior:?}");
+            // The loop breaker sees each.
+            let boots = u64::try_from(sim.disk.boots.len()).unwrap();
+            assert_eq!(boots, 1 + unexpected, "{shows:?} {behavior:?}");
+            if behavior == Behavior::Twice {
+                let own = &report.history[1];
+                assert_eq!(own.origin, Some(Origin::Unexpected));
+                assert_eq!(own.grade, Some(grade));
+                assert!(sim.time >= seconds(1 + 12 + 10), "{:?}", sim.time);
+            }
+        }
+    }
 }
 
 #[test]
