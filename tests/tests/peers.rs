@@ -1,12 +1,17 @@
 //! The gateway's drivers against stand-ins for devices that somebody else wrote.
 
-use std::{path::Path, time::Duration};
+use std::{
+    os::unix::net::UnixStream,
+    path::Path,
+    process::{Child, Command},
+    time::Duration,
+};
 
 use device_gateway::{
     config::{Config, DriverConfig},
     driver::{
-        Driver, DriverError, Health, Observation, Order, Triggered, onvif::OnvifDriver,
-        redfish::RedfishDriver,
+        Baseline, Driver, DriverError, Health, Observation, Order, Triggered, http::HttpDriver,
+        onvif::OnvifDriver, redfish::RedfishDriver,
     },
     evidence::{Cause, Elapsed, Sign, grade},
     inspect,
@@ -57,6 +62,20 @@ fn order(mode: Mode) -> Order {
         dry_run: false,
         reason: "a test".to_owned(),
     }
+}
+
+/// What was seen, two seconds after the baseline, proves of that order.
+fn sign(baseline: &Baseline, seen: &Observation, order: &Order) -> Sign {
+    let cause = Cause {
+        id: order.id,
+        journal_marker: false,
+    };
+    grade(
+        baseline,
+        seen,
+        Elapsed::exactly(Duration::from_secs(2)),
+        cause,
+    )
 }
 
 /// OpenStack's emulator of Redfish, with a certificate of its own.
@@ -124,12 +143,7 @@ async fn a_system_of_openstacks_redfish_emulator_is_seen_off_and_on_again() {
             was_absent: true,
             ..back
         };
-        let cause = Cause {
-            id: order.id,
-            journal_marker: false,
-        };
-        let elapsed = Elapsed::exactly(Duration::from_secs(2));
-        let sign = grade(&baseline, &seen, elapsed, cause);
+        let sign = sign(&baseline, &seen, &order);
         assert_eq!(sign, Sign::Rebooted(Grade::Returned));
     }
 }
@@ -186,4 +200,136 @@ async fn the_virtual_camera_ipycam_does_not_take_another_password() {
     let (_process, config, _hub) = camera("guess").await;
     let (good, found) = of_device(inspect::check(&config).await);
     assert!(!good && found.contains("Sender not authorized"), "{found}");
+}
+
+/// Podman's service with one container, in a folder of its own.
+struct Podman {
+    folder: TempDir,
+    service: Child,
+}
+
+impl Podman {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("make a folder");
+        let podman = |arguments: &[&str]| podman(folder.path(), arguments);
+        let image = folder.path().join("image/bin");
+        std::fs::create_dir_all(&image).expect("make the image's folder");
+        std::fs::copy("/bin/busybox", image.join("busybox")).expect("copy busybox");
+        let archive = folder.path().join("image.tar").display().to_string();
+        let tree = folder.path().join("image").display().to_string();
+        succeeds(Command::new("tar").args(["-C", &tree, "-cf", &archive, "."]));
+        succeeds(&mut podman(&["import", "--quiet", &archive, "web"]));
+        // Limits of its own: the engine's may be beyond what its user may have.
+        let limits = ["--ulimit", "nofile=256:256", "--ulimit", "nproc=64:64"];
+        succeeds(
+            podman(&["run", "--detach", "--name", DEVICE, "--network", "none"])
+                .args(limits)
+                .args(["web", "/bin/busybox", "sleep", "1000000"]),
+        );
+        let socket = folder.path().join("podman.sock");
+        let address = format!("unix://{}", socket.display());
+        let service = podman(&["system", "service", "--time", "0", &address])
+            .spawn()
+            .expect("start the service");
+        eventually("the socket", PATIENCE, async || {
+            UnixStream::connect(&socket).ok()
+        })
+        .await;
+        Self { folder, service }
+    }
+
+    fn settings(&self, container: &str) -> String {
+        let socket = self.folder.path().join("podman.sock");
+        format!(
+            "[device.container]\nname = \"{container}\"\nsocket = \"{}\"\ngrace = \"1s\"\n",
+            socket.display()
+        )
+    }
+
+    fn does(&self, arguments: &[&str]) {
+        succeeds(&mut podman(self.folder.path(), arguments));
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        let remove = ["rm", "--all", "--force", "--time", "0"];
+        let _ = podman(self.folder.path(), &remove).status();
+        let _ = self.service.kill();
+        let _ = self.service.wait();
+    }
+}
+
+/// Podman with all that it keeps in that folder.
+fn podman(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("podman");
+    for (option, below) in [
+        ("--root", "store"),
+        ("--runroot", "run"),
+        ("--tmpdir", "tmp"),
+    ] {
+        command.arg(option).arg(folder.join(below));
+    }
+    command
+        .args(["--storage-driver", "vfs", "--events-backend", "file"])
+        .args(["--cgroup-manager", "cgroupfs", "--runtime", "runc"])
+        .args(arguments);
+    command
+}
+
+#[track_caller]
+fn succeeds(command: &mut Command) {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {output:?}");
+}
+
+#[tokio::test]
+#[ignore = "starts a container, which not every machine lets its user do: cargo xtask containers"]
+async fn a_container_of_podman_is_in_another_boot_only_after_its_restart() {
+    let podman = Podman::start().await;
+    let (config, _hub) = config(&podman.settings(DEVICE)).await;
+    let checked = of_device(inspect::check(&config).await);
+    let offers =
+        "answers; reboots graceful, forced; can prove BOOT_CHANGED, has to prove BOOT_CHANGED";
+    assert_eq!(checked, (true, offers.to_owned()));
+
+    let DriverConfig::Http(settings) = &config.devices[0].driver else {
+        panic!("{:?}", config.devices[0].driver);
+    };
+    let driver = HttpDriver::new(settings.endpoint.clone(), settings.plan.clone());
+    let driver = driver.expect("make the driver");
+    // It has no check of its health.
+    assert_eq!(driver.health().await, Ok(Health::Unknown));
+    for mode in [Mode::Graceful, Mode::Forced] {
+        let baseline = driver.baseline().await.expect("it runs");
+        let order = order(mode);
+        let shows = async || {
+            let seen = driver.observe(&baseline).await.expect("the engine answers");
+            sign(&baseline, &seen, &order)
+        };
+        assert_eq!(
+            shows().await,
+            Sign::SameBoot,
+            "{mode}: nothing was done yet"
+        );
+        assert_eq!(driver.trigger(&order).await, Ok(Triggered::Acknowledged));
+        assert_eq!(shows().await, Sign::Rebooted(Grade::BootChanged), "{mode}");
+    }
+
+    let baseline = driver.baseline().await.expect("it runs");
+    podman.does(&["stop", "--time", "0", DEVICE]);
+    let seen = driver.observe(&baseline).await;
+    let stopped = DriverError::Unreachable("it does not run".to_owned());
+    assert_eq!(seen, Err(stopped));
+}
+
+#[tokio::test]
+#[ignore = "starts a container, which not every machine lets its user do: cargo xtask containers"]
+async fn a_container_that_podman_does_not_have_is_not_rebooted() {
+    let podman = Podman::start().await;
+    let (config, _hub) = config(&podman.settings("another")).await;
+    let (good, found) = of_device(inspect::check(&config).await);
+    assert!(!good && found.contains("no such container"), "{found}");
 }

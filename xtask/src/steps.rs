@@ -123,6 +123,12 @@ pub(crate) const COMMANDS: &[Step] = &[
         run: qemu::prove,
     },
     Step {
+        name: "containers",
+        about: "reboot a container of a real Podman, as root",
+        cheap: false,
+        run: containers,
+    },
+    Step {
         name: "soak",
         about: "kill the service and the gateway at 200 random moments each, under load (SOAK_ROUNDS, SOAK_SEED)",
         cheap: false,
@@ -135,6 +141,24 @@ pub(crate) const COMMANDS: &[Step] = &[
         run: watchers,
     },
 ];
+
+fn containers() -> anyhow::Result<()> {
+    tools::install_system_packages()?;
+    tools::install(&[
+        ("podman", &["podman", "--version"]),
+        ("runc", &["runc", "--version"]),
+        ("busybox-static", &["test", "-x", "/bin/busybox"]),
+    ])?;
+    cargo(&[
+        "test",
+        "--package",
+        "iothubdm-tests",
+        "--test",
+        "peers",
+        "--",
+        "--ignored",
+    ])
+}
 
 fn soak() -> anyhow::Result<()> {
     at_length("soak", "SOAK_ROUNDS", "200")

@@ -168,12 +168,8 @@ impl Driver for HttpDriver {
             let Some(check) = &self.plan.health else {
                 return Ok(Health::Unknown);
             };
-            let lacks = |body: &Body| {
-                let holds = check.holds.as_ref();
-                check.optional && holds.is_some_and(|holds| holds.find.text(body).is_none())
-            };
             Ok(match self.ask(&check.ask, str::to_owned).await {
-                Ok(body) if lacks(&body) => Health::Unknown,
+                Ok(body) if check.is_unchecked(&body) => Health::Unknown,
                 Ok(body) if check.holds.as_ref().is_none_or(|holds| holds.holds(&body)) => {
                     Health::Healthy
                 }

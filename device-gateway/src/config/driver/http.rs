@@ -166,7 +166,7 @@ fn check(mut section: Section) -> Option<Check> {
             Some(holds) => Some(holds?),
             None => None,
         },
-        optional: false,
+        unchecked: &[],
     })
 }
 

@@ -94,8 +94,20 @@ pub struct Check {
     pub ask: Ask,
     /// What has to hold for its answer.
     pub holds: Option<Condition>,
-    /// An answer without the value says nothing about its health.
-    pub optional: bool,
+    /// What the value is when nothing checks its health, which an answer without the value or with an
+    /// empty one then says, too. If this is empty, such an answer is no healthy one.
+    pub unchecked: &'static [&'static str],
+}
+
+impl Check {
+    /// Whether the answer says that nothing checks its health.
+    pub(super) fn is_unchecked(&self, body: &Body) -> bool {
+        !self.unchecked.is_empty()
+            && self.holds.as_ref().is_some_and(|holds| {
+                let value = holds.find.text(body);
+                value.is_none_or(|value| self.unchecked.contains(&value.as_str()))
+            })
+    }
 }
 
 /// A value that an answer has to have.

@@ -69,7 +69,7 @@ fn the_best_grade_is_what_the_answers_can_carry() {
         let health = health.then(|| Check {
             ask: Ask::get("/health"),
             holds: None,
-            optional: false,
+            unchecked: &[],
         });
         let plan = Plan {
             looks: vec![Look::presence(Ask::get("/")), look],

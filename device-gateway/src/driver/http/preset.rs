@@ -87,7 +87,7 @@ pub fn container(name: &str, grace: Duration) -> Plan {
                 find: pointer("/State/Health/Status"),
                 equals: "healthy".to_owned(),
             }),
-            optional: true,
+            unchecked: &["none"],
         }),
     }
 }

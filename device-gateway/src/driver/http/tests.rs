@@ -47,7 +47,7 @@ fn generic() -> Plan {
                 find: pointer("/ok"),
                 equals: "true".into(),
             }),
-            optional: false,
+            unchecked: &[],
         }),
     }
 }
@@ -249,16 +249,24 @@ fn answer_engine(device: &FakeDevice, asked: &Asked) -> Reply {
 
 #[tokio::test]
 async fn a_container_that_was_made_anew_is_in_another_boot_and_one_without_a_check_in_no_health() {
-    let server = TestServer::start(|_| {
-        let state = json!({ "Running": true, "StartedAt": "2026-01-01T00:00:00.5Z" });
-        Some(Reply::new(200, json!({ "Id": "4f1d", "State": state })))
-    })
-    .await;
-    let plan = preset::container("web", Duration::from_secs(10));
-    let driver = driver(&server, Auth::None, plan);
-    let boot_id = driver.baseline().await.unwrap().boot_id;
-    assert_eq!(boot_id.as_deref(), Some("4f1d 2026-01-01T00:00:00.5Z"));
-    assert_eq!(driver.health().await, Ok(Health::Unknown));
+    // Docker leaves it out, Podman leaves it empty, and Docker's API has a word for it.
+    for health in [
+        json!(null),
+        json!({ "Status": "" }),
+        json!({ "Status": "none" }),
+    ] {
+        let server = TestServer::start(move |_| {
+            let started = "2026-01-01T00:00:00.5Z";
+            let state = json!({ "Running": true, "StartedAt": started, "Health": health });
+            Some(Reply::new(200, json!({ "Id": "4f1d", "State": state })))
+        })
+        .await;
+        let plan = preset::container("web", Duration::from_secs(10));
+        let driver = driver(&server, Auth::None, plan);
+        let boot_id = driver.baseline().await.unwrap().boot_id;
+        assert_eq!(boot_id.as_deref(), Some("4f1d 2026-01-01T00:00:00.5Z"));
+        assert_eq!(driver.health().await, Ok(Health::Unknown));
+    }
 }
 
 #[tokio::test]
