@@ -9,7 +9,7 @@ use iothubdm_packages::sdk::LocalHub;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
-use crate::process::Process;
+use crate::process::{Built, Process};
 
 /// A running emulator. It ends when this is dropped.
 #[derive(Debug)]
@@ -33,6 +33,15 @@ impl EmulatorProcess {
 
     /// Starts one with so many devices and these arguments besides.
     pub(crate) async fn start_as(devices: usize, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start_built(Built::Released, devices, arguments).await
+    }
+
+    /// Starts this build of it, with so many devices and these arguments besides.
+    pub(crate) async fn start_built(
+        built: Built,
+        devices: usize,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("make a folder")?;
         let devices = devices.to_string();
         let ports = [
@@ -45,8 +54,8 @@ impl EmulatorProcess {
             "--devices",
             &devices,
         ];
-        let process =
-            Process::start("hub-emulator", folder.path(), ports.iter().chain(arguments)).await?;
+        let arguments = ports.iter().chain(arguments);
+        let process = Process::start(built, "hub-emulator", folder.path(), arguments).await?;
         let ready = &process.ready;
         let text = |name: &str| ready[name].as_str().unwrap_or_default().to_owned();
         let port = |name: &str| {

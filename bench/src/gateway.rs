@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
-use crate::{emulator::EmulatorProcess, process::Process};
+use crate::{
+    emulator::EmulatorProcess,
+    process::{Built, Process},
+};
 
 /// The password of every local device.
 pub(crate) const LOCAL_PASSWORD: &str = "local-password";
@@ -36,6 +39,17 @@ impl GatewayProcess {
         timing: &str,
         each: &str,
     ) -> anyhow::Result<Self> {
+        Self::start_built(Built::Released, emulator, count, timing, each).await
+    }
+
+    /// Starts this build of it, likewise.
+    pub(crate) async fn start_built(
+        built: Built,
+        emulator: &EmulatorProcess,
+        count: usize,
+        timing: &str,
+        each: &str,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("make a folder")?;
         fs::write(folder.path().join("ca.pem"), &emulator.ca_pem)?;
         let mut settings = String::new();
@@ -57,7 +71,7 @@ impl GatewayProcess {
         fs::write(&config, settings)?;
         let config = config.to_string_lossy().into_owned();
         let arguments = ["--config", &config];
-        let process = Process::start("device-gateway", folder.path(), arguments).await?;
+        let process = Process::start(built, "device-gateway", folder.path(), arguments).await?;
         Ok(Self {
             process,
             _folder: folder,

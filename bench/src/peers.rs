@@ -66,6 +66,13 @@ pub(crate) async fn devices(emulator: &EmulatorProcess, count: usize, effort: Ef
     with_sdks(names, emulator, "devices", &[strings, idle]).await
 }
 
+/// What has to be installed for one device with each of Microsoft's SDKs, the interpreter apart: so
+/// many `bytes` in so many `packages`.
+pub(crate) async fn installed(emulator: &EmulatorProcess) -> Peers {
+    let names = ["azure-iot-device (Python)", "azure-iot-device (Node)"];
+    with_sdks(names, emulator, "installed", &[]).await
+}
+
 /// Runs a script of each language, one after the other.
 async fn with_sdks(
     names: [&'static str; 2],
@@ -200,7 +207,7 @@ mod tests {
     #[test]
     fn every_script_is_there() {
         for language in [Language::Python, Language::Node] {
-            for script in ["calls", "devices", "server"] {
+            for script in ["calls", "devices", "installed", "server"] {
                 assert!(path(language, script).is_file(), "{script}");
             }
         }

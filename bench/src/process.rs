@@ -1,4 +1,4 @@
-//! A program as a process: the release build beside this program, or somebody else's.
+//! A program as a process: one of ours, or somebody else's.
 
 use std::{
     ffi::OsStr,
@@ -28,13 +28,14 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a program in a folder, and waits until it says that it is ready.
     pub(crate) async fn start<A: AsRef<OsStr>>(
+        built: Built,
         name: &str,
         folder: &Path,
         arguments: impl IntoIterator<Item = A>,
     ) -> anyhow::Result<Self> {
         let ready_file = folder.join(format!("{name}.ready"));
         let begin = Instant::now();
-        let child = Command::new(program(name)?)
+        let child = Command::new(program(built, name)?)
             .args(arguments)
             .arg("--ready-file")
             .arg(&ready_file)
@@ -125,10 +126,24 @@ impl Drop for Process {
     }
 }
 
-/// A program that is built into the same folder as this one.
-pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
+/// Which build of a program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Built {
+    /// As it is released, which is for speed.
+    Released,
+    /// As it is packed, which is small.
+    Packed,
+}
+
+/// One of our programs, which is built into the same folder as this one or into that of the packed
+/// ones beside it.
+pub(crate) fn program(built: Built, name: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("find this program")?;
-    let program = own.parent().unwrap_or(Path::new(".")).join(name);
+    let folder = own.parent().unwrap_or(Path::new("."));
+    let program = match built {
+        Built::Released => folder.join(name),
+        Built::Packed => folder.with_file_name("dist").join(name),
+    };
     ensure!(program.exists(), "{} is not built", program.display());
     Ok(program)
 }

@@ -7,7 +7,10 @@ use iothubdm_proto::v1::{RebootRequest, device_management_client::DeviceManageme
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
-use crate::{emulator::EmulatorProcess, process::Process};
+use crate::{
+    emulator::EmulatorProcess,
+    process::{Built, Process},
+};
 
 /// Settings with which nothing is held back by a quota.
 pub(crate) const UNLIMITED: &str = "\
@@ -32,6 +35,15 @@ impl ServiceProcess {
 
     /// Starts one with these settings beside where the hub is.
     pub(crate) async fn start_with(emulator: &EmulatorProcess, more: &str) -> anyhow::Result<Self> {
+        Self::start_built(Built::Released, emulator, more).await
+    }
+
+    /// Starts this build of it, with these settings beside where the hub is.
+    pub(crate) async fn start_built(
+        built: Built,
+        emulator: &EmulatorProcess,
+        more: &str,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("make a folder")?;
         fs::write(folder.path().join("ca.pem"), &emulator.ca_pem)?;
         let mut settings = String::new();
@@ -46,7 +58,7 @@ impl ServiceProcess {
         fs::write(&config, settings)?;
         let config = config.to_string_lossy().into_owned();
         let arguments = ["--config", &config, "--listen", "127.0.0.1:0"];
-        let process = Process::start("mgmt-service", folder.path(), arguments).await?;
+        let process = Process::start(built, "mgmt-service", folder.path(), arguments).await?;
         let address = process.ready["address"].as_str();
         Ok(Self {
             address: address.context("find the address")?.to_owned(),

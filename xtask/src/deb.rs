@@ -17,6 +17,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use crate::{
+    dist,
     steps::{output, root, run, target_folder},
     tools::{self, Needed},
 };
@@ -100,15 +101,7 @@ pub(crate) fn build_and_check(architecture: Architecture) -> anyhow::Result<()> 
 pub(crate) fn build(architecture: Architecture) -> anyhow::Result<PathBuf> {
     tools::install(&NEEDED)?;
     architecture.prepare()?;
-    run(architecture.cargo().args([
-        "build",
-        "--profile",
-        "dist",
-        "--package",
-        NAME,
-        "--bin",
-        NAME,
-    ]))?;
+    run(dist::build(&mut architecture.cargo(), &[NAME]))?;
     let program = architecture.target_folder().join("dist").join(NAME);
     weigh(&program)?;
 

@@ -14,6 +14,7 @@
 //! - [`plan`]: in which order they run and what is said of them.
 //! - [`api`]: the checks of the API's definition; [`deploy`]: those of the files for deployment.
 //! - [`mod@bench`]: figures of the release builds.
+//! - [`dist`]: the programs as they are packed, for these two.
 //! - [`fuzz`]: random bytes for every parser.
 //! - [`tools`]: what they need that the Rust toolchain does not bring, and how it gets here.
 
@@ -21,6 +22,7 @@ mod api;
 mod bench;
 mod deb;
 mod deploy;
+mod dist;
 mod fuzz;
 mod plan;
 mod qemu;

@@ -15,7 +15,7 @@ use super::Row;
 use crate::{
     Effort, floor,
     measure::Measure,
-    process::{program, resident},
+    process::{Built, program, resident},
     statistics::{median, micros},
 };
 
@@ -34,7 +34,7 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     for _ in 0..effort.count(15, 3) {
         let ports = [free_port()?, free_port()?];
         let begin = Instant::now();
-        let child = Command::new(program("hub-emulator")?)
+        let child = Command::new(program(Built::Released, "hub-emulator")?)
             .args(["--https-port", &ports[0].to_string()])
             .args(["--mqtt-port", &ports[1].to_string()])
             .stdout(Stdio::null())
@@ -48,7 +48,8 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
         floors.push(micros(&floor::empty_program()?) / 1e3);
         peers.extend(mosquitto().await?);
     }
-    let size = fs::metadata(program("hub-emulator")?)?.len() as f64 / f64::from(1 << 20);
+    let size =
+        fs::metadata(program(Built::Released, "hub-emulator")?)?.len() as f64 / f64::from(1 << 20);
     let peer = (!peers.is_empty()).then(|| median(&mut peers));
     Ok(vec![
         Measure::new(

@@ -36,6 +36,7 @@ struct Held {
 }
 
 async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
+    let fewest = effort.count(10, 5);
     let (few, many) = (effort.count(100, 10), effort.count(1_000, 50));
     let (more, most) = (effort.count(5_000, 100), effort.count(10_000, 150));
     let emulator = EmulatorProcess::start(most).await?;
@@ -47,6 +48,7 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     };
     let idle = Duration::from_secs(effort.count(60, 1) as u64);
     let one = hold(&emulator, 1, None).await?;
+    let smallest = hold(&emulator, fewest, None).await?;
     let small = hold(&emulator, few, None).await?;
     let large = hold(&emulator, many, Some(idle)).await?;
     let larger = hold(&emulator, more, None).await?;
@@ -62,6 +64,7 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
         Measure::memory_with("B2", of, count, held.memory, one.memory)
     };
     Ok(vec![
+        plotted(fewest, &smallest),
         plotted(few, &small),
         plotted(many, &large).peers(&peers, grown).at_most(22.0),
         plotted(more, &larger),

@@ -24,7 +24,7 @@ use crate::{
     gateway::{GatewayProcess, LOCAL_PASSWORD},
     measure::Measure,
     plot::{Plot, Point},
-    process::{Process, program},
+    process::{Built, Process, program},
     service::{ServiceProcess, request},
     statistics::percentile,
 };
@@ -130,7 +130,7 @@ fn local_device(
     boot_time: &str,
     folder: &TempDir,
 ) -> anyhow::Result<Process> {
-    let mut command = Command::new(program("local-device")?);
+    let mut command = Command::new(program(Built::Released, "local-device")?);
     command
         .args(["--id", id, "--password", LOCAL_PASSWORD, "--broker", broker])
         .args(["--boot-time", boot_time])

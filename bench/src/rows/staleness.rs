@@ -11,7 +11,7 @@ use crate::{
     Effort,
     measure::Measure,
     plot::{Plot, Point},
-    process::program,
+    process::{Built, program},
 };
 
 pub(super) const ROW: Row = Row {
@@ -27,7 +27,7 @@ pub(super) const ROW: Row = Row {
 const LEAST_MEAN: f64 = 1.0;
 
 fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
-    let mut command = Command::new(program("examples/polling")?);
+    let mut command = Command::new(program(Built::Released, "examples/polling")?);
     command.arg("--json");
     if effort.quick {
         command.arg("--quick");
