@@ -28,6 +28,7 @@ use self::bound::Bound;
 use crate::{
     access::Caller,
     store::{Audit, Store, Verdict},
+    vital::Vital,
 };
 
 /// How many refusals of one caller are lines of their own in a minute.
@@ -75,7 +76,7 @@ pub struct Subject {
 
 impl Auditor {
     /// Writes into a store until the shutdown.
-    pub fn start(store: Arc<dyn Store>, shutdown: CancellationToken) -> Self {
+    pub fn start(store: Arc<dyn Store>, vital: &Vital, shutdown: CancellationToken) -> Self {
         let (queue, noted) = mpsc::channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let writer = Writer {
@@ -85,7 +86,7 @@ impl Auditor {
             denials: Bound::new(MINUTE, DENIALS_OF_ONE, DENIALS_OF_ALL, Instant::now()),
             looks: Bound::new(LOOKS, 1, LOOKERS, Instant::now()),
         };
-        tokio::spawn(writer.run(shutdown));
+        vital.spawn("audit", writer.run(shutdown));
         Self { queue, lost }
     }
 

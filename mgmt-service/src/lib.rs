@@ -31,6 +31,7 @@
 //! - [`access`]: who calls, and what it may do.
 //! - [`listener`], [`tls`], [`certificate`]: connections, and who is at the other end.
 //! - [`config`]: the settings; [`reload`]: their changes while the service runs.
+//! - [`vital`]: the tasks whose death ends the service.
 //!
 //! # Invariants
 //!
@@ -60,6 +61,7 @@ pub mod service;
 pub mod store;
 pub mod tls;
 pub mod traces;
+pub mod vital;
 
 pub use self::{
     config::Config,

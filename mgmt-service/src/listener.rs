@@ -28,7 +28,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::{certificate::Certificate, tls::Tls};
+use crate::{certificate::Certificate, tls::Tls, vital::Vital};
 
 /// How many connections may wait for the server to take them.
 const QUEUE: usize = 64;
@@ -78,10 +78,11 @@ enum Io {
 pub fn accept(
     listener: TcpListener,
     secured: Option<Secured>,
+    vital: &Vital,
     shutdown: CancellationToken,
 ) -> mpsc::Receiver<Connection> {
     let (queue, accepted) = mpsc::channel(QUEUE);
-    tokio::spawn(async move {
+    vital.spawn("listener", async move {
         tokio::select! {
             () = accept_each(&listener, secured.as_ref(), &queue) => {}
             () = shutdown.cancelled() => {}

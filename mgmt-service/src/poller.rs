@@ -32,7 +32,7 @@ pub use self::{
     forecast::Forecast,
     schedule::{Cadence, Decision, Expectation, Schedule},
 };
-use crate::{attempt::Trouble, hub::Hub, quota::Exhausted};
+use crate::{attempt::Trouble, hub::Hub, quota::Exhausted, vital::Vital};
 
 /// One read of a twin.
 #[derive(Debug, Clone)]
@@ -86,7 +86,12 @@ enum Command {
 
 impl Poller {
     /// Starts the task that reads; it ends with `shutdown`.
-    pub fn start(hub: Arc<Hub>, cadence: &Cadence, shutdown: CancellationToken) -> Self {
+    pub fn start(
+        hub: Arc<Hub>,
+        cadence: &Cadence,
+        vital: &Vital,
+        shutdown: CancellationToken,
+    ) -> Self {
         let (commands, received) = mpsc::unbounded_channel();
         let task = Task {
             hub,
@@ -94,7 +99,7 @@ impl Poller {
             devices: Devices::default(),
             reads: JoinSet::new(),
         };
-        tokio::spawn(async move {
+        vital.spawn("poller", async move {
             tokio::select! {
                 () = task.run(received) => {}
                 () = shutdown.cancelled() => {}

@@ -1,6 +1,6 @@
 //! Puts the parts together, and takes them apart again.
 
-use std::{sync::Arc, time::Duration};
+use std::{future, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use crate::{
     service::Service,
     store::{Measured, Sqlite, Store, StoreError},
     tls::{Tls, TlsError},
+    vital::Vital,
 };
 
 /// The first pause between two attempts to reach the hub.
@@ -50,6 +51,9 @@ pub enum RunError {
     /// A task of the service's own start panicked.
     #[error("start the service")]
     Start(#[from] tokio::task::JoinError),
+    /// A task panicked without which nothing works.
+    #[error("the service's {0} died")]
+    Died(&'static str),
 }
 
 /// Serves on `listener` until `shutdown`, with these settings throughout.
@@ -80,12 +84,13 @@ pub async fn serve_observed(
     let ca = config.hub.ca.as_deref();
     let hub = Hub::new(&config.hub.credential, config.hub.https_port, ca)?;
     let hub = Arc::new(hub.observed(instruments.clone()));
+    let vital = Vital::new();
     // The poller serves the attempts' tasks, so it stops after them.
     let poller_shutdown = CancellationToken::new();
     let _stop_poller = poller_shutdown.clone().drop_guard();
-    let poller = Poller::start(hub.clone(), &config.cadence, poller_shutdown);
+    let poller = Poller::start(hub.clone(), &config.cadence, &vital, poller_shutdown);
     let store: Arc<dyn Store> = Arc::new(Measured::new(Arc::new(store), instruments.clone()));
-    let auditor = Auditor::start(store.clone(), shutdown.clone());
+    let auditor = Auditor::start(store.clone(), &vital, shutdown.clone());
     let access = Access::start(config.access.clone(), shutdown.clone())?;
     let service = Service::start(
         store.clone(),
@@ -93,27 +98,21 @@ pub async fn serve_observed(
         poller,
         &config.quota,
         config.timing.clone(),
+        &vital,
         shutdown.clone(),
     )
     .await?;
     let (secured, tls) = secure(&config)?.unzip();
-    let connections = listener::accept(listener, secured, shutdown.clone());
-    tokio::spawn(reload::follow(
-        reload,
-        config.clone(),
-        Reloaded {
-            tls,
-            access: access.clone(),
-        },
-        shutdown.clone(),
-    ));
+    let connections = listener::accept(listener, secured, &vital, shutdown.clone());
+    let reloaded = Reloaded {
+        tls,
+        access: access.clone(),
+    };
+    let follow = reload::follow(reload, config.clone(), reloaded, shutdown.clone());
+    vital.spawn("reload", follow);
     service.measure_staleness(&instruments);
-    tokio::spawn(look(
-        hub,
-        store.clone(),
-        instruments.clone(),
-        shutdown.clone(),
-    ));
+    let look = look(hub, store.clone(), instruments.clone(), shutdown.clone());
+    vital.spawn("look at the hub", look);
     let served = Served {
         service: service.clone(),
         access,
@@ -138,11 +137,19 @@ pub async fn serve_observed(
         shutdown.cancelled().await;
         tokio::time::sleep(config.drain_timeout).await;
     };
+    let death = async {
+        vital.one_dies().await;
+        shutdown.cancel();
+        future::pending().await
+    };
     tokio::select! {
         result = work => result?,
         () = limit => tracing::warn!("stopped before all that was under way was over"),
+        () = death => {}
     }
-    Ok(())
+    vital
+        .dead()
+        .map_or(Ok(()), |task| Err(RunError::Died(task)))
 }
 
 /// How connections are secured, and what changes that.

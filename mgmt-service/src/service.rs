@@ -33,6 +33,7 @@ use crate::{
     poller::Poller,
     quota::{HubQuota, PacedHub},
     store::{Audit, AuditQuery, Audited, ListQuery, Store, StoreError, Verdict},
+    vital::Vital,
 };
 
 /// How many inputs may wait for one attempt: each is one caller that asks to cancel it.
@@ -100,11 +101,12 @@ impl Service {
         poller: Poller,
         quota: &HubQuota,
         timing: Timing,
+        vital: &Vital,
         shutdown: CancellationToken,
     ) -> Result<Self, StoreError> {
         let inner = Arc::new(Inner {
             store,
-            hub: Arc::new(PacedHub::new(hub, quota)),
+            hub: Arc::new(PacedHub::new(hub, quota, vital)),
             slots: Slots::new(quota.hanging_calls),
             poller,
             timing,

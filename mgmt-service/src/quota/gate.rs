@@ -13,6 +13,7 @@ use super::{
     Exhausted,
     queue::{Claim, Queue, Turn},
 };
+use crate::vital::Vital;
 
 /// How many may wait although that takes longer than it should: a slow kind of call has its users,
 /// too.
@@ -43,7 +44,7 @@ struct Waiting {
 impl Gate {
     /// A gate that lets so many pass in a second, and at which nobody waits much longer than
     /// `longest_wait`.
-    pub(crate) fn new(per_second: f64, longest_wait: Duration) -> Self {
+    pub(crate) fn new(per_second: f64, longest_wait: Duration, vital: &Vital) -> Self {
         let room = (per_second * longest_wait.as_secs_f64()).max(LEAST_ROOM);
         let shared = Arc::new(Shared {
             waiting: Mutex::new(Waiting {
@@ -55,7 +56,7 @@ impl Gate {
         });
         let closed = CancellationToken::new();
         let (opened, stop) = (shared.clone(), closed.clone());
-        tokio::spawn(async move {
+        vital.spawn("gate", async move {
             tokio::select! {
                 () = opened.open() => {}
                 () = stop.cancelled() => {}
@@ -172,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_gives_up_leaves_room_behind() {
-        let gate = Gate::new(0.001, Duration::ZERO);
+        let gate = Gate::new(0.001, Duration::ZERO, &Vital::new());
         gate.pass(Claim::Of("a")).await.unwrap();
         let mut waiting: Vec<_> = (0..10)
             .map(|_| Box::pin(gate.pass(Claim::Of("a"))))
@@ -192,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn they_pass_at_the_pace() {
-        let gate = Gate::new(100.0, Duration::from_secs(10));
+        let gate = Gate::new(100.0, Duration::from_secs(10), &Vital::new());
         let begun = Instant::now();
         let passes = (0..20).map(|_| gate.pass(Claim::First));
         for passed in futures_util::future::join_all(passes).await {

@@ -14,6 +14,7 @@ use crate::{
     error::Error,
     hub::{CallOutcome, Hub, Page},
     metrics::Asked,
+    vital::Vital,
 };
 
 /// The part of all method calls that may be new requests: the rest is kept for cancels and for
@@ -49,15 +50,15 @@ pub(crate) struct PacedHub {
 
 impl PacedHub {
     /// Paces a hub.
-    pub(crate) fn new(hub: Arc<Hub>, quota: &HubQuota) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, quota: &HubQuota, vital: &Vital) -> Self {
         let (methods, wait) = (quota.methods_per_second, quota.longest_wait);
         Self {
             hub,
-            requests: Gate::new(NEW_REQUESTS * methods, wait),
-            methods: Gate::new(methods, wait),
+            requests: Gate::new(NEW_REQUESTS * methods, wait, vital),
+            methods: Gate::new(methods, wait, vital),
             hanging: Mutex::new(Bucket::new(HANGING * methods, Instant::now())),
-            updates: Gate::new(quota.updates_per_second, wait),
-            queries: Gate::new(quota.queries_per_minute / 60.0, wait),
+            updates: Gate::new(quota.updates_per_second, wait, vital),
+            queries: Gate::new(quota.queries_per_minute / 60.0, wait, vital),
         }
     }
 
@@ -177,7 +178,7 @@ mod tests {
             hanging_calls: 100,
         };
         let hub = Hub::new(&HubCredential::SharedKey(connection), 1, None).unwrap();
-        PacedHub::new(Arc::new(hub), &quota)
+        PacedHub::new(Arc::new(hub), &quota, &Vital::new())
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ use mgmt_service::{
     quota::HubQuota,
     service::{Service, Timing},
     store::{ListQuery, Sqlite, SqliteOptions, Store},
+    vital::Vital,
 };
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -56,8 +57,8 @@ impl Scene {
             reads_per_second: 1000.0,
             ..Cadence::default()
         };
-        let shutdown = CancellationToken::new();
-        let poller = Poller::start(hub.clone(), &cadence, shutdown.clone());
+        let (vital, shutdown) = (Vital::new(), CancellationToken::new());
+        let poller = Poller::start(hub.clone(), &cadence, &vital, shutdown.clone());
         let quota = HubQuota {
             methods_per_second: METHODS,
             updates_per_second: 100.0,
@@ -74,7 +75,7 @@ impl Scene {
             retention: 60 * minute,
             rules: Rules::default(),
         };
-        let service = Service::start(store.clone(), hub, poller, &quota, timing, shutdown);
+        let service = Service::start(store.clone(), hub, poller, &quota, timing, &vital, shutdown);
         Self {
             emulator,
             service: service.await.unwrap(),

@@ -1,12 +1,18 @@
 //! A service that is told to stop: no new work, watches told, the store closed, and all that in time.
 
+use std::time::Duration;
+
+use hub_emulator::{Emulator, EmulatorConfig};
+use mgmt_service::{Config, RunError};
 use prost::Message as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use crate::{
     device::Device,
     hostile::{framed, open, raw},
-    world::{World, details, request, within},
+    world::{World, connect, details, request, settings, within},
 };
 
 #[tokio::test]
@@ -63,4 +69,21 @@ async fn a_call_that_never_ends_does_not_hold_up_the_stop() {
     let (mut sender, _connection) = raw(&world, 65_535).await;
     let (_answer, _body) = open(&mut sender, "Reboot");
     world.stop().await;
+}
+
+#[tokio::test]
+async fn a_poller_that_dies_ends_the_service_with_an_error() {
+    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&emulator, folder.path(), "");
+    let mut config = Config::parse(&settings, folder.path(), None).unwrap();
+    // No settings can say that, and the poller cannot count with it.
+    config.cadence.max = Duration::MAX;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = connect(listener.local_addr().unwrap()).await;
+    let service = mgmt_service::serve(listener, config, CancellationToken::new());
+    let (ended, asked) =
+        within(async { tokio::join!(service, client.reboot(request("pump-1"))) }).await;
+    assert!(matches!(ended, Err(RunError::Died("poller"))), "{ended:?}");
+    assert!(asked.is_err(), "nobody is left to wait: {asked:?}");
 }
