@@ -1,4 +1,11 @@
 //! A connection that has a place, and ends when it makes no use of it.
+//!
+//! What many streams have to say at the same moment leaves it together. HTTP/2's library writes as
+//! soon as the first of them has something, and the streams' tasks run one after the other: so the
+//! first write waits until the tasks that are ready by then have had their turn. And it writes a
+//! payload of more than 256 bytes by itself where it may write in pieces, so it may not: then it
+//! gathers those of up to a kilobyte, and a watch's messages are of that size. A write is a call of
+//! the kernel that wakes the other end.
 
 use std::{
     io,
@@ -23,6 +30,8 @@ pub(in crate::api) struct Guarded<IO> {
     timer: Pin<Box<Sleep>>,
     /// Something was received.
     heard: bool,
+    /// Others have had their turn to say something, too.
+    yielded: bool,
 }
 
 /// What a call knows of its connection.
@@ -41,6 +50,7 @@ impl<IO> Guarded<IO> {
             io,
             seat,
             heard: false,
+            yielded: false,
         }
     }
 
@@ -101,10 +111,16 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if !self.yielded {
+            self.yielded = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Pin::new(&mut self.io).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.yielded = false;
         Pin::new(&mut self.io).poll_flush(context)
     }
 
@@ -112,15 +128,82 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
         Pin::new(&mut self.io).poll_shutdown(context)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(context, bytes)
+    fn is_write_vectored(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::IpAddr,
+        sync::atomic::{AtomicUsize, Ordering},
+        task::{Wake, Waker},
+    };
+
+    use super::{super::Door, *};
+    use crate::config::Limits;
+
+    /// Keeps each write by itself.
+    #[derive(Debug, Default)]
+    struct Written(Vec<Vec<u8>>);
+
+    impl AsyncWrite for Written {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.push(bytes.to_vec());
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_write_after_a_flush_lets_others_speak_first() {
+        let seat = Door::new(Limits::default()).enter(None::<IpAddr>).unwrap();
+        let mut guarded = Guarded::new(Written::default(), seat);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let mut context = Context::from_waker(&waker);
+        for round in 1..=2 {
+            let first = Pin::new(&mut guarded).poll_write(&mut context, b"one");
+            assert!(first.is_pending());
+            assert_eq!(
+                wakes.0.load(Ordering::Relaxed),
+                round,
+                "it goes on by itself"
+            );
+            assert_eq!(guarded.io.0.len(), 2 * (round - 1));
+            for bytes in [b"one", b"two"] {
+                let written = Pin::new(&mut guarded).poll_write(&mut context, bytes);
+                assert!(matches!(written, Poll::Ready(Ok(3))));
+            }
+            let flushed = Pin::new(&mut guarded).poll_flush(&mut context);
+            assert!(matches!(flushed, Poll::Ready(Ok(()))));
+        }
+        assert_eq!(guarded.io.0, [b"one", b"two", b"one", b"two"]);
+        assert!(!guarded.is_write_vectored(), "small payloads are gathered");
     }
 }
