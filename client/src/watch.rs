@@ -38,7 +38,8 @@ pub struct WatchOptions {
     /// Give up when nothing has come for so long, over any number of streams.
     pub patience: Duration,
     /// Take a stream for broken when nothing has come over it for so long. The service sends a
-    /// bookmark every 15 seconds unless it is told otherwise.
+    /// bookmark every two minutes at least unless it is told otherwise. That a connection is dead shows
+    /// sooner, for it is asked.
     pub silence: Duration,
 }
 
@@ -47,7 +48,7 @@ impl Default for WatchOptions {
         Self {
             resume_token: String::new(),
             patience: Duration::from_secs(300),
-            silence: Duration::from_secs(60),
+            silence: Duration::from_secs(180),
         }
     }
 }

@@ -259,6 +259,15 @@ impl Access {
 pub(crate) struct Changes(watch::Receiver<Arc<Present>>);
 
 impl Changes {
+    /// Says whether the rules have changed since this was said last.
+    pub(crate) fn any(&mut self) -> bool {
+        let changed = self.0.has_changed().unwrap_or(false);
+        if changed {
+            self.0.mark_unchanged();
+        }
+        changed
+    }
+
     /// Waits for the next one; for ever if there cannot be any.
     pub(crate) async fn next(&mut self) {
         if self.0.changed().await.is_err() {

@@ -2,7 +2,7 @@
 //!
 //! Each call has a file of its own; what they share is in `parse` (messages in), `convert`
 //! (messages out), `status` (errors), `token` (the opaque texts), `page` (lists) and `words` (filters). Who calls is found out in
-//! `authenticate`, what it may do is asked of `permit`. `web` lets browsers call.
+//! `authenticate`, what it may do is asked of `permit`, and of `sight` for as long as it watches. `web` lets browsers call.
 
 mod audit_filter;
 mod authenticate;
@@ -21,15 +21,13 @@ mod parse;
 mod permit;
 mod reboot;
 mod serve;
+mod sight;
 mod status;
 mod token;
 mod watch_reboot;
 mod web;
 mod words;
 
-use std::{pin::Pin, time::Duration};
-
-use futures_util::{Stream, StreamExt as _};
 use iothubdm_proto::v1::{
     CancelRebootRequest, Device, GetDeviceRequest, GetRebootRequest, ListAuditEventsRequest,
     ListAuditEventsResponse, ListDevicesRequest, ListDevicesResponse, ListRebootsRequest,
@@ -49,13 +47,12 @@ struct Api {
     instruments: Instruments,
     access: Access,
     auditor: Auditor,
-    bookmark_interval: Duration,
-    watch_age: Duration,
+    pace: watch_reboot::Pace,
 }
 
 #[tonic::async_trait]
 impl DeviceManagement for Api {
-    type WatchRebootStream = Pin<Box<dyn Stream<Item = Result<RebootEvent, Status>> + Send>>;
+    type WatchRebootStream = watch_reboot::NoStream<Result<RebootEvent, Status>>;
 
     async fn reboot(
         &self,
@@ -74,19 +71,13 @@ impl DeviceManagement for Api {
         let request = request.into_inner();
         let (device, id) = parse::reboot_in_name(&request.name)?;
         permit.see_attempt(&device, id).await?;
-        let pace = watch_reboot::Pace {
-            bookmarks: self.bookmark_interval,
-            age: self.watch_age,
-        };
         let log = self.service.log(&device, id).await?;
-        let shutdown = self.service.shutdown().clone();
-        let stream = watch_reboot::watch(log, &request.resume_token, pace, shutdown)?;
-        let watching = self.instruments.watching();
-        let stream = stream.inspect(move |_| {
-            // It is counted for as long as the stream is there.
-            let _ = &watching;
-        });
-        Ok(Response::new(Box::pin(permit.limit(stream, device, id))))
+        Ok(watch_reboot::watch(
+            self,
+            log,
+            &request.resume_token,
+            permit,
+        )?)
     }
 
     async fn get_reboot(

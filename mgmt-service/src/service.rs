@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{hanging::Slots, runner::Runner};
 pub use self::{
-    log::{Log, Now},
+    log::{Log, Now, Reader, Told},
     tags::{Age, Tags},
 };
 use crate::{
@@ -173,6 +173,17 @@ impl Service {
         } else {
             Err(missing())
         }
+    }
+
+    /// Has every watcher look again, for something that is in no log.
+    pub fn wake_watchers(&self) {
+        let logs: Vec<Arc<Log>> = self
+            .inner
+            .live()
+            .values()
+            .map(|live| live.log.clone())
+            .collect();
+        logs.iter().for_each(|log| log.wake());
     }
 
     /// Lists attempts, newest first.

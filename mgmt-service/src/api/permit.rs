@@ -3,18 +3,16 @@
 //! A device that the caller may not see is answered exactly as one that does not exist: NOT_FOUND, so
 //! that nobody learns which ids there are. PERMISSION_DENIED is for those who may see it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
-use futures_util::{Stream, StreamExt as _, stream};
 use iot_hub::{identity::DeviceId, reboot::RequestId};
-use jiff::Timestamp;
 use serde_json::{Map, Value};
-use tonic::{Request, Status};
+use tonic::Request;
 
+use super::sight::Sight;
 use crate::{
     access::{
         Access, AuthError, Caller,
-        jwt::TokenError,
         policy::{Decision, Grants},
         right::Right,
     },
@@ -23,9 +21,6 @@ use crate::{
     error::Error,
     service::{Age, Service},
 };
-
-/// The longest sleep: after it the wall clock is looked at again, for it may have been set.
-const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// What the caller of one call may do.
 #[derive(Debug, Clone)]
@@ -233,50 +228,22 @@ impl Permit {
         Ok(covered)
     }
 
-    /// Ends a stream about an attempt when the caller's credentials expire, and when changed rules no
-    /// longer let it see the device.
-    pub(super) fn limit<T, S>(
-        self,
-        stream: S,
-        device: DeviceId,
-        id: RequestId,
-    ) -> impl Stream<Item = Result<T, Status>> + use<T, S>
-    where
-        S: Stream<Item = Result<T, Status>> + Send + 'static,
-        T: Send + 'static,
-    {
-        let over = Box::pin(self.withdrawn(device, id));
-        let state = Some((Box::pin(stream), over));
-        stream::unfold(state, |state| async {
-            let (mut stream, mut over) = state?;
-            tokio::select! {
-                biased;
-                error = &mut over => Some((Err(Status::from(error)), None)),
-                item = stream.next() => item.map(|item| (item, Some((stream, over)))),
-            }
-        })
+    /// Watches whether the caller may still see an attempt that it may see now.
+    pub(super) fn sight(self) -> Sight {
+        let changes = self.access.changes();
+        // They are looked up anew when that is in question, and many of these are held.
+        let grants = Grants::default();
+        Sight::new(Self { grants, ..self }, changes)
     }
 
-    /// Waits until the caller may no longer see an attempt; says why.
-    async fn withdrawn(mut self, device: DeviceId, id: RequestId) -> Error {
-        let mut changes = self.access.changes();
-        loop {
-            tokio::select! {
-                () = until(self.caller.expiry) => {
-                    let expired = AuthError::Token(TokenError::Expired);
-                    return Error::Unauthenticated(expired);
-                }
-                () = changes.next() => {}
-            }
-            if !self.access.knows(&self.caller.identity) {
-                return Error::Unauthenticated(AuthError::Unknown);
-            }
-            self.grants = self.access.grants(&self.caller.identity);
-            // Rules seldom change, and most of what a look takes would be held by every stream meanwhile.
-            if let Err(error) = Box::pin(self.see_attempt(&device, id)).await {
-                return error;
-            }
+    /// Checks by the rules in use now that the caller may see an attempt.
+    pub(super) async fn see_again(mut self, device: DeviceId, id: RequestId) -> Result<(), Error> {
+        let identity = &self.caller.identity;
+        if !self.access.knows(identity) {
+            return Err(Error::Unauthenticated(AuthError::Unknown));
         }
+        self.grants = self.access.grants(identity);
+        self.see_attempt(&device, id).await
     }
 }
 
@@ -289,18 +256,4 @@ fn no_device(device: &DeviceId) -> Error {
 
 fn no_attempt(device: &DeviceId, id: RequestId) -> Error {
     Error::NoAttempt(device.clone(), id)
-}
-
-/// Waits until a moment; for ever without one.
-async fn until(moment: Option<Timestamp>) {
-    let Some(moment) = moment else {
-        return std::future::pending().await;
-    };
-    loop {
-        let left = Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or_default();
-        if left.is_zero() {
-            return;
-        }
-        tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
-    }
 }

@@ -13,10 +13,11 @@ use super::{
     Api,
     authenticate::Authenticated,
     door::{Door, Guarded, PorterLayer},
+    watch_reboot::Pace,
     web,
 };
 use crate::{
-    access::Access,
+    access::{Access, Changes},
     audit::Auditor,
     config::{Limits, WebOptions},
     listener::{Connection, Peer},
@@ -59,7 +60,7 @@ pub struct Served {
     pub access: Access,
     /// Where refusals are noted.
     pub auditor: Auditor,
-    /// How long a watch is idle before it gets a bookmark.
+    /// How long nothing happens before a watch gets its first bookmark.
     pub bookmark_interval: Duration,
     /// How browsers may call; `None` where they may not.
     pub web: Option<WebOptions>,
@@ -92,6 +93,10 @@ pub async fn serve(
         served.instruments.clone(),
         served.shutdown.clone(),
     ));
+    tokio::spawn(wake_watchers(
+        served.service.clone(),
+        served.access.changes(),
+    ));
     let limits = &served.limits;
     let instruments = served.instruments.clone();
     let api = Api {
@@ -99,8 +104,10 @@ pub async fn serve(
         instruments: served.instruments,
         access: served.access.clone(),
         auditor: served.auditor.clone(),
-        bookmark_interval: served.bookmark_interval,
-        watch_age: limits.watch_age,
+        pace: Pace {
+            bookmarks: served.bookmark_interval,
+            age: limits.watch_age,
+        },
     };
     let api = DeviceManagementServer::new(api).max_decoding_message_size(limits.message);
     let api = Authenticated::new(api, served.access, served.auditor);
@@ -146,6 +153,18 @@ impl Connected for Connection {
 
     fn connect_info(&self) -> Peer {
         self.peer().clone()
+    }
+}
+
+/// Has watchers look again when the rules change, and when the service stops.
+async fn wake_watchers(service: Service, mut changes: Changes) {
+    let shutdown = service.shutdown().clone();
+    while !shutdown.is_cancelled() {
+        tokio::select! {
+            () = changes.next() => {}
+            () = shutdown.cancelled() => {}
+        }
+        service.wake_watchers();
     }
 }
 

@@ -21,7 +21,8 @@ pub(crate) struct RpcMetrics {
 pub(crate) struct OpenRpc {
     metrics: RpcMetrics,
     method: String,
-    code: String,
+    /// How it ended, as soon as that is known.
+    code: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,7 +60,7 @@ impl RpcMetrics {
         let open = OpenRpc {
             metrics: self.clone(),
             method: method.to_owned(),
-            code: GIVEN_UP.to_owned(),
+            code: None,
         };
         open.gauge().inc();
         open
@@ -69,7 +70,7 @@ impl RpcMetrics {
 impl OpenRpc {
     /// The call has this gRPC status code.
     pub(crate) fn ends(&mut self, code: String) {
-        self.code = code;
+        self.code = Some(code);
     }
 
     fn gauge(&self) -> Gauge {
@@ -83,7 +84,7 @@ impl Drop for OpenRpc {
         self.gauge().dec();
         let ended = Ended {
             method: std::mem::take(&mut self.method),
-            code: std::mem::take(&mut self.code),
+            code: self.code.take().unwrap_or_else(|| GIVEN_UP.to_owned()),
         };
         self.metrics.ended.get_or_create(&ended).inc();
     }

@@ -3,19 +3,28 @@
 //! A reader keeps its own position and takes what is new whenever the log changes. A slow one finds
 //! more at once, or misses what has made room; it holds nobody up and costs no memory.
 
+mod reader;
+mod waiting;
+
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, RwLock,
+        Arc, Mutex, RwLock,
         atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
-use crate::attempt::{Attempt, Event, Trouble};
+pub use self::reader::Reader;
+use self::waiting::Waiting;
+use crate::{
+    attempt::{Attempt, Event, Trouble},
+    lock::lock,
+};
 
 /// How many events are kept in memory; the store may keep more.
 const KEPT: usize = 1000;
@@ -28,6 +37,8 @@ const LOOK: Duration = Duration::from_secs(60);
 pub struct Log {
     events: RwLock<VecDeque<Arc<Event>>>,
     now: watch::Sender<Now>,
+    waiting: Waiting,
+    told: Mutex<Option<(Told, Bytes)>>,
     /// When the newest reading of the twin was begun, in milliseconds; 0 for never.
     last_read: AtomicI64,
     interest: Interest,
@@ -41,11 +52,22 @@ struct Interest {
     woken: Notify,
 }
 
+/// What many readers are told alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// The event of this revision.
+    Event(i64),
+    /// That nothing has happened since this revision, at the moment when that is due.
+    Nothing(i64, Instant),
+}
+
 /// How an attempt stands.
 #[derive(Debug, Clone)]
 pub struct Now {
     /// The attempt.
     pub attempt: Arc<Attempt>,
+    /// Since when it has stood so, as far as this process knows.
+    pub since: Instant,
     /// It never began and was forgotten, for this reason.
     pub withdrawn: Option<Trouble>,
 }
@@ -54,11 +76,14 @@ impl Log {
     pub(super) fn new(attempt: Attempt, events: Vec<Event>) -> Self {
         let now = Now {
             attempt: Arc::new(attempt),
+            since: Instant::now(),
             withdrawn: None,
         };
         Self {
             events: RwLock::new(events.into_iter().map(Arc::new).collect()),
             now: watch::Sender::new(now),
+            waiting: Waiting::default(),
+            told: Mutex::default(),
             last_read: AtomicI64::new(0),
             interest: Interest {
                 last_look: Mutex::new(Instant::now()),
@@ -69,13 +94,15 @@ impl Log {
 
     /// Somebody asks how it stands, and will want to know soon how it went on.
     pub(super) fn look(&self) {
-        *self.interest.last_look() = Instant::now();
+        *lock(&self.interest.last_look) = Instant::now();
         self.interest.woken.notify_one();
     }
 
     /// Says whether anybody waits for what comes next.
     pub(super) fn is_watched(&self) -> bool {
-        self.now.receiver_count() > 0 || self.interest.last_look().elapsed() < LOOK
+        !self.waiting.is_empty()
+            || self.now.receiver_count() > 0
+            || lock(&self.interest.last_look).elapsed() < LOOK
     }
 
     /// Waits until somebody looks.
@@ -98,16 +125,30 @@ impl Log {
         }
     }
 
-    /// Tells of every change.
-    pub fn changes(&self) -> watch::Receiver<Now> {
-        self.now.subscribe()
-    }
-
-    /// The kept events after a revision, oldest first.
-    pub fn after(&self, revision: i64) -> Vec<Arc<Event>> {
+    /// The first kept event after a revision.
+    fn after(&self, revision: i64) -> Option<Arc<Event>> {
         let events = self.read();
         let new = events.partition_point(|event| event.revision <= revision);
-        events.range(new..).cloned().collect()
+        events.get(new).cloned()
+    }
+
+    /// What readers are told, in the form in which it is sent: made by the first who needs it. Only the
+    /// newest is kept, for readers are told the same at the same time.
+    pub fn told(&self, what: Told, make: impl FnOnce() -> Bytes) -> Bytes {
+        let mut told = lock(&self.told);
+        match &*told {
+            Some((kept, bytes)) if *kept == what => bytes.clone(),
+            Some(_) | None => {
+                let bytes = make();
+                *told = Some((what, bytes.clone()));
+                bytes
+            }
+        }
+    }
+
+    /// Has all readers look again, for something that is not in the log.
+    pub(super) fn wake(&self) {
+        self.waiting.wake();
     }
 
     /// The newest revision that a reader may continue from without missing an event.
@@ -137,12 +178,20 @@ impl Log {
             let excess = events.len().saturating_sub(KEPT);
             events.drain(..excess);
         }
-        self.now.send_modify(|now| now.attempt = Arc::new(attempt));
+        self.change(|now| now.attempt = Arc::new(attempt));
     }
 
     /// The attempt is forgotten.
     pub(super) fn withdraw(&self, trouble: Trouble) {
-        self.now.send_modify(|now| now.withdrawn = Some(trouble));
+        self.change(|now| now.withdrawn = Some(trouble));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Now)) {
+        self.now.send_modify(|now| {
+            change(now);
+            now.since = Instant::now();
+        });
+        self.wake();
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, VecDeque<Arc<Event>>> {
@@ -153,12 +202,79 @@ impl Log {
     }
 }
 
-impl Interest {
-    fn last_look(&self) -> MutexGuard<'_, Instant> {
-        match self.last_look.lock() {
-            Ok(last_look) => last_look,
-            // It is set in one step.
-            Err(poisoned) => poisoned.into_inner(),
-        }
+#[cfg(test)]
+mod tests {
+    use iot_hub::reboot::RequestId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::attempt::{Asked, Input, Rules};
+
+    fn log() -> (Arc<Log>, Attempt) {
+        let id = RequestId(Uuid::from_u128(1));
+        let (device, hour) = ("pump-1".parse().unwrap(), Duration::from_secs(3600));
+        let (attempt, step) = Attempt::begin(id, device, Asked::default(), hour, Timestamp::now());
+        (Arc::new(Log::new(attempt.clone(), step.events)), attempt)
+    }
+
+    fn cancel(log: &Log, mut attempt: Attempt) {
+        let cancel = Input::Cancel { abandon: false };
+        let step = attempt.handle(cancel, &Rules::default(), Timestamp::now());
+        log.add(attempt, step.events);
+    }
+
+    #[test]
+    fn each_reader_reads_every_event_once_whenever_it_comes() {
+        let (log, attempt) = log();
+        let read = |reader: &mut Reader| {
+            let mut revisions = Vec::new();
+            while let Some(event) = reader.read() {
+                revisions.push(event.revision);
+            }
+            revisions
+        };
+        let mut early = Reader::new(log.clone(), 0);
+        let mut all = read(&mut early);
+        assert_eq!(all, [1]);
+        cancel(&log, attempt);
+        let rest = read(&mut early);
+        assert!(!rest.is_empty());
+        all.extend(&rest);
+        assert_eq!(read(&mut Reader::new(log.clone(), 0)), all);
+        assert_eq!(read(&mut Reader::new(log, 1)), rest);
+    }
+
+    #[test]
+    fn a_log_is_watched_while_it_has_a_reader() {
+        let (log, _) = log();
+        let long_ago = Instant::now().checked_sub(LOOK * 2).unwrap();
+        *lock(&log.interest.last_look) = long_ago;
+        assert!(!log.is_watched());
+        let reader = Reader::new(log.clone(), 0);
+        reader.wait(std::task::Waker::noop());
+        assert!(log.is_watched());
+        drop(reader);
+        assert!(!log.is_watched());
+    }
+
+    #[test]
+    fn what_many_are_told_is_made_once() {
+        let (log, _) = log();
+        let mut made = 0;
+        let mut tell = |what| {
+            log.told(what, || {
+                made += 1;
+                Bytes::from(vec![made])
+            })
+        };
+        let due = Instant::now();
+        let one = tell(Told::Event(1));
+        assert_eq!(one.as_ptr(), tell(Told::Event(1)).as_ptr());
+        assert_eq!(tell(Told::Event(2)), [2].as_slice());
+        assert_eq!(tell(Told::Nothing(2, due)), [3].as_slice());
+        assert_eq!(tell(Told::Nothing(2, due)), [3].as_slice());
+        assert_eq!(tell(Told::Nothing(1, due)), [4].as_slice());
+        let later = due + Duration::from_secs(1);
+        assert_eq!(tell(Told::Nothing(1, later)), [5].as_slice());
     }
 }

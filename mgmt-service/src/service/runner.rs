@@ -95,6 +95,8 @@ impl Runner {
             let (inner, log) = (runner.inner.clone(), runner.log.clone());
             runner.run(effects, input).await;
             inner.retire(id, &log);
+            // Nothing will change any more; whoever still waits learns why.
+            log.wake();
         };
         inner.tasks.spawn(task.instrument(span));
     }
