@@ -13,7 +13,7 @@ use tokio::{
     time,
 };
 
-use crate::world::{DEVICE, ID, World, within};
+use crate::world::{DEVICE, ID, World, hurried, within};
 
 fn gateway() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_device-gateway"));
@@ -39,7 +39,7 @@ async fn ask(settings: &Path, arguments: &[&str]) -> (Option<i32>, String) {
 /// Settings of a device that says `present` when it is looked at.
 async fn world(present: &str) -> (World, std::path::PathBuf) {
     let world = World::prepare("", hub_emulator::EmulatorConfig::default()).await;
-    let text = world.text().replace("[\"false\"]", present);
+    let text = hurried(&world.text()).replace("[\"false\"]", present);
     let text = format!("{text}\n[metrics]\nlisten = \"127.0.0.1:0\"\n");
     let path = world.state_dir().join("gateway.toml");
     fs::write(&path, text).unwrap();

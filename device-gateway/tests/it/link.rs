@@ -71,7 +71,7 @@ async fn a_wrong_key_never_connects_and_never_ends_the_gateway() {
 
 #[tokio::test]
 async fn a_cut_link_comes_back_and_forgets_nothing() {
-    let world = World::start_unhurried().await;
+    let world = World::start().await;
     world.device.follow(Script::Waits);
     world.reboot().await;
     within(world.device.ordered()).await;

@@ -16,7 +16,7 @@ use tokio::time;
 
 use crate::{
     device::Script,
-    world::{DEVICE, ID, World, within},
+    world::{DEVICE, ID, World, hurried, within},
 };
 
 /// An outlet that is off once it is told to cycle, until it has been looked at; then it is on again.
@@ -43,13 +43,10 @@ impl Outlet {
         let folder = world.state_dir().to_owned();
         let port = free_port();
         let snmpd = start(&folder, port);
-        let text = world
-            .text()
-            .replace("return_limit = \"5s\"", "return_limit = \"5m\"")
-            .replace(
-                "settle = \"50ms\"",
-                "settle = \"50ms\"\nescalation = [\"graceful\", \"power-cycle\"]",
-            );
+        let text = hurried(&world.text()).replace(
+            "settle = \"50ms\"",
+            "settle = \"50ms\"\nescalation = [\"graceful\", \"power-cycle\"]",
+        );
         let text = format!(
             "{text}\n[device.power_cycle.snmp]\naddress = \"127.0.0.1:{port}\"\ncommunity = \"pdu\"\n\
              outlet = 1\noff_limit = \"20s\"\n"

@@ -28,7 +28,7 @@ async fn a_reboot_is_accepted_reported_and_proved() {
 
 #[tokio::test]
 async fn a_device_that_lies_fails() {
-    let world = World::start().await;
+    let world = World::start_hurried().await;
     world.device.follow(Script::Lies);
     world.reboot().await;
     let reported = world.state("FAILED").await;
@@ -47,7 +47,7 @@ async fn a_tutorials_caller_is_answered_200() {
 
 #[tokio::test]
 async fn a_stale_error_is_gone_after_the_next_attempt() {
-    let world = World::start().await;
+    let world = World::start_hurried().await;
     world.device.follow(Script::Lies);
     world.reboot().await;
     world.state("FAILED").await;

@@ -13,7 +13,7 @@ use tokio::{
     time,
 };
 
-use crate::world::{DEVICE, ID, World, within};
+use crate::world::{DEVICE, ID, World, hurried, within};
 
 /// A gateway of its own process, and a device whose reboot leaves a line in a file.
 struct Troubled {
@@ -31,7 +31,7 @@ impl Troubled {
         let script = folder.join("reboot.sh");
         fs::write(&script, format!("echo x >> {}", commands.display())).unwrap();
         let trigger = format!("trigger = [\"sh\", \"{}\"]", script.display());
-        let text = world.text().replace("trigger = [\"false\"]", &trigger);
+        let text = hurried(&world.text()).replace("trigger = [\"false\"]", &trigger);
         let text = text.replace("[\"false\"]", "[\"echo\", \"boot_id=b\"]");
         let settings = folder.join("gateway.toml");
         fs::write(&settings, text).unwrap();

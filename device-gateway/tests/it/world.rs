@@ -1,6 +1,6 @@
 //! An emulator and a gateway in this process, on free ports.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use device_gateway::{Changes, Gateway, Reload, ReloadError, config::Config};
 use hub_emulator::{Emulator, EmulatorConfig};
@@ -27,6 +27,14 @@ pub(crate) const ID: &str = "11111111-1111-4111-8111-111111111111";
 /// Longer than anything here takes, on a machine that is busy with something else.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// No limit to a machine that is busy with something else.
+const UNHURRIED: &str = "go_down_limit = \"5m\"";
+
+/// Settings for a device whose verdict is that it did not go down in time.
+pub(crate) fn hurried(settings: &str) -> String {
+    settings.replace(UNHURRIED, "go_down_limit = \"1s\"")
+}
+
 pub(crate) struct World {
     pub(crate) hub: Emulator,
     pub(crate) service: Service,
@@ -44,6 +52,7 @@ struct Running {
     shutdown: CancellationToken,
     gateway: JoinHandle<()>,
     reload: Reload,
+    local_mqtt: Option<SocketAddr>,
 }
 
 impl World {
@@ -55,10 +64,10 @@ impl World {
         world
     }
 
-    /// The same, where a device may take its time.
-    pub(crate) async fn start_unhurried() -> Self {
+    /// The same, for a device that does not go down: nobody waits long for that.
+    pub(crate) async fn start_hurried() -> Self {
         let mut world = Self::prepare("", EmulatorConfig::default()).await;
-        let config = Config::parse(&world.unhurried(), world.folder.path()).unwrap();
+        let config = Config::parse(&hurried(&world.text()), world.folder.path()).unwrap();
         world.start_with(config);
         world.connected().await;
         world
@@ -96,21 +105,27 @@ impl World {
         let (device, host) = (self.device.clone(), self.host.clone());
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
-        let (told, reload) = std::sync::mpsc::channel();
+        let (told, bound) = std::sync::mpsc::channel();
         let gateway = runtime.spawn(async move {
             let gateway = Gateway::bind(config).await.unwrap();
             let gateway = gateway.with_driver(DEVICE.parse().unwrap(), device);
             let gateway = gateway.with_driver(HOST.parse().unwrap(), host);
-            told.send(gateway.reload()).unwrap();
+            told.send((gateway.reload(), gateway.local_mqtt())).unwrap();
             gateway.serve(|| {}, token).await.unwrap();
         });
-        let reload = reload.recv_timeout(PATIENCE).unwrap();
+        let (reload, local_mqtt) = bound.recv_timeout(PATIENCE).unwrap();
         self.running = Some(Running {
             runtime,
             shutdown,
             gateway,
             reload,
+            local_mqtt,
         });
+    }
+
+    /// Where local devices connect.
+    pub(crate) fn local_mqtt(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().local_mqtt.unwrap()
     }
 
     /// Gives the gateway other settings.
@@ -140,10 +155,15 @@ impl World {
 
     /// The settings as a text.
     pub(crate) fn text(&self) -> String {
+        self.text_with(&self.hub.device(DEVICE), "")
+    }
+
+    /// The same with this connection string and these sections.
+    pub(crate) fn text_with(&self, connection_string: &str, sections: &str) -> String {
         std::fs::write(self.folder.path().join("ca.pem"), self.hub.ca_pem()).unwrap();
-        let identity = format!("connection_string = \"{}\"", self.hub.device(DEVICE));
+        let identity = format!("connection_string = \"{connection_string}\"");
         let port = format!("mqtt_port = {}", self.hub.mqtt_port());
-        self.settings(&port, &identity, "")
+        self.settings(&port, &identity, sections)
     }
 
     /// The settings, with a text replaced and others devices added, which commands cannot reach.
@@ -168,16 +188,9 @@ impl World {
             "{}[[device]]\nid = \"{HOST}\"\nconnection_string = \"{connection}\"\n\
              settle = \"50ms\"\n\
              [device.host]\nfallback = false\nbus_address = \"unix:path=/nowhere\"\n",
-            self.unhurried()
+            self.text()
         );
         Config::parse(&text, self.folder.path()).unwrap()
-    }
-
-    /// The settings, with limits that are none to a machine that is busy with something else.
-    fn unhurried(&self) -> String {
-        let text = self.text();
-        let text = text.replace("go_down_limit = \"1s\"", "go_down_limit = \"5m\"");
-        text.replace("return_limit = \"5s\"", "return_limit = \"5m\"")
     }
 
     fn settings(&self, hub: &str, identity: &str, sections: &str) -> String {
@@ -205,9 +218,9 @@ impl World {
             id = "{DEVICE}"
             {identity}
             settle = "50ms"
-            go_down_limit = "1s"
-            return_limit = "5s"
-            verify_limit = "2s"
+            {UNHURRIED}
+            return_limit = "5m"
+            verify_limit = "5m"
             [device.command]
             baseline = ["false"]
             trigger = ["false"]
