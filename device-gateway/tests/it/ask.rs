@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Output, Stdio},
     time::Duration,
@@ -13,7 +14,10 @@ use tokio::{
     time,
 };
 
-use crate::world::{DEVICE, ID, World, hurried, within};
+use crate::{
+    identities::{CERTIFICATE, Own, knowing},
+    world::{DEVICE, ID, World, hurried, within},
+};
 
 fn gateway() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_device-gateway"));
@@ -96,6 +100,30 @@ async fn check_signs_in_once_and_says_why_it_is_not_let_in() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("the hub refused the credentials"), "{said}");
     assert!(said.contains("this machine's clock"), "{said}");
+}
+
+#[tokio::test]
+async fn check_tells_of_a_key_that_everybody_may_read() {
+    let own = Own::new();
+    let world = World::prepare("", knowing(own.thumbprints.clone())).await;
+    own.put(world.state_dir());
+    let identity = format!("HostName=localhost;DeviceId={DEVICE};x509=true");
+    let settings = world.state_dir().join("gateway.toml");
+    let text = world.text_with(&identity, CERTIFICATE);
+    fs::write(&settings, text.replace("\"false\"", "\"echo\", \"b\"")).unwrap();
+    let (code, said) = ask(&settings, &["check"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("signs in at "), "{said}");
+
+    let key = world.state_dir().join("device.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, said) = ask(&settings, &["check"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    let exposed = "everybody may read it, its permissions are 644";
+    assert!(
+        said.contains("device.key") && said.contains(exposed),
+        "{said}"
+    );
 }
 
 #[tokio::test]

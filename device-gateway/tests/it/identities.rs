@@ -36,14 +36,14 @@ fn device() -> Enrollee {
 }
 
 /// A device that has a certificate of its own making.
-struct Own {
+pub(crate) struct Own {
     certificate: String,
     key: String,
-    thumbprints: SetupCredentials,
+    pub(crate) thumbprints: SetupCredentials,
 }
 
 impl Own {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::default().self_signed(&key).unwrap();
         let hash = Sha256::digest(certificate.der());
@@ -57,7 +57,7 @@ impl Own {
         }
     }
 
-    fn put(&self, folder: &Path) {
+    pub(crate) fn put(&self, folder: &Path) {
         fs::write(folder.join("device.pem"), &self.certificate).unwrap();
         let path = folder.join("device.key");
         fs::write(&path, &self.key).unwrap();
@@ -65,7 +65,7 @@ impl Own {
     }
 }
 
-const CERTIFICATE: &str =
+pub(crate) const CERTIFICATE: &str =
     "[device.certificate]\nfile = \"device.pem\"\nkey_file = \"device.key\"\n";
 
 /// A hub with a provisioning service, at which nobody waits long.
@@ -96,7 +96,7 @@ fn start(world: &mut World, sections: &str) {
 }
 
 /// A hub that knows the device by these.
-fn knowing(credentials: SetupCredentials) -> EmulatorConfig {
+pub(crate) fn knowing(credentials: SetupCredentials) -> EmulatorConfig {
     EmulatorConfig {
         devices: vec![DeviceSetup {
             credentials,
