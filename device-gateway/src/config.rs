@@ -5,6 +5,7 @@ mod driver;
 mod escalation;
 mod hub;
 mod identity;
+mod no_proxy;
 mod safety;
 mod timing;
 
@@ -33,6 +34,7 @@ pub use self::{
         ProxyError, Transport,
     },
     identity::{CertificateFiles, HomeConfig, Identity},
+    no_proxy::{NoProxy, NoProxyError},
     safety::{HookConfig, InterlockConfig, QuestionConfig, SafetyConfig},
     timing::LinkTiming,
 };

@@ -11,6 +11,8 @@ use iot_hub::{
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::no_proxy::{self, NoProxy};
+
 /// The port of MQTT over TLS.
 pub const DEFAULT_MQTT_PORT: u16 = 8883;
 
@@ -40,6 +42,8 @@ pub struct HubConfig {
     pub transport: Transport,
     /// The proxy on the way.
     pub proxy: Option<Proxy>,
+    /// Hosts that are reached without it.
+    pub no_proxy: Vec<NoProxy>,
     /// Who tells devices which hub is theirs.
     pub provisioning: Option<ProvisioningConfig>,
 }
@@ -53,6 +57,14 @@ pub enum Transport {
     WebSockets,
     /// In whichever of the two leads to the hub.
     Auto,
+}
+
+impl HubConfig {
+    /// The proxy on the way to a host: a name, or an address without brackets.
+    pub fn proxy_to(&self, host: &str) -> Option<&Proxy> {
+        let straight = self.no_proxy.iter().any(|entry| entry.covers(host));
+        self.proxy.as_ref().filter(|_| !straight)
+    }
 }
 
 /// The Device Provisioning Service.
@@ -146,8 +158,21 @@ pub(super) fn read(root: &mut Section) -> HubConfig {
             .optional()
             .unwrap_or(Transport::Mqtt),
         proxy: hidden(&mut hub, "proxy", PROXY),
+        no_proxy: read_no_proxy(&mut hub),
         provisioning,
     }
+}
+
+fn read_no_proxy(hub: &mut Section) -> Vec<NoProxy> {
+    let texts = hub.texts("no_proxy").optional().unwrap_or_default();
+    let entries = texts.iter().filter_map(|text| {
+        let entry = text.parse().ok();
+        if entry.is_none() {
+            hub.mistake("no_proxy", text, no_proxy::EXPECTED);
+        }
+        entry
+    });
+    entries.collect()
 }
 
 fn read_provisioning(mut section: Section) -> Option<ProvisioningConfig> {

@@ -149,7 +149,7 @@ impl Dialer {
             Way::WebSockets => self.hub.websocket_port,
         };
         let name = ServerName::try_from(address.to_owned()).map_err(io::Error::other)?;
-        let socket = match &self.hub.proxy {
+        let socket = match self.hub.proxy_to(address) {
             Some(proxy) => tunnel::open(proxy, address, port).await?,
             None => TcpStream::connect((address, port)).await?,
         };

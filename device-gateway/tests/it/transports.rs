@@ -116,3 +116,18 @@ async fn a_proxy_that_refuses_the_login_is_tried_again_and_nothing_goes_around_i
     proxy.asked_at_least(3).await;
     assert_eq!(world.hub.counters().mqtt_connections.total, 0);
 }
+
+#[tokio::test]
+async fn the_way_to_a_host_that_is_named_goes_around_the_proxy() {
+    let proxy = Proxy::start(None).await;
+    let world = start(|world| {
+        let port = world.hub.mqtt_port();
+        format!(
+            "proxy = \"http://{}\"\nno_proxy = [\"localhost\"]\nmqtt_port = {port}",
+            proxy.address
+        )
+    })
+    .await;
+    world.connected().await;
+    assert!(proxy.asked().is_empty());
+}
