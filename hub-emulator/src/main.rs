@@ -93,7 +93,8 @@ struct Arguments {
     log: LogArguments,
 }
 
-#[tokio::main]
+// One thread: what a connection does is too little to pay for waking another thread to do it.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (settings, in_force) = match arguments.read_settings() {
