@@ -213,13 +213,14 @@ impl Device {
         loop {
             let event = self.next(stop).await;
             if matches!(event, Event::Stop) {
-                return;
+                break;
             }
             Box::pin(self.handle(event)).await;
             if self.draining && self.is_drained() {
-                return;
+                break;
             }
         }
+        Box::pin(self.mail.put_away(&self.id, &self.storage)).await;
     }
 
     /// Nothing would be cut short if the device ended now.
@@ -345,7 +346,7 @@ impl Device {
                     self.on_desired().await;
                 }
             }
-            LinkEvent::PatchApplied => self.mail.on_applied(&self.id, &self.storage).await,
+            LinkEvent::PatchApplied => self.mail.on_applied(),
             LinkEvent::PatchRefused { status, message } => {
                 if self.mail.on_refused(status, &message)
                     && let Some(bridge) = &self.bridge

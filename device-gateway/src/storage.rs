@@ -54,6 +54,12 @@ const ENDED: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("end
 const OUTBOX: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("outbox");
 const DESIRED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("desired");
 
+/// The tables with a document of each device.
+const OF_DEVICES: [TableDefinition<'_, &str, &[u8]>; 4] = [JOURNAL, OUTBOX, ASSIGNED, DESIRED];
+
+/// The tables with a row of documents of each device.
+const NUMBERED: [TableDefinition<'_, (&str, u64), &[u8]>; 2] = [ENDED, TELEMETRY];
+
 /// The gateway's memory.
 #[derive(Clone)]
 pub struct Storage {
@@ -187,7 +193,7 @@ impl Storage {
     pub async fn write_outbox(
         &self,
         device: &DeviceId,
-        outbox: Outbox,
+        outbox: &Outbox,
     ) -> Result<(), StorageError> {
         self.write_document(OUTBOX, device, outbox).await
     }
@@ -196,20 +202,20 @@ impl Storage {
     pub(crate) async fn write_desired(
         &self,
         device: &DeviceId,
-        told: String,
+        told: &str,
     ) -> Result<(), StorageError> {
         self.write_document(DESIRED, device, told).await
     }
 
     /// Writes and syncs the one document that a table has of a device.
-    async fn write_document<T: Serialize>(
+    async fn write_document<T: Serialize + ?Sized>(
         &self,
         table: TableDefinition<'static, &'static str, &'static [u8]>,
         device: &DeviceId,
-        document: T,
+        document: &T,
     ) -> Result<(), StorageError> {
         let device = device.clone();
-        let document = to_bytes(&document)?;
+        let document = to_bytes(document)?;
         let work = move |transaction: &WriteTransaction| {
             let mut table = transaction.open_table(table)?;
             table.insert(device.as_str(), document.as_slice())?;
@@ -285,17 +291,30 @@ impl fmt::Debug for Storage {
     }
 }
 
-/// The tables have to be there for a read.
+/// The tables have to be there for a read. Where they are, nothing is written: that would be a sync of
+/// every start.
 fn make_tables(database: &Database) -> Result<(), StorageError> {
+    let there = read(database, |transaction| {
+        for table in OF_DEVICES {
+            transaction.open_table(table)?;
+        }
+        for table in NUMBERED {
+            transaction.open_table(table)?;
+        }
+        Ok(())
+    });
+    if there.is_ok() {
+        return Ok(());
+    }
     transact(
         database,
         |transaction| {
-            transaction.open_table(JOURNAL)?;
-            transaction.open_table(ENDED)?;
-            transaction.open_table(OUTBOX)?;
-            transaction.open_table(ASSIGNED)?;
-            transaction.open_table(DESIRED)?;
-            transaction.open_table(TELEMETRY)?;
+            for table in OF_DEVICES {
+                transaction.open_table(table)?;
+            }
+            for table in NUMBERED {
+                transaction.open_table(table)?;
+            }
             Ok(())
         },
         Durability::Immediate,
@@ -391,7 +410,7 @@ fn transact(
     done().map_err(|error: redb::Error| Box::new(error).into())
 }
 
-fn to_bytes<T: Serialize>(document: &T) -> Result<Vec<u8>, StorageError> {
+fn to_bytes<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, StorageError> {
     serde_json::to_vec(document).map_err(StorageError::Document)
 }
 

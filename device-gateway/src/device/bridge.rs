@@ -169,7 +169,7 @@ impl Bridge {
             return;
         }
         let told = json!({ "version": version, "properties": own }).to_string();
-        if let Err(error) = storage.write_desired(device, told.clone()).await {
+        if let Err(error) = storage.write_desired(device, &told).await {
             // The hub says it again after a restart.
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

@@ -28,6 +28,10 @@ const OWN_BYTES: usize = 24 * 1024;
 #[derive(Debug)]
 pub(super) struct Mail {
     outbox: Outbox,
+    /// What the properties should be, as far as that is on disk.
+    kept: Option<Folded>,
+    /// What the hub has of it is not on disk as it is known.
+    stale: bool,
     gateway: GatewayInfo,
     /// What a local device reports of itself; nothing, when it is not bridged.
     device: Option<Document>,
@@ -53,6 +57,8 @@ pub(super) struct Mail {
     acked: Option<u64>,
     /// The number was looked for in this.
     looked_at: Option<Folded>,
+    /// The number of the report in what the properties should be.
+    posted: Option<u64>,
 }
 
 impl Mail {
@@ -72,6 +78,8 @@ impl Mail {
             device,
             dropped_before: dropped.unwrap_or_default(),
             dropped: 0,
+            kept: Some(outbox.target.clone()),
+            stale: false,
             outbox,
             gateway,
             delay,
@@ -83,6 +91,7 @@ impl Mail {
             refused: None,
             acked: None,
             looked_at: None,
+            posted: None,
         }
     }
 
@@ -91,6 +100,7 @@ impl Mail {
         let mut document = document_of(&reporting.report, &self.gateway);
         self.add_bridged(&mut document);
         self.outbox.set_target(document);
+        self.posted = Some(reporting.report.seq);
         let at = Instant::now()
             + if reporting.urgent {
                 Duration::ZERO
@@ -139,15 +149,20 @@ impl Mail {
     pub(super) async fn keep(&mut self, device: &DeviceId, storage: &Storage) -> Result<(), ()> {
         let at = Instant::now() + self.delay;
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
-        storage
-            .write_outbox(device, self.outbox.clone())
-            .await
-            .map_err(|error| {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot keep reported properties; they are not acknowledged"
-                );
-            })
+        self.write(device, storage).await.map_err(|error| {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot keep reported properties; they are not acknowledged"
+            );
+        })
+    }
+
+    /// Writes the outbox, and notes what is on disk then.
+    async fn write(&mut self, device: &DeviceId, storage: &Storage) -> Result<(), StorageError> {
+        storage.write_outbox(device, &self.outbox).await?;
+        self.kept = Some(self.outbox.target.clone());
+        self.stale = false;
+        Ok(())
     }
 
     /// Takes in how much telemetry this process has dropped.
@@ -197,9 +212,9 @@ impl Mail {
         self.due.filter(|_| self.connected.is_some() && self.known)
     }
 
-    /// Sends what is to be sent. What leaves is on disk as possibly applied before it does, but for
-    /// what says that nothing can be written: nobody builds on it, since the twin is read first
-    /// whenever the device connects.
+    /// Sends what is to be sent. What the twin should say is on disk before it leaves, but for what
+    /// says that nothing can be written. That it has left is not: the twin is read first whenever the
+    /// device connects.
     pub(super) async fn send(&mut self, device: &DeviceId, storage: &Storage, link: &LinkHandle) {
         self.due = None;
         let Some(epoch) = self.connected else {
@@ -216,7 +231,8 @@ impl Mail {
             self.held_up = self.outbox.is_under_way();
             return;
         };
-        if !was_in_trouble || self.gateway.trouble.is_none() {
+        let is_kept = self.kept.as_ref() == Some(&self.outbox.target);
+        if !is_kept && (!was_in_trouble || self.gateway.trouble.is_none()) {
             self.try_to_keep(device, storage).await;
             if self.gateway.trouble.is_some() {
                 // Nothing left, so nothing can have been applied.
@@ -232,7 +248,7 @@ impl Mail {
 
     /// Writes the outbox, and says in it if that cannot be done.
     async fn try_to_keep(&mut self, device: &DeviceId, storage: &Storage) {
-        match storage.write_outbox(device, self.outbox.clone()).await {
+        match self.write(device, storage).await {
             Ok(()) => self.trouble(None),
             Err(error) => {
                 tracing::error!(
@@ -258,23 +274,32 @@ impl Mail {
 
     /// The hub says what the twin holds. Of that only our own part counts.
     pub(super) fn on_twin(&mut self, reported: &Map<String, Value>) {
+        let believed = self.outbox.acked.clone();
         self.outbox
             .on_truth(own_part(reported, self.device.is_some()));
+        self.stale |= self.outbox.acked != believed;
         self.known = true;
         self.due = Some(Instant::now());
     }
 
-    pub(super) async fn on_applied(&mut self, device: &DeviceId, storage: &Storage) {
+    pub(super) fn on_applied(&mut self) {
         self.outbox.on_applied();
+        self.stale = true;
         // What became due meanwhile goes now; what may wait, waits.
         if std::mem::take(&mut self.held_up) {
             self.due.get_or_insert_with(Instant::now);
         }
-        if let Err(error) = storage.write_outbox(device, self.outbox.clone()).await {
-            // The patch counts as unanswered then, and is sent again after a restart.
-            tracing::error!(
+    }
+
+    /// Writes what the hub has, at the end. Until then nobody reads it, and after a power cut the
+    /// twin says it.
+    pub(super) async fn put_away(&mut self, device: &DeviceId, storage: &Storage) {
+        if self.stale
+            && let Err(error) = self.write(device, storage).await
+        {
+            tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "cannot keep the outbox"
+                "cannot keep what the hub has"
             );
         }
     }
@@ -324,15 +349,26 @@ impl Mail {
         if !certain || self.looked_at.as_ref() == Some(&self.outbox.acked) {
             return None;
         }
-        let acked = self.outbox.acked.open();
         self.looked_at = Some(self.outbox.acked.clone());
-        let seq = acked.get("iothubDM")?.get("reboot")?.get("seq")?.as_u64();
+        let seq = match self.posted {
+            Some(posted) if self.outbox.acked == self.outbox.target => Some(posted),
+            Some(_) | None => seq_in(&self.outbox.acked.open()),
+        };
         let news = seq.is_some() && seq != self.acked;
         if news {
             self.acked = seq;
         }
         seq.filter(|_| news)
     }
+}
+
+/// The number of the report in reported properties.
+fn seq_in(properties: &Document) -> Option<u64> {
+    properties
+        .get("iothubDM")?
+        .get("reboot")?
+        .get("seq")?
+        .as_u64()
 }
 
 /// What the hub is told of the disk's trouble. A property of a twin holds no more than a few thousand

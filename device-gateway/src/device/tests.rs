@@ -4,6 +4,7 @@ mod watches;
 
 use std::{
     io,
+    net::SocketAddr,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +14,7 @@ use std::{
 use iot_hub::reboot::{Grade, Mode};
 use rumqttc::Packet;
 use serde_json::{Map, Value, json};
-use tokio::{net::unix::pipe, sync::mpsc};
+use tokio::{net::unix::pipe, sync::mpsc, task::JoinHandle};
 
 use super::*;
 use crate::{
@@ -81,6 +82,9 @@ struct World {
     link: LooseLink,
     orders: mpsc::UnboundedReceiver<Order>,
     notices: mpsc::Sender<Notice>,
+    storage: Storage,
+    stop: Stop,
+    device: JoinHandle<()>,
     _folder: tempfile::TempDir,
 }
 
@@ -89,9 +93,15 @@ impl World {
         Self::with(None, false)
     }
 
-    /// The same with a device on the local endpoint.
-    fn bridging(local: Option<LocalDevice>) -> Self {
-        Self::with(local, false)
+    /// The same with a device on the local endpoint, which is there.
+    async fn bridging() -> (Self, SocketAddr) {
+        let accounts = [("d1".to_owned(), "secret".into())];
+        let endpoint = LocalMqtt::bind(([127, 0, 0, 1], 0).into(), accounts);
+        let endpoint = endpoint.await.unwrap();
+        let address = endpoint.local_addr();
+        let world = Self::with(endpoint.device("d1"), false);
+        tokio::spawn(endpoint.serve(CancellationToken::new()));
+        (world, address)
     }
 
     /// The same on a disk that is full from the start.
@@ -119,7 +129,7 @@ impl World {
             }),
             safety: Arc::new(Safety::alone()),
             bridged: local.map(|local| (local, Bounds::default())),
-            storage,
+            storage: storage.clone(),
             link: handle,
             gateway: GatewayInfo::default(),
             report_delay: Duration::ZERO,
@@ -131,16 +141,20 @@ impl World {
         };
         let stop = Stop::default();
         full.store(is_full, Ordering::SeqCst);
-        tokio::spawn(async move {
+        let told = stop.clone();
+        let device = tokio::spawn(async move {
             let started = Device::start(parts).await;
-            let device = Device::when_possible(started, &stop).await;
-            device.expect("a device").run(&stop).await;
+            let device = Device::when_possible(started, &told).await;
+            device.expect("a device").run(&told).await;
         });
         Self {
             full,
             link,
             orders,
             notices,
+            storage,
+            stop,
+            device,
             _folder: folder,
         }
     }
@@ -353,13 +367,7 @@ async fn a_queued_request_is_checked_once_more_when_the_hub_has_the_report() {
 
 #[tokio::test]
 async fn telemetry_that_is_not_stored_is_not_acknowledged() {
-    let accounts = [("d1".to_owned(), "secret".into())];
-    let endpoint = LocalMqtt::bind(([127, 0, 0, 1], 0).into(), accounts)
-        .await
-        .unwrap();
-    let address = endpoint.local_addr();
-    let mut world = World::bridging(endpoint.device("d1"));
-    tokio::spawn(endpoint.serve(CancellationToken::new()));
+    let (mut world, address) = World::bridging().await;
     world.connect().await;
     let mut device = TestDevice::connect(address, "d1", "secret").await;
     device.subscribes("dm/d1/bridge/refused").await;
@@ -381,4 +389,40 @@ async fn telemetry_that_is_not_stored_is_not_acknowledged() {
         }
     }
     assert_eq!(acknowledged, [3, 4], "not 2, which is not stored");
+}
+
+#[tokio::test]
+async fn what_a_device_reported_while_the_hub_was_away_leaves_without_another_write() {
+    let (mut world, address) = World::bridging().await;
+    world.connect().await;
+    world.hears(LinkEvent::PatchApplied).await;
+    world.hears(LinkEvent::Down).await;
+    let mut device = TestDevice::connect(address, "d1", "secret").await;
+    device.says("twin/reported", r#"{"level":7}"#).await;
+    while !matches!(device.packet().await, Packet::PubAck(_)) {}
+    world.full.store(true, Ordering::SeqCst);
+    let patch = world.connect().await;
+    assert_eq!(patch["device"], json!({ "level": 7 }));
+    assert!(patch["iothubDM"]["gateway"].get("trouble").is_none());
+}
+
+#[tokio::test]
+async fn what_the_hub_has_is_on_disk_once_the_device_has_stopped() {
+    let mut world = World::start();
+    let mut patch = world.connect().await;
+    let probed = |patch: &Map<String, Value>| {
+        let own = &patch["iothubDM"];
+        own.pointer("/reboot/capabilities").is_some()
+    };
+    while !probed(&patch) {
+        world.hears(LinkEvent::PatchApplied).await;
+        patch = world.link.patch().await;
+    }
+    world.hears(LinkEvent::PatchApplied).await;
+    // That is answered after it.
+    world.link.call("capabilities", json!(null)).await;
+    world.stop.now.cancel();
+    world.device.await.unwrap();
+    let kept = world.storage.load(&"d1".parse().unwrap()).await.unwrap();
+    assert!(kept.outbox.is_settled(), "{:?}", kept.outbox);
 }

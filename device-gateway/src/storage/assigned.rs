@@ -46,6 +46,6 @@ impl Storage {
         device: &DeviceId,
         assigned: Assigned,
     ) -> Result<(), StorageError> {
-        self.write_document(ASSIGNED, device, assigned).await
+        self.write_document(ASSIGNED, device, &assigned).await
     }
 }

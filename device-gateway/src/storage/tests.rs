@@ -49,10 +49,7 @@ async fn what_was_written_is_there_after_a_restart() {
         ended: vec![ended(1)],
     };
     storage.write_record(&device("d1"), record).await.unwrap();
-    storage
-        .write_outbox(&device("d1"), outbox.clone())
-        .await
-        .unwrap();
+    storage.write_outbox(&device("d1"), &outbox).await.unwrap();
     drop(storage);
 
     let storage = Storage::open(&state).unwrap();
@@ -96,7 +93,7 @@ async fn a_damaged_file_is_an_error_and_stays_as_it_is() {
         assert!(error.to_string().starts_with("open "), "{error:?}");
         assert!(storage.writes().trouble().is_some());
         storage
-            .write_outbox(&device("d1"), Outbox::default())
+            .write_outbox(&device("d1"), &Outbox::default())
             .await
             .unwrap_err();
         assert_eq!(fs::read(&path).unwrap(), garbage);

@@ -150,3 +150,11 @@ async fn a_failed_sync_fails_every_write_that_waits_for_it_and_none_of_them_happ
     world.write("d0").await.unwrap().unwrap();
     assert_eq!(world.seq("d0").await, 1);
 }
+
+#[tokio::test]
+async fn a_file_that_has_its_tables_is_opened_without_a_sync_for_them() {
+    let world = World::new().await;
+    let before = world.syncs.count();
+    world.storage.with_database(make_tables).unwrap();
+    assert_eq!(world.syncs.count(), before);
+}
