@@ -22,6 +22,8 @@ pub(crate) struct EmulatorProcess {
     /// Device id → connection string.
     pub(crate) devices: BTreeMap<String, String>,
     owner: String,
+    /// Keeps its connections.
+    client: reqwest::Client,
     _folder: TempDir,
 }
 
@@ -65,11 +67,18 @@ impl EmulatorProcess {
         let strings = ready["devices"].as_object().context("find the devices")?;
         let (https_port, mqtt_port) = (port("httpsPort")?, port("mqttPort")?);
         let ca_file = PathBuf::from(text("caFile"));
+        let ca_pem = fs::read(&ca_file).context("read the certificate")?;
+        let certificate = reqwest::Certificate::from_pem(&ca_pem)?;
+        let client = reqwest::Client::builder()
+            .tls_certs_only([certificate])
+            .tcp_nodelay(true)
+            .build()?;
         Ok(Self {
             https_port,
             mqtt_port,
-            ca_pem: fs::read(&ca_file).context("read the certificate")?,
+            ca_pem,
             ca_file,
+            client,
             devices: strings
                 .iter()
                 .map(|(id, text)| (id.clone(), text.as_str().unwrap_or_default().to_owned()))
@@ -127,13 +136,8 @@ impl EmulatorProcess {
         &self.owner
     }
 
-    /// A client of its REST API that keeps its connections, and the header that opens it.
+    /// The client of its REST API, which keeps its connections, and the header that opens it.
     pub(crate) fn service(&self) -> anyhow::Result<(reqwest::Client, String)> {
-        let certificate = reqwest::Certificate::from_pem(&self.ca_pem)?;
-        let client = reqwest::Client::builder()
-            .tls_certs_only([certificate])
-            .tcp_nodelay(true)
-            .build()?;
         let ConnectionString::Service(ServiceConnection { host, policy, key }) =
             self.owner.parse()?
         else {
@@ -141,7 +145,7 @@ impl EmulatorProcess {
         };
         let expiry = Timestamp::now() + SignedDuration::from_hours(1);
         let token = SasToken::sign(host.as_ref(), &key, Some(&policy), expiry);
-        Ok((client, token.to_string()))
+        Ok((self.client.clone(), token.to_string()))
     }
 
     /// The address of a resource of its REST API.

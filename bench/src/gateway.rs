@@ -14,6 +14,8 @@ use crate::{
     process::{Built, Process},
 };
 
+const CONFIG: &str = "gateway.toml";
+
 /// The password of every local device.
 pub(crate) const LOCAL_PASSWORD: &str = "local-password";
 
@@ -23,11 +25,16 @@ pub(crate) const UNPACED: &str = "connects_per_second = 100000";
 /// How long all devices may take to connect.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Between two looks at how many devices are connected.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
+
 /// A running gateway. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct GatewayProcess {
     pub(crate) process: Process,
-    _folder: TempDir,
+    built: Built,
+    folder: TempDir,
 }
 
 impl GatewayProcess {
@@ -67,15 +74,25 @@ impl GatewayProcess {
                  [device.mqtt]\npassword = \"{LOCAL_PASSWORD}\""
             )?;
         }
-        let config = folder.path().join("gateway.toml");
-        fs::write(&config, settings)?;
-        let config = config.to_string_lossy().into_owned();
-        let arguments = ["--config", &config];
+        fs::write(folder.path().join(CONFIG), settings)?;
+        Self::start_in(built, folder).await
+    }
+
+    async fn start_in(built: Built, folder: TempDir) -> anyhow::Result<Self> {
+        let arguments = ["--config", CONFIG];
         let process = Process::start(built, "device-gateway", folder.path(), arguments).await?;
         Ok(Self {
             process,
-            _folder: folder,
+            built,
+            folder,
         })
+    }
+
+    /// Stops it and starts it once more, with what it has kept.
+    pub(crate) async fn again(self, emulator: &EmulatorProcess) -> anyhow::Result<Self> {
+        self.process.stop().await?;
+        emulator.until_connected(0).await?;
+        Self::start_in(self.built, self.folder).await
     }
 
     /// Waits until so many devices are connected; says how long that took from the start.
@@ -111,7 +128,9 @@ impl EmulatorProcess {
             }
             let waited = begin.elapsed();
             ensure!(waited < PATIENCE, "the devices do not connect: {text}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            // Often enough for what is over soon, and no burden on what takes long.
+            let pause = (waited / 20).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+            tokio::time::sleep(pause).await;
         }
     }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// How long anything may take that has to happen.
@@ -34,6 +35,8 @@ impl Process {
         arguments: impl IntoIterator<Item = A>,
     ) -> anyhow::Result<Self> {
         let ready_file = folder.join(format!("{name}.ready"));
+        // One that is there is of an earlier run.
+        let _ = fs::remove_file(&ready_file);
         let begin = Instant::now();
         let child = Command::new(program(built, name)?)
             .args(arguments)
@@ -100,6 +103,18 @@ impl Process {
         process.ready = serde_json::from_str(&line).context("read what it says")?;
         process.took = begin.elapsed();
         Ok(process)
+    }
+
+    /// Asks it to end, as a service manager does, and waits until it has.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        let process = Pid::from_child(&self.child);
+        kill_process(process, Signal::TERM).context("ask it to end")?;
+        let begin = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            ensure!(begin.elapsed() < PATIENCE, "it does not end");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     /// The memory that it has, in KiB.
