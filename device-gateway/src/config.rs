@@ -5,6 +5,7 @@ mod driver;
 mod escalation;
 mod hub;
 mod identity;
+mod local_mqtt;
 mod no_proxy;
 mod safety;
 mod timing;
@@ -20,7 +21,7 @@ use daemon::{
     settings::{InForce, Mistakes, Section, Sources},
 };
 
-use crate::{backlog::Bounds, local_mqtt::own_prefix};
+use crate::local_mqtt::own_prefix;
 
 pub use self::{
     device::DeviceConfig,
@@ -34,13 +35,11 @@ pub use self::{
         ProxyError, Transport,
     },
     identity::{CertificateFiles, HomeConfig, Identity},
+    local_mqtt::{BrokerConfig, LocalMqttConfig, MqttPlace},
     no_proxy::{NoProxy, NoProxyError},
     safety::{HookConfig, InterlockConfig, QuestionConfig, SafetyConfig},
     timing::LinkTiming,
 };
-
-/// The least room for telemetry: one message of the largest that a hub takes.
-const MESSAGE_BYTES: u32 = 260 * 1024;
 
 /// The daemon's settings.
 #[derive(Debug, Clone)]
@@ -61,15 +60,6 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// What is logged, and how.
     pub log: LogSettings,
-}
-
-/// The endpoint for local devices that speak MQTT.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocalMqttConfig {
-    /// The address to listen on; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// How much of the telemetry of each device is kept while the hub is away.
-    pub telemetry: Bounds,
 }
 
 impl Config {
@@ -95,22 +85,9 @@ fn read(root: &mut Section) -> Option<Config> {
         .or("device-gateway".to_owned());
     let hub = hub::read(root);
     let has_endpoint = root.has("local_mqtt");
-    let local_mqtt = has_endpoint.then(|| {
-        let mut section = root.section("local_mqtt");
-        let listen = section
-            .address("listen")
-            .required("an address to listen on");
-        let default = Bounds::default();
-        let mut bound = |key, least, most, default: usize| {
-            let given = section.count(key, least, most).optional();
-            given.map_or(default, |bound| bound as usize)
-        };
-        let telemetry = Bounds {
-            messages: bound("telemetry_messages", 1, 1_000_000, default.messages),
-            bytes: bound("telemetry_bytes", MESSAGE_BYTES, 1 << 30, default.bytes),
-        };
-        listen.map(|listen| LocalMqttConfig { listen, telemetry })
-    });
+    let local_mqtt = has_endpoint
+        .then(|| local_mqtt::read(root.section("local_mqtt"), &gateway_id))
+        .flatten();
     let metrics_listen = root.section("metrics").address("listen").optional();
     let log = LogSettings::read(root.section("log"));
     let mut timing = root.section("timing");
@@ -126,11 +103,17 @@ fn read(root: &mut Section) -> Option<Config> {
         .filter_map(|section| device::read(section, &defaults, hub.provisioning.as_ref()))
         .collect();
     check_together(root, &devices, has_endpoint);
+    let listens = local_mqtt
+        .as_ref()
+        .is_some_and(|local| matches!(local.place, MqttPlace::Listen(_)));
+    if listens {
+        check_passwords(root, &devices);
+    }
     Some(Config {
         state_dir: state_dir?,
         gateway_id,
         hub,
-        local_mqtt: local_mqtt.flatten(),
+        local_mqtt,
         link,
         devices,
         metrics_listen,
@@ -150,7 +133,8 @@ fn check_together(root: &Section, devices: &[DeviceConfig], has_endpoint: bool) 
             root.mistake("device", "", &format!("one {id}, and it is there twice"));
         }
         if driver.on_local_mqtt().is_some() && !has_endpoint {
-            let expected = format!("a section with `listen`: device {id} connects there");
+            let expected =
+                format!("a section with `listen` or `broker`: device {id} connects there");
             root.mistake("local_mqtt", "", &expected);
         }
         if driver.on_local_mqtt().is_some() && id.as_str().contains(['/', '+', '#']) {
@@ -174,13 +158,26 @@ fn check_together(root: &Section, devices: &[DeviceConfig], has_endpoint: bool) 
     }
 }
 
+/// Checks that whoever connects to the gateway has a password.
+fn check_passwords(root: &Section, devices: &[DeviceConfig]) {
+    for DeviceConfig { id, driver, .. } in devices {
+        let on_local_mqtt = driver.on_local_mqtt();
+        if on_local_mqtt.is_some_and(|mqtt| mqtt.password.is_none()) {
+            let expected = format!(
+                "this, password_file or password_credential: device {id} connects to the gateway"
+            );
+            root.mistake("device.mqtt.password", "", &expected);
+        }
+    }
+}
+
 /// Checks that no topic belongs to two devices.
 fn check_topics(root: &Section, devices: &[DeviceConfig]) {
     let mut prefixes: Vec<_> = devices
         .iter()
         .filter_map(|device| Some((device.id.as_str(), device.driver.on_local_mqtt()?)))
         .flat_map(|(id, mqtt)| {
-            let elsewhere = mqtt.prefixes().into_iter();
+            let elsewhere = mqtt.elsewhere().prefixes.into_iter();
             elsewhere
                 .chain([own_prefix(id)])
                 .map(move |prefix| (prefix, id))

@@ -303,7 +303,7 @@ pub(crate) fn driver_of(
         DriverConfig::Mqtt(mqtt) => {
             let accounts = accounts.ok_or(NoDriver::NoEndpoint)?;
             let id = device.id.as_str();
-            let local = accounts.admit(id, mqtt.password.clone(), mqtt.prefixes())?;
+            let local = accounts.admit(id, mqtt.password.clone(), mqtt.elsewhere())?;
             match &mqtt.dialect {
                 MqttDialect::Native => Arc::new(MqttDriver::start(local, DEFAULT_ACK_LIMIT)),
                 MqttDialect::Tasmota { topic } => {

@@ -11,12 +11,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::Config,
+    config::{Config, MqttPlace},
     driver::Driver,
     fleet::{Changes, Fleet, Ground},
     hub_link::{Dialer, TlsSetupError, Turnstile},
     instruments::Instruments,
-    local_mqtt::{LocalMqtt, LocalMqttError},
+    local_mqtt::{Accounts, BrokerClient, BrokerSettings, LocalMqtt, LocalMqttError},
     pulse::{Heart, Watchdog},
     safety::Family,
     storage::{Storage, StorageError},
@@ -31,11 +31,50 @@ pub struct Gateway {
     config: Config,
     storage: Storage,
     dialer: Dialer,
-    local_mqtt: Option<LocalMqtt>,
+    local_mqtt: Option<LocalSide>,
     drivers: BTreeMap<DeviceId, Arc<dyn Driver>>,
     watchdog: Option<Watchdog>,
     instruments: Instruments,
     reload: (Reload, mpsc::Receiver<Asked>),
+}
+
+/// Where local devices that speak MQTT are met.
+#[derive(Debug)]
+enum LocalSide {
+    Endpoint(LocalMqtt),
+    Broker(BrokerClient),
+}
+
+impl LocalSide {
+    async fn of(place: &MqttPlace) -> Result<Self, GatewayError> {
+        Ok(match place {
+            MqttPlace::Listen(address) => Self::Endpoint(LocalMqtt::bind(*address, []).await?),
+            MqttPlace::Broker(broker) => {
+                Self::Broker(BrokerClient::new(BrokerSettings::new(broker)?))
+            }
+        })
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Endpoint(endpoint) => Some(endpoint.local_addr()),
+            Self::Broker(_) => None,
+        }
+    }
+
+    fn accounts(&self) -> Accounts {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.accounts(),
+            Self::Broker(broker) => broker.accounts(),
+        }
+    }
+
+    async fn serve(self, shutdown: CancellationToken) {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.serve(shutdown).await,
+            Self::Broker(broker) => broker.serve(shutdown).await,
+        }
+    }
 }
 
 /// Gives a gateway that serves other settings. Clones give them to the same.
@@ -104,13 +143,11 @@ impl Gateway {
         }
         let dialer = Dialer::new(&config.hub)?;
         let local_mqtt = match &config.local_mqtt {
-            Some(local) => Some(LocalMqtt::bind(local.listen, []).await?),
+            Some(local) => Some(LocalSide::of(&local.place).await?),
             None => None,
         };
-        let instruments = Instruments::new(storage.writes());
-        if let Some(local_mqtt) = &local_mqtt {
-            instruments.watch_accounts(local_mqtt.accounts());
-        }
+        let accounts = local_mqtt.as_ref().map(LocalSide::accounts);
+        let instruments = Instruments::new(storage.writes(), accounts);
         let (ask, asked) = mpsc::channel(1);
         Ok(Self {
             config,
@@ -143,7 +180,7 @@ impl Gateway {
 
     /// The address of the endpoint for local devices.
     pub fn local_mqtt(&self) -> Option<SocketAddr> {
-        self.local_mqtt.as_ref().map(LocalMqtt::local_addr)
+        self.local_mqtt.as_ref()?.local_addr()
     }
 
     /// What those who run this gateway see of it.
@@ -176,7 +213,7 @@ impl Gateway {
             gateway: gateway_info(&config),
             turnstile: Arc::new(Turnstile::new(config.link.connects_per_second)),
             heart: heart.clone(),
-            accounts: self.local_mqtt.as_ref().map(LocalMqtt::accounts),
+            accounts: self.local_mqtt.as_ref().map(LocalSide::accounts),
             drivers: self.drivers,
             family: Family::default(),
             instruments: self.instruments,
@@ -244,7 +281,8 @@ fn reload(
     if wanted.state_dir != config.state_dir {
         return Err(ReloadError::NeedsRestart("state_dir"));
     }
-    if wanted.local_mqtt != config.local_mqtt {
+    let print = |config: &Config| config.local_mqtt.as_ref().map(|local| local.print);
+    if print(&wanted) != print(config) {
         return Err(ReloadError::NeedsRestart("local_mqtt"));
     }
     let moved = wanted.hub != config.hub

@@ -23,10 +23,11 @@ use uuid::Uuid;
 
 use crate::{
     causes::chain,
-    config::{Config, DeviceConfig, HomeConfig},
+    config::{BrokerConfig, Config, DeviceConfig, HomeConfig, MqttPlace},
     driver::{Driver, DriverError, Order, Triggered},
     fleet::{NoDriver, driver_of, powered},
     hub_link::{Dialer, LinkError, advice},
+    local_mqtt::BrokerSettings,
 };
 
 /// How long each look may take.
@@ -90,6 +91,10 @@ pub async fn check(config: &Config) -> Vec<Finding> {
         }
         Err(error) => findings.push(Finding::of("hub", Err(error.to_string()))),
     }
+    if let Some(MqttPlace::Broker(broker)) = config.local_mqtt.as_ref().map(|local| &local.place) {
+        let subject = format!("broker {}:{}", broker.host, broker.port);
+        findings.push(Finding::of(subject, try_broker(broker).await));
+    }
     for device in &config.devices {
         let found = match seen(device, &running) {
             Some(seen) => seen,
@@ -99,6 +104,14 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     }
     findings.append(&mut sessions);
     findings
+}
+
+/// Whether the broker of the local devices lets the gateway in.
+async fn try_broker(broker: &BrokerConfig) -> Result<String, String> {
+    let settings = BrokerSettings::new(broker).map_err(|error| chain(&error))?;
+    let tried = settings.try_once().await;
+    tried.map_err(|error| format!("cannot sign in: {}", chain(&error)))?;
+    Ok(format!("lets {} in", broker.user))
 }
 
 /// An error of a link with its causes, and what to look at.
@@ -157,7 +170,7 @@ async fn look(
     let driver = match driver_of(device, None) {
         Ok(driver) => powered(device, driver),
         Err(NoDriver::NoEndpoint) => {
-            return Ok("connects by itself to a gateway that runs".to_owned());
+            return Ok("connects by itself, to a gateway that runs or to its broker".to_owned());
         }
         Err(error) => return Err(error.to_string()),
     };

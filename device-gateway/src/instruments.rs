@@ -8,7 +8,7 @@ mod status;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use daemon::admin::Pages;
@@ -33,7 +33,7 @@ pub struct Instruments(Arc<Inner>);
 struct Inner {
     registry: Registry,
     writes: Writes,
-    accounts: OnceLock<Accounts>,
+    accounts: Option<Accounts>,
     devices: Mutex<BTreeMap<DeviceId, DeviceStatus>>,
     held: Gauge,
     connected: Gauge,
@@ -42,6 +42,8 @@ struct Inner {
     open: Gauge,
     undelivered: Gauge,
     local_sessions: Gauge,
+    /// With a broker alone.
+    broker: Gauge,
     ended: Family<Verdict, Counter>,
     driver_errors: Family<Kind, Counter>,
 }
@@ -59,8 +61,8 @@ struct Kind {
 }
 
 impl Instruments {
-    /// Nothing is counted yet.
-    pub(crate) fn new(writes: Writes) -> Self {
+    /// Nothing is counted yet. Those that local devices meet the gateway by are watched, too.
+    pub(crate) fn new(writes: Writes, accounts: Option<Accounts>) -> Self {
         let mut all = Registry::default();
         daemon::process::register(&mut all, PREFIX, env!("CARGO_PKG_VERSION"));
         let registry = all.sub_registry_with_prefix(PREFIX);
@@ -75,6 +77,13 @@ impl Instruments {
         let open = gauge("attempts", "Open attempts");
         let undelivered = gauge("outbox", "Devices whose report the hub does not have yet");
         let local_sessions = gauge("local_mqtt_sessions", "Local devices that are connected");
+        let broker = match accounts.as_ref().and_then(Accounts::broker) {
+            Some(_) => gauge(
+                "local_mqtt_broker_connected",
+                "Whether the broker of the local devices can be used",
+            ),
+            None => Gauge::default(),
+        };
         let mut counter = |name, help| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -100,7 +109,7 @@ impl Instruments {
         Self(Arc::new(Inner {
             registry: all,
             writes,
-            accounts: OnceLock::new(),
+            accounts,
             devices: Mutex::default(),
             held,
             connected,
@@ -109,15 +118,10 @@ impl Instruments {
             open,
             undelivered,
             local_sessions,
+            broker,
             ended,
             driver_errors,
         }))
-    }
-
-    /// Counts the sessions at the endpoint for local devices, too.
-    pub(crate) fn watch_accounts(&self, accounts: Accounts) {
-        // There is one endpoint.
-        let _ = self.0.accounts.set(accounts);
     }
 
     /// The place where one more device says how it stands, until it is dropped.
@@ -134,7 +138,7 @@ impl Instruments {
                 .devices()
                 .iter()
                 .map(|(id, device)| {
-                    let accounts = self.0.accounts.get();
+                    let accounts = self.0.accounts.as_ref();
                     let local = accounts.and_then(|all| all.is_connected(id.as_str()));
                     let device = DeviceStatus {
                         local,
@@ -144,6 +148,11 @@ impl Instruments {
                 })
                 .collect(),
         }
+    }
+
+    /// What is wrong with the broker, where local devices are at one.
+    fn broker_trouble(&self) -> Option<String> {
+        self.0.accounts.as_ref()?.broker()?.trouble()
     }
 
     fn devices(&self) -> MutexGuard<'_, BTreeMap<DeviceId, DeviceStatus>> {
@@ -169,10 +178,11 @@ impl Pages for Instruments {
             inner.open.set(count(|device| device.attempt.is_some()));
             inner.undelivered.set(count(|device| device.undelivered));
         }
-        let local = inner.accounts.get().map_or(0, Accounts::connected);
+        let local = inner.accounts.as_ref().map_or(0, Accounts::connected);
         inner
             .local_sessions
             .set(i64::try_from(local).unwrap_or(i64::MAX));
+        inner.broker.set(i64::from(self.broker_trouble().is_none()));
         let mut text = String::new();
         match encode(&mut text, &inner.registry) {
             Ok(()) => text,
@@ -184,6 +194,11 @@ impl Pages for Instruments {
     fn trouble(&self) -> Option<String> {
         if let Some(error) = self.0.writes.trouble() {
             return Some(format!("the journal cannot be used: {error}"));
+        }
+        if let Some(error) = self.broker_trouble() {
+            return Some(format!(
+                "the broker of the local devices cannot be used: {error}"
+            ));
         }
         let devices = self.devices();
         let cut_off = !devices.is_empty() && !devices.values().any(|device| device.connected);
@@ -199,5 +214,41 @@ impl Pages for Instruments {
 impl fmt::Debug for Instruments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Instruments").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::BrokerConfig,
+        local_mqtt::{BrokerClient, BrokerSettings},
+        storage::Storage,
+    };
+
+    #[test]
+    fn a_broker_that_is_away_is_told_and_where_there_is_none_nothing_is() {
+        const METRIC: &str = "device_gateway_local_mqtt_broker_connected";
+        let writes = Storage::in_memory().writes();
+        let without = Instruments::new(writes.clone(), None);
+        assert_eq!(without.trouble(), None);
+        assert!(!without.metrics().contains(METRIC));
+        let settings = BrokerSettings::new(&BrokerConfig {
+            host: "127.0.0.1".to_owned(),
+            port: 1,
+            user: "gw".to_owned(),
+            password: "secret".into(),
+            client_id: "edge-1".to_owned(),
+            tls: false,
+            ca_file: None,
+        });
+        let client = BrokerClient::new(settings.unwrap());
+        let instruments = Instruments::new(writes, Some(client.accounts()));
+        assert_eq!(
+            instruments.trouble().unwrap(),
+            "the broker of the local devices cannot be used: not connected yet"
+        );
+        let metrics = instruments.metrics();
+        assert!(metrics.contains(&format!("{METRIC} 0")), "{metrics}");
     }
 }

@@ -15,11 +15,14 @@
 //! - `session`: the protocol's rules for one connection, as a pure state machine.
 //! - `connection`: sign-in, deadlines, take-over, and the socket.
 //!
+//! - `broker`: somebody else's broker instead, with the same accounts and no connections of devices.
+//!
 //! Everything that a device can make grow has a bound, and a device that breaks a rule loses its
 //! connection and nothing else.
 
 mod account;
 mod accounts;
+mod broker;
 mod connection;
 mod session;
 mod topics;
@@ -30,6 +33,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use account::Account;
 pub(crate) use accounts::Accounts;
+pub(crate) use broker::{BrokerClient, BrokerSettings};
 use bytes::Bytes;
 use secrecy::SecretString;
 use tokio::{
@@ -38,6 +42,7 @@ use tokio::{
     time,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+pub use topics::Elsewhere;
 pub(crate) use topics::own_prefix;
 
 use crate::queue::Receiver;
@@ -83,7 +88,7 @@ impl LocalMqtt {
     ) -> Result<Self, LocalMqttError> {
         let accounts = Accounts::default();
         for (device, password) in devices {
-            accounts.admit(&device, password, [])?;
+            accounts.admit(&device, Some(password), Elsewhere::default())?;
         }
         let bound = async {
             let listener = TcpListener::bind(address).await?;
@@ -163,6 +168,8 @@ pub enum Event {
     Connected,
     /// Its connection ended, for whatever reason.
     Disconnected,
+    /// Nothing is known of it until it is heard again: the line to its broker is cut.
+    Unheard,
     /// It sent a message, or left one as its last will. It is news at this moment: what a device
     /// retained on an earlier connection is never told again.
     Message {
@@ -222,6 +229,9 @@ pub enum PublishError {
     /// It does not read.
     #[error("it does not read what it is sent")]
     Busy,
+    /// Nobody knows whether it is there.
+    #[error("its broker cannot be reached")]
+    NoBroker,
 }
 
 impl LocalDevice {

@@ -21,6 +21,8 @@ pub(crate) enum Topic {
     Status,
     /// Gateway to device: reboot.
     RebootCommand,
+    /// Gateway to device: say again which boot this is.
+    BirthCommand,
     /// Device to gateway: the answer to a command.
     Ack,
     /// Device to gateway: whether it does its work.
@@ -34,6 +36,7 @@ impl Topic {
             Self::Birth => "birth",
             Self::Status => "status",
             Self::RebootCommand => "cmd/reboot",
+            Self::BirthCommand => "cmd/birth",
             Self::Ack => "ack",
             Self::Health => "health",
         };

@@ -93,6 +93,14 @@ impl Device {
         ]
     }
 
+    /// Somebody cannot tell how old its birth is.
+    pub(crate) fn on_asked_for_birth(&self) -> Vec<Output> {
+        if self.leaving {
+            return Vec::new();
+        }
+        self.on_connected()
+    }
+
     /// A message on the command topic.
     pub(crate) fn on_command(&mut self, payload: &[u8]) -> Vec<Output> {
         if self.leaving {

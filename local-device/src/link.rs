@@ -72,6 +72,7 @@ async fn live(args: &Args, mut device: Device) -> anyhow::Result<()> {
                     device.on_connected()
                 }
                 Input::Command(payload) => device.on_command(&payload),
+                Input::AskedForBirth => device.on_asked_for_birth(),
             },
             () = bite(watchdog.as_mut()) => device.on_watchdog(),
         };
@@ -115,6 +116,7 @@ fn write_flash(flash: &Flash) -> anyhow::Result<()> {
 enum Input {
     Connected,
     Command(Vec<u8>),
+    AskedForBirth,
 }
 
 /// The MQTT connection, which comes back by itself.
@@ -162,16 +164,22 @@ impl Link {
         match event {
             Some(Event::Incoming(Packet::ConnAck(_))) => {
                 self.unconfirmed = 0;
-                let command = Topic::RebootCommand.of(&self.device);
-                self.client
-                    .try_subscribe(command, QoS::AtLeastOnce)
-                    .context("subscribe to commands")?;
+                for command in [Topic::RebootCommand, Topic::BirthCommand] {
+                    self.client
+                        .try_subscribe(command.of(&self.device), QoS::AtLeastOnce)
+                        .context("subscribe to commands")?;
+                }
                 Ok(Some(Input::Connected))
             }
             Some(Event::Incoming(Packet::Publish(publish)))
                 if publish.topic == Topic::RebootCommand.of(&self.device) =>
             {
                 Ok(Some(Input::Command(publish.payload.to_vec())))
+            }
+            Some(Event::Incoming(Packet::Publish(publish)))
+                if publish.topic == Topic::BirthCommand.of(&self.device) =>
+            {
+                Ok(Some(Input::AskedForBirth))
             }
             Some(Event::Incoming(Packet::PubAck(_))) => {
                 self.unconfirmed = self.unconfirmed.saturating_sub(1);

@@ -171,11 +171,13 @@ fn a_device_needs_one_driver_and_its_own_credentials() {
     );
     mistaken(
         &format!("{base}[device.mqtt]\n"),
-        &["device[0].mqtt.password: expected this, password_file or password_credential"],
+        &["local_mqtt: expected a section with `listen` or `broker`: device d1 connects there"],
     );
     mistaken(
-        &format!("{base}[device.mqtt]\npassword = \"x\"\n"),
-        &["local_mqtt: expected a section with `listen`: device d1 connects there"],
+        &format!("{base}[device.mqtt]\n[local_mqtt]\nlisten = \"127.0.0.1:0\"\n"),
+        &[
+            "device.mqtt.password: expected this, password_file or password_credential: device d1 connects to the gateway",
+        ],
     );
     let swapped = base.replace("id = \"d1\"", "id = \"d2\"") + "[device.host]\n";
     mistaken(

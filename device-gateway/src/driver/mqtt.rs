@@ -117,6 +117,7 @@ impl Driver for MqttDriver {
         _baseline: &'a Baseline,
     ) -> BoxFuture<'a, Result<Observation, DriverError>> {
         Box::pin(async {
+            self.watched.is_heard()?;
             let now = Instant::now();
             let mut view = self.watched.picture();
             let present = view.contact().is_present();

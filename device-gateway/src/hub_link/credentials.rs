@@ -66,6 +66,8 @@ impl Link {
             password,
             keep_alive: self.keep_alive(),
             clean: false,
+            will: None,
+            max_packet: super::packets::MAX_PACKET,
         })
     }
 

@@ -1,6 +1,10 @@
 //! TLS connections to the hub: straight or by a proxy, bare or with a WebSocket inside.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use iot_hub::identity::HubHost;
 use jiff::Timestamp;
@@ -24,12 +28,12 @@ use super::{
 use crate::config::{CertificateFiles, HubConfig, ProvisioningConfig, Transport};
 
 /// What MQTT's bytes travel in.
-pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// A connection that nobody has signed in on.
-pub(super) type Stream = Box<dyn ByteStream>;
+pub(crate) type Stream = Box<dyn ByteStream>;
 
 /// What is inside TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,32 +69,8 @@ pub enum TlsSetupError {
 impl Dialer {
     /// Trusts the configured authority, or those of the system.
     pub(crate) fn new(hub: &HubConfig) -> Result<Self, TlsSetupError> {
-        let config = match &hub.ca_file {
-            Some(path) => {
-                let unusable = |message: String| TlsSetupError::Authority {
-                    path: path.clone(),
-                    message,
-                };
-                let mut roots = RootCertStore::empty();
-                let certificates = CertificateDer::pem_file_iter(path)
-                    .map_err(|error| unusable(error.to_string()))?;
-                for certificate in certificates {
-                    let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-                    roots
-                        .add(certificate)
-                        .map_err(|error| unusable(error.to_string()))?;
-                }
-                if roots.is_empty() {
-                    return Err(unusable("there is none".to_owned()));
-                }
-                ClientConfig::builder()
-                    .with_root_certificates(roots)
-                    .with_no_client_auth()
-            }
-            None => ClientConfig::with_platform_verifier().map_err(TlsSetupError::System)?,
-        };
         Ok(Self {
-            tls: Arc::new(config),
+            tls: Arc::new(client_config(hub.ca_file.as_deref())?),
             hub: Arc::new(hub.clone()),
         })
     }
@@ -174,6 +154,32 @@ impl Dialer {
         config.resumption = Resumption::disabled();
         Arc::new(config)
     }
+}
+
+/// Trusts that authority, or those of the system.
+pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsSetupError> {
+    let Some(path) = ca_file else {
+        return ClientConfig::with_platform_verifier().map_err(TlsSetupError::System);
+    };
+    let unusable = |message: String| TlsSetupError::Authority {
+        path: path.to_owned(),
+        message,
+    };
+    let mut roots = RootCertStore::empty();
+    let certificates =
+        CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| unusable(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(unusable("there is none".to_owned()));
+    }
+    Ok(ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }
 
 impl std::fmt::Debug for Dialer {

@@ -87,6 +87,8 @@ impl Link {
             password,
             keep_alive: self.keep_alive(),
             clean: true,
+            will: None,
+            max_packet: super::packets::MAX_PACKET,
         };
         let (connect, request) = (self.timing.connect_limit, self.timing.request_limit);
         let turnstile = Arc::clone(&self.turnstile);

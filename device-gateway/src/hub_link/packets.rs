@@ -1,4 +1,4 @@
-//! MQTT packets over a connection to the hub, with no room set aside while nothing comes or goes.
+//! MQTT packets over a connection to a server, with no room set aside while nothing comes or goes.
 //!
 //! A device is silent nearly all of its life, and a gateway may hold thousands of them: what is read
 //! into is on the stack of the thread that reads, and what is kept is an unfinished packet alone.
@@ -16,43 +16,46 @@ use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 
 use super::{LinkError, dial::Stream};
 
-/// The largest packet: a call is up to 128 KiB, a twin up to 64.
+/// The largest packet of a hub: a call is up to 128 KiB, a twin up to 64.
 pub(super) const MAX_PACKET: usize = 512 * 1024;
 
 /// How much is read at once.
 const READ: usize = 4096;
 
 /// A connection that carries packets.
-pub(super) struct Packets {
+pub(crate) struct Packets {
     stream: Stream,
+    /// The largest packet that is taken.
+    most: usize,
     /// The beginning of a packet that has not arrived whole, or more packets.
     received: BytesMut,
 }
 
 impl Packets {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: Stream, most: usize) -> Self {
         Self {
             stream,
+            most,
             received: BytesMut::new(),
         }
     }
 
     /// Sends a packet.
-    pub(super) async fn send(&mut self, packet: Packet) -> Result<(), LinkError> {
+    pub(crate) async fn send(&mut self, packet: Packet) -> Result<(), LinkError> {
         let mut bytes = BytesMut::with_capacity(packet.size());
-        packet.write(&mut bytes, MAX_PACKET).map_err(protocol)?;
+        packet.write(&mut bytes, self.most).map_err(protocol)?;
         self.stream.write_all(&bytes).await.map_err(protocol)?;
         self.stream.flush().await.map_err(protocol)
     }
 
     /// Waits for the next packet. Nothing is lost when it is waited for no longer.
-    pub(super) async fn next(&mut self) -> Result<Packet, LinkError> {
+    pub(crate) async fn next(&mut self) -> Result<Packet, LinkError> {
         poll_fn(|context| self.poll_next(context)).await
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Packet, LinkError>> {
         loop {
-            match Packet::read(&mut self.received, MAX_PACKET) {
+            match Packet::read(&mut self.received, self.most) {
                 Ok(packet) => {
                     if self.received.is_empty() {
                         self.received = BytesMut::new();
@@ -95,7 +98,7 @@ mod tests {
     #[tokio::test]
     async fn packets_arrive_as_they_were_sent_however_they_are_cut() {
         let (ours, mut theirs) = tokio::io::duplex(MAX_PACKET * 2);
-        let mut packets = Packets::new(Box::new(ours));
+        let mut packets = Packets::new(Box::new(ours), MAX_PACKET);
         let sent = [
             publish(10),
             publish(3 * READ),

@@ -27,7 +27,7 @@ impl Desk {
     /// Nobody looks at it.
     #[cfg(test)]
     pub(crate) fn unseen(id: &DeviceId) -> Self {
-        Instruments::new(crate::storage::Writes::default()).desk(id)
+        Instruments::new(crate::storage::Writes::default(), None).desk(id)
     }
 
     /// The device is connected to the hub, or is not any more.

@@ -1,6 +1,9 @@
 //! One device's corner of the endpoint: what outlives its connections, and the one it has.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 use mqtt_wire::{LastWill, Packet};
@@ -9,7 +12,9 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::{Mutex as Seat, MutexGuard as SeatGuard, Notify, oneshot, watch};
 
 use super::{
-    Event, Inbound, PublishError, is_for_hub,
+    Event, Inbound, PublishError,
+    broker::Outgoing,
+    is_for_hub,
     session::{Next, Retained, Session, Violation},
     topics::Topics,
 };
@@ -31,7 +36,8 @@ const MAX_STRANGE_PACKET: usize = 4 * 1024 * 1024;
 pub(super) struct Account {
     device: String,
     topics: Topics,
-    password: SecretString,
+    password: Option<SecretString>,
+    at_broker: bool,
     corner: Mutex<Corner>,
     /// Held by the connection that the device has.
     seat: Seat<()>,
@@ -68,14 +74,24 @@ struct Corner {
     retained: Retained,
     subscribers: Vec<Sender<Event>>,
     bridge: Option<Sender<Inbound>>,
+    /// Where messages for the device go, while there is a line to its broker.
+    broker: Option<Sender<Outgoing>>,
+    /// It was heard on that line.
+    heard: bool,
 }
 
 impl Account {
-    pub(super) fn new(device: &str, topics: Topics, password: SecretString) -> Self {
+    pub(super) fn new(
+        device: &str,
+        topics: Topics,
+        password: Option<SecretString>,
+        at_broker: bool,
+    ) -> Self {
         Self {
             device: device.to_owned(),
             topics,
             password,
+            at_broker,
             corner: Mutex::default(),
             seat: Seat::default(),
             newest: watch::Sender::new(0),
@@ -92,6 +108,10 @@ impl Account {
         self.topics.own(name)
     }
 
+    pub(super) fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
     /// The largest packet that is taken of it.
     pub(super) fn max_packet(&self) -> usize {
         if self.topics.are_of_a_stranger() {
@@ -103,16 +123,23 @@ impl Account {
 
     /// Compares in a time that tells nothing of the password but its length.
     pub(super) fn is_password(&self, given: &[u8]) -> bool {
-        let expected = self.password.expose_secret().as_bytes();
-        expected.ct_eq(given).into()
+        self.password.as_ref().is_some_and(|password| {
+            let expected = password.expose_secret().as_bytes();
+            expected.ct_eq(given).into()
+        })
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        self.corner().session.is_some()
+        let corner = self.corner();
+        corner.session.is_some() || corner.heard
     }
 
     pub(super) fn subscribe(&self) -> Receiver<Event> {
         let (sender, receiver) = queue::bounded(EVENTS);
+        if self.at_broker {
+            // There is room: it is the first.
+            let _ = sender.try_send(Event::Unheard);
+        }
         self.corner().subscribers.push(sender);
         receiver
     }
@@ -134,11 +161,34 @@ impl Account {
         {
             tracing::debug!(topic, "the device does not read what it is sent");
         }
+        if let Some(broker) = &corner.broker {
+            // What finds no room is said again with the next line.
+            let _ = broker.try_send(Outgoing {
+                topic,
+                payload,
+                retain: true,
+            });
+        }
         self.wake.notify_one();
     }
 
     pub(super) fn publish(&self, topic: &str, payload: &Bytes) -> Result<(), PublishError> {
         let mut corner = self.corner();
+        if self.at_broker {
+            let broker = corner.broker.as_ref().ok_or(PublishError::NoBroker)?;
+            let message = Outgoing {
+                topic: topic.to_owned(),
+                payload: payload.clone(),
+                retain: false,
+            };
+            return broker.try_send(message).map_err(|_| {
+                if broker.is_closed() {
+                    PublishError::NoBroker
+                } else {
+                    PublishError::Busy
+                }
+            });
+        }
         let session = corner.session.as_mut().ok_or(PublishError::NotConnected)?;
         if !session.is_subscribed(topic) {
             return Err(PublishError::NotSubscribed);
@@ -148,6 +198,52 @@ impl Account {
             .map_err(|_| PublishError::Busy)?;
         self.wake.notify_one();
         Ok(())
+    }
+
+    /// There is a line to the broker. Returns what the device has to be told: what it could have missed,
+    /// and that it is to speak.
+    pub(super) fn raise(&self, broker: Sender<Outgoing>) -> Vec<Outgoing> {
+        let kept: Vec<_> = {
+            let mut corner = self.corner();
+            corner.broker = Some(broker);
+            let kept = corner.retained.ours().map(|(topic, payload)| Outgoing {
+                topic: topic.clone(),
+                payload: payload.clone(),
+                retain: true,
+            });
+            kept.collect()
+        };
+        kept.into_iter().chain(self.question()).collect()
+    }
+
+    /// What makes a device speak that was not heard on this line. It goes to nobody while there is none.
+    pub(super) fn question(&self) -> Option<Outgoing> {
+        let (topic, payload) = self.topics.question();
+        let question = Outgoing {
+            topic,
+            payload: Bytes::from_static(payload.as_bytes()),
+            retain: false,
+        };
+        (!self.corner().heard).then_some(question)
+    }
+
+    /// It said that, live, at its broker.
+    pub(super) async fn hear(&self, event: Event) {
+        let heard = mem::replace(&mut self.corner().heard, true);
+        if !heard {
+            self.tell(Event::Connected).await;
+        }
+        self.tell(event).await;
+    }
+
+    /// The line to the broker is cut.
+    pub(super) async fn unhear(&self) {
+        {
+            let mut corner = self.corner();
+            corner.broker = None;
+            corner.heard = false;
+        }
+        self.tell(Event::Unheard).await;
     }
 
     /// Makes the device's other connection leave, waits until it has, and takes its place. `None`
@@ -235,6 +331,7 @@ impl Account {
             Event::Message { .. }
             | Event::Elsewhere { .. }
             | Event::Connected
+            | Event::Unheard
             | Event::Disconnected => true,
         }
     }

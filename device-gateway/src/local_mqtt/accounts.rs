@@ -5,10 +5,16 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use bytes::Bytes;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
-use super::{LocalDevice, LocalMqttError, account::Account, topics::Topics};
+use super::{
+    Elsewhere, Event, LocalDevice, LocalMqttError,
+    account::Account,
+    broker::Standing,
+    topics::{Topics, own_device},
+};
 
 /// The longest device id: as long as a hub allows.
 const DEVICE_ID_CHARS: usize = 128;
@@ -18,17 +24,48 @@ const DEVICE_ID_CHARS: usize = 128;
 pub(crate) struct Accounts {
     accounts: Arc<RwLock<HashMap<String, Arc<Account>>>>,
     admitted: watch::Sender<()>,
+    /// How the broker stands that the devices are clients of, if they are not ours.
+    broker: Option<Arc<Standing>>,
 }
 
 impl Accounts {
-    /// Lets a device sign in with that password, and use topics outside its corner that begin with
-    /// one of those. Where it could with another, that one is worth
-    /// nothing any more, and a connection that used it ends.
+    /// For devices at somebody else's broker.
+    pub(crate) fn at_broker(standing: Arc<Standing>) -> Self {
+        Self {
+            broker: Some(standing),
+            ..Self::default()
+        }
+    }
+
+    /// How the broker stands, where the devices are at one.
+    pub(crate) fn broker(&self) -> Option<&Standing> {
+        self.broker.as_deref()
+    }
+
+    /// Whose message that is, and what it is to the gateway.
+    pub(super) fn told(&self, topic: &str, payload: &Bytes) -> Option<(Arc<Account>, Event)> {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        let own = own_device(topic).and_then(|device| accounts.get(device));
+        let mut candidates = own.into_iter().chain(accounts.values());
+        candidates.find_map(|account| {
+            let event = account.topics().event(topic, payload)?;
+            Some((account.clone(), event))
+        })
+    }
+
+    /// Every device that there is.
+    pub(super) fn all(&self) -> Vec<Arc<Account>> {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        accounts.values().cloned().collect()
+    }
+
+    /// Lets a device sign in with that password, and use those topics outside its corner. Where it could
+    /// with another, that one is worth nothing any more, and a connection that used it ends.
     pub(crate) fn admit(
         &self,
         device: &str,
-        password: SecretString,
-        elsewhere: impl IntoIterator<Item = String>,
+        password: Option<SecretString>,
+        elsewhere: Elsewhere,
     ) -> Result<LocalDevice, LocalMqttError> {
         if device.is_empty()
             || device.chars().count() > DEVICE_ID_CHARS
@@ -37,7 +74,12 @@ impl Accounts {
             return Err(LocalMqttError::DeviceId(device.to_owned()));
         }
         let topics = Topics::of(device, elsewhere);
-        let account = Arc::new(Account::new(device, topics, password));
+        let account = Arc::new(Account::new(
+            device,
+            topics,
+            password,
+            self.broker.is_some(),
+        ));
         let mut accounts = self
             .accounts
             .write()
@@ -59,12 +101,13 @@ impl Accounts {
             .unwrap_or_else(PoisonError::into_inner);
         let former = accounts.remove(device);
         drop(accounts);
+        self.admitted.send_replace(());
         if let Some(former) = former {
             former.close_for_good();
         }
     }
 
-    /// Changes whenever a device is let in.
+    /// Changes whenever a device is let in or dismissed.
     pub(crate) fn admitted(&self) -> watch::Receiver<()> {
         self.admitted.subscribe()
     }

@@ -87,6 +87,11 @@ impl Retained {
         self.ours.insert(topic.to_owned(), payload.clone());
     }
 
+    /// Those of the gateway.
+    pub(super) fn ours(&self) -> impl Iterator<Item = (&String, &Bytes)> {
+        self.ours.iter()
+    }
+
     /// All of them, with the quality of service that each was published with.
     fn iter(&self) -> impl Iterator<Item = (&String, QoS, &Bytes)> {
         let ours = self.ours.iter();
@@ -328,8 +333,7 @@ impl Session {
 }
 
 impl Topics {
-    /// What a message of the device is to the gateway. One on a foreign topic is nothing: a device that
-    /// was made for another server tells things to others there.
+    /// What a message of the device is to the gateway, which keeps it if it is retained.
     fn told(
         &self,
         retained: &mut Retained,
@@ -338,21 +342,10 @@ impl Topics {
         payload: &Bytes,
         retain: bool,
     ) -> Option<Event> {
-        let payload = payload.clone();
-        match self.place(topic) {
-            Place::Own(name) => {
-                if retain {
-                    retained.put(topic, qos, &payload);
-                }
-                let name = name.to_owned();
-                Some(Event::Message { name, payload })
-            }
-            Place::Elsewhere(topic) => {
-                let topic = topic.to_owned();
-                Some(Event::Elsewhere { topic, payload })
-            }
-            Place::Foreign => None,
+        if retain && matches!(self.place(topic), Place::Own(_)) {
+            retained.put(topic, qos, payload);
         }
+        self.event(topic, payload)
     }
 }
 
@@ -365,7 +358,7 @@ pub(crate) fn fuzz(data: &[u8]) {
     let mut codec = mqtt_wire::ServerCodec::new(64 * 1024);
     let mut bytes = bytes::BytesMut::from(data);
     let mut retained = Retained::default();
-    let Ok(mut session) = Session::new(&Topics::of("d", []), None) else {
+    let Ok(mut session) = Session::new(&Topics::of("d", super::Elsewhere::default()), None) else {
         return;
     };
     while let Ok(Some(packet)) = tokio_util::codec::Decoder::decode(&mut codec, &mut bytes) {

@@ -175,7 +175,7 @@ async fn of_many_connections_at_once_the_device_has_one() {
             match server.event().await {
                 Event::Connected => assert!(!mem::replace(&mut is_connected, true)),
                 Event::Disconnected => assert!(mem::replace(&mut is_connected, false)),
-                Event::Message { .. } | Event::Elsewhere { .. } => break,
+                Event::Message { .. } | Event::Elsewhere { .. } | Event::Unheard => break,
             }
         }
         assert!(is_connected);
@@ -461,7 +461,9 @@ async fn whoever_has_no_account_any_more_is_shown_out() {
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(endpoint.serve(shutdown.clone()));
     for id in ["d1", "d2"] {
-        accounts.admit(id, "old".into(), []).unwrap();
+        accounts
+            .admit(id, Some("old".into()), Elsewhere::default())
+            .unwrap();
     }
     let mut streams = Vec::new();
     for id in ["d1", "d2"] {
@@ -473,7 +475,9 @@ async fn whoever_has_no_account_any_more_is_shown_out() {
             accounts.dismiss("d1");
             "a dismissal"
         } else {
-            accounts.admit("d2", "new".into(), []).unwrap();
+            accounts
+                .admit("d2", Some("new".into()), Elsewhere::default())
+                .unwrap();
             "another password"
         };
         // Its last will comes first.
@@ -522,7 +526,9 @@ fn no_bytes_whatever_end_the_endpoint() {
         .run(&(prefix, bytes), |(prefix, bytes)| {
             runtime.block_on(async {
                 let accounts = Accounts::default();
-                let device = accounts.admit("d1", "secret1".into(), []).unwrap();
+                let device = accounts
+                    .admit("d1", Some("secret1".into()), Elsewhere::default())
+                    .unwrap();
                 let strangers = Arc::new(Semaphore::new(1));
                 let stranger = strangers.clone().try_acquire_owned().unwrap();
                 let (mut peer, stream) = tokio::io::duplex(1024);

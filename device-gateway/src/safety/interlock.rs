@@ -94,7 +94,7 @@ fn follow(accounts: Accounts, device: String, topic: String) -> watch::Receiver<
 async fn pass_on(mut events: Receiver<Event>, topic: &str, told: &watch::Sender<Option<Bytes>>) {
     while let Some(event) = events.recv().await {
         match event {
-            Event::Connected | Event::Disconnected => told.send_replace(None),
+            Event::Connected | Event::Disconnected | Event::Unheard => told.send_replace(None),
             Event::Message { name, payload } if name == topic => told.send_replace(Some(payload)),
             Event::Message { .. } | Event::Elsewhere { .. } => continue,
         };

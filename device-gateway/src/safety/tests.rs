@@ -8,6 +8,7 @@ use rumqttc::QoS;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::local_mqtt::Elsewhere;
 use crate::{
     config::{CommandLine, InterlockConfig, QuestionConfig},
     driver::tests::{self, ID},
@@ -101,7 +102,11 @@ async fn a_value_counts_on_the_connection_it_was_said_on() {
     let interlock = Interlock::new(question("press-1"), Some(&accounts));
     let mut told = interlock.told.clone().unwrap();
     // It is let in after its interlock began to listen.
-    drop(accounts.admit("press-1", "secret".into(), []).unwrap());
+    drop(
+        accounts
+            .admit("press-1", Some("secret".into()), Elsewhere::default())
+            .unwrap(),
+    );
     tokio::spawn(endpoint.serve(CancellationToken::new()));
     assert!(interlock.ask().await.is_some(), "it was never said");
 

@@ -35,7 +35,9 @@ fn words(outputs: &[Output]) -> Vec<String> {
                     Topic::Health => format!("health {}", value["healthy"]),
                     Topic::Birth => format!("birth {}", value["causeId"]),
                     Topic::Status => payload.clone(),
-                    Topic::RebootCommand => panic!("a device commands nobody"),
+                    Topic::RebootCommand | Topic::BirthCommand => {
+                        panic!("a device commands nobody")
+                    }
                 };
                 assert_eq!(*retain, *topic != Topic::Ack);
                 word
@@ -62,6 +64,15 @@ fn check(behavior: Behavior, command: &str, expected: &[&str], then: &[&str]) {
     } else {
         assert!(then.is_empty());
     }
+}
+
+#[test]
+fn a_birth_that_is_asked_for_is_told_again_until_the_device_goes_down() {
+    let mut device = device(Behavior::WellBehaved);
+    let hello = ["birth null", "online", "health true"];
+    assert_eq!(words(&device.on_asked_for_birth()), hello);
+    device.on_command(COMMAND.as_bytes());
+    assert!(device.on_asked_for_birth().is_empty());
 }
 
 const GOODBYE: [&str; 4] = ["flash", "ack true", "offline", "leave Gracefully"];

@@ -3,13 +3,17 @@
 use daemon::settings::{Given, Section};
 use secrecy::SecretString;
 
-use crate::driver::mqtt::tasmota;
+use crate::{
+    driver::mqtt::{tasmota, zigbee2mqtt},
+    local_mqtt::Elsewhere,
+};
 
 /// A device on the local endpoint.
 #[derive(Debug, Clone)]
 pub struct MqttDeviceConfig {
-    /// What it signs in with; its user name is its device id.
-    pub password: SecretString,
+    /// What it signs in with at the gateway's endpoint; its user name is its device id. None where
+    /// it is the broker's to know.
+    pub password: Option<SecretString>,
     /// What it speaks.
     pub dialect: MqttDialect,
 }
@@ -40,7 +44,7 @@ enum Preset {
 
 impl MqttDeviceConfig {
     pub(super) fn read(mut section: Section) -> Option<Self> {
-        let password = section.secret("password");
+        let password = section.optional_secret("password");
         let presets = [
             ("tasmota", Preset::Tasmota),
             ("zigbee2mqtt", Preset::Zigbee2Mqtt),
@@ -55,17 +59,17 @@ impl MqttDeviceConfig {
             }),
         };
         Some(Self {
-            password: password?.text,
+            password: password.map(|password| password.text),
             dialect: dialect?,
         })
     }
 
-    /// What the topics begin with that the device uses outside its corner.
-    pub(crate) fn prefixes(&self) -> Vec<String> {
+    /// The topics that the device uses outside its corner.
+    pub(crate) fn elsewhere(&self) -> Elsewhere {
         match &self.dialect {
-            MqttDialect::Native => Vec::new(),
-            MqttDialect::Tasmota { topic } => tasmota::prefixes(topic).into(),
-            MqttDialect::Zigbee2Mqtt { base_topic } => vec![format!("{base_topic}/")],
+            MqttDialect::Native => Elsewhere::default(),
+            MqttDialect::Tasmota { topic } => tasmota::topics(topic),
+            MqttDialect::Zigbee2Mqtt { base_topic } => zigbee2mqtt::topics(base_topic),
         }
     }
 }
@@ -107,7 +111,9 @@ mod tests {
             ("plug-1", "preset = \"tasmota\"\ntopic = \"plug\""),
             ("zigbee-1", "preset = \"zigbee2mqtt\""),
         ]);
-        let prefixes: Vec<_> = read.unwrap().iter().map(|mqtt| mqtt.prefixes()).collect();
+        let elsewhere = read.unwrap();
+        let elsewhere = elsewhere.iter().map(MqttDeviceConfig::elsewhere);
+        let prefixes: Vec<_> = elsewhere.map(|elsewhere| elsewhere.prefixes).collect();
         assert_eq!(prefixes[0], [""; 0]);
         assert_eq!(prefixes[1], ["cmnd/plug/", "stat/plug/", "tele/plug/"]);
         assert_eq!(prefixes[2], ["zigbee2mqtt/"]);

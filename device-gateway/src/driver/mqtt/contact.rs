@@ -6,6 +6,8 @@ use iot_hub::reboot::RequestId;
 #[derive(Debug, Default)]
 pub(super) struct Contact {
     connected: bool,
+    /// Nobody knows whether it is there.
+    unheard: bool,
     /// It said that it is leaving, and its connection still stands.
     leaving: bool,
     absences: u64,
@@ -30,6 +32,7 @@ impl Contact {
     /// Its connection stands.
     pub(super) fn connect(&mut self) {
         self.connected = true;
+        self.unheard = false;
         self.leaving = false;
         self.hint();
     }
@@ -39,6 +42,19 @@ impl Contact {
         let was_present = self.is_present();
         self.connected = false;
         self.leave(was_present);
+    }
+
+    /// The line to its broker is cut. It may still be there, so this is no absence.
+    pub(super) fn unhear(&mut self) {
+        self.connected = false;
+        self.unheard = true;
+        self.leaving = false;
+        self.hint();
+    }
+
+    /// Nobody knows whether it is there.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.unheard
     }
 
     /// It said that it is leaving.
@@ -109,6 +125,20 @@ impl Contact {
 mod tests {
     use super::*;
     use crate::driver::tests::ID;
+
+    #[test]
+    fn a_cut_line_is_no_absence() {
+        let mut contact = Contact::default();
+        contact.connect();
+        contact.await_answer(ID);
+        contact.unhear();
+        assert!(contact.is_unheard() && !contact.is_present());
+        assert!(!contact.was_absent());
+        assert_eq!(contact.answer(), None, "nor is it an answer");
+        contact.connect();
+        assert!(contact.is_present() && !contact.is_unheard());
+        assert!(!contact.was_absent());
+    }
 
     #[test]
     fn one_departure_counts_once_and_an_old_one_not_at_all() {

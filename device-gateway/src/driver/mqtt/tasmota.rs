@@ -21,7 +21,7 @@ use crate::{
         Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered,
         reading::{Proofs, Reading},
     },
-    local_mqtt::LocalDevice,
+    local_mqtt::{Elsewhere, LocalDevice},
 };
 
 /// How long a boot has to last before its count is believed: the ten seconds of the firmware, whose
@@ -39,9 +39,21 @@ pub struct TasmotaDriver {
     answer_limit: Duration,
 }
 
-/// What the topics of such a device begin with.
-pub fn prefixes(topic: &str) -> [String; 3] {
-    ["cmnd", "stat", "tele"].map(|prefix| format!("{prefix}/{topic}/"))
+/// The topics of such a device.
+pub fn topics(topic: &str) -> Elsewhere {
+    let heard = [
+        "stat/@/STATUS1",
+        "stat/@/RESULT",
+        "tele/@/LWT",
+        "tele/@/INFO3",
+    ];
+    Elsewhere {
+        prefixes: ["cmnd", "stat", "tele"]
+            .map(|prefix| format!("{prefix}/{topic}/"))
+            .into(),
+        heard: heard.map(|heard| heard.replace('@', topic)).into(),
+        question: Some((format!("cmnd/{topic}/Status"), "1")),
+    }
 }
 
 impl TasmotaDriver {
@@ -70,6 +82,7 @@ impl TasmotaDriver {
 
     async fn look(&self) -> Result<Observation, DriverError> {
         let asked = self.ask().await;
+        self.watched.is_heard()?;
         let mut view = self.watched.picture();
         let contact = view.contact();
         let (present, was_absent) = (contact.is_present(), contact.was_absent());

@@ -7,19 +7,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     driver::conformance::FakeDevice,
-    local_mqtt::{LocalDevice, LocalMqtt, test_device::DEVICE},
+    local_mqtt::{Elsewhere, LocalDevice, LocalMqtt, test_device::DEVICE},
 };
 
 /// An endpoint for one device that has those topics.
 pub(super) async fn endpoint(
     tasks: &mut JoinSet<()>,
-    prefixes: impl IntoIterator<Item = String>,
+    topics: Elsewhere,
 ) -> (SocketAddr, LocalDevice) {
     let loopback = ([127, 0, 0, 1], 0).into();
     let endpoint = LocalMqtt::bind(loopback, []).await.unwrap();
     let accounts = endpoint.accounts();
     let (id, password) = DEVICE;
-    let device = accounts.admit(id, password.into(), prefixes).unwrap();
+    let device = accounts.admit(id, Some(password.into()), topics).unwrap();
     let address = endpoint.local_addr();
     tasks.spawn(endpoint.serve(CancellationToken::new()));
     (address, device)

@@ -119,6 +119,16 @@ impl<P: Picture> Watched<P> {
         time::timeout(limit, shown).await.ok().flatten()
     }
 
+    /// Fails while nobody knows whether the device is there: neither its presence nor its absence is
+    /// an observation then.
+    pub(super) fn is_heard(&self) -> Result<(), DriverError> {
+        if self.picture().contact().is_unheard() {
+            let why = "nothing is heard of it since the line to its broker was cut";
+            return Err(no_answer(why.to_owned()));
+        }
+        Ok(())
+    }
+
     /// Asks the device something, and waits for what it shows then. One that is there and says nothing
     /// shows neither a reboot nor an absence.
     pub(super) async fn ask<T>(
@@ -131,10 +141,14 @@ impl<P: Picture> Watched<P> {
         let asked = self.device.publish_elsewhere(topic, question);
         asked.map_err(|error| match error {
             PublishError::NotConnected => unreachable(error),
-            PublishError::NotSubscribed | PublishError::Busy => no_answer(error.to_string()),
+            PublishError::NotSubscribed | PublishError::Busy | PublishError::NoBroker => {
+                no_answer(error.to_string())
+            }
         })?;
         let said = self.until(limit, |picture| {
-            if !picture.contact().is_present() {
+            // One of which nothing is known may answer.
+            let contact = picture.contact();
+            if !contact.is_present() && !contact.is_unheard() {
                 return Some(Err(DriverError::Unreachable("it is gone".to_owned())));
             }
             shows(picture).map(Ok)
@@ -179,6 +193,10 @@ async fn listen<P: Picture>(mut events: Receiver<Event>, shared: Arc<Shared<P>>)
             match event {
                 Event::Connected => picture.connect(),
                 Event::Disconnected => picture.disconnect(),
+                Event::Unheard => {
+                    picture.contact().unhear();
+                    picture.forget();
+                }
                 Event::Message { name, payload } => {
                     note(&name, picture.message(&name, &payload, now));
                 }

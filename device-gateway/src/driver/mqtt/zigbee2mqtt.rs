@@ -14,13 +14,13 @@ use iot_hub::reboot::Mode;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::watched::{Picture as _, Watched};
+use super::watched::{Picture as _, Watched, no_answer};
 use crate::{
     driver::{
         Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered,
         reading::{Proofs, Reading},
     },
-    local_mqtt::LocalDevice,
+    local_mqtt::{Elsewhere, LocalDevice},
 };
 
 /// How evidence from its presence is named.
@@ -32,6 +32,18 @@ pub struct Zigbee2MqttDriver {
     watched: Watched<View>,
     base_topic: String,
     answer_limit: Duration,
+}
+
+/// The topics of one with that base topic.
+pub fn topics(base_topic: &str) -> Elsewhere {
+    let heard = ["state", "response/restart", "response/health_check"];
+    Elsewhere {
+        prefixes: vec![format!("{base_topic}/")],
+        heard: heard
+            .map(|name| format!("{base_topic}/bridge/{name}"))
+            .into(),
+        question: Some((format!("{base_topic}/bridge/request/health_check"), "")),
+    }
 }
 
 impl Zigbee2MqttDriver {
@@ -121,7 +133,13 @@ impl Driver for Zigbee2MqttDriver {
         &'a self,
         _baseline: &'a Baseline,
     ) -> BoxFuture<'a, Result<Observation, DriverError>> {
-        Box::pin(async { Ok(self.look()) })
+        Box::pin(async {
+            self.watched.is_heard()?;
+            if self.watched.picture().is_undecided() {
+                return Err(no_answer("it has not said that it works".to_owned()));
+            }
+            Ok(self.look())
+        })
     }
 
     fn health(&self) -> BoxFuture<'_, Result<Health, DriverError>> {

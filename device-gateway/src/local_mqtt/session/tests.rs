@@ -4,9 +4,10 @@ use mqtt_wire::SubscribeFilter;
 use proptest::prelude::*;
 
 use super::*;
+use crate::local_mqtt::Elsewhere;
 
 fn own() -> Topics {
-    Topics::of("d1", [])
+    Topics::of("d1", Elsewhere::default())
 }
 
 struct Peer {
@@ -24,7 +25,13 @@ impl Peer {
 
     /// One whose protocol has topics of its own besides.
     fn strange() -> Self {
-        let topics = Topics::of("d1", ["cmnd/plug/".to_owned(), "tele/plug/".to_owned()]);
+        let topics = Topics::of(
+            "d1",
+            Elsewhere {
+                prefixes: vec!["cmnd/plug/".to_owned(), "tele/plug/".to_owned()],
+                ..Elsewhere::default()
+            },
+        );
         Self {
             session: Session::new(&topics, None).unwrap(),
             ..Self::new()

@@ -21,7 +21,7 @@ const TOPIC: &str = "plug";
 const LWT: &str = "tele/plug/LWT";
 
 async fn world(tasks: &mut JoinSet<()>) -> (SocketAddr, TasmotaDriver) {
-    let (address, device) = endpoint(tasks, prefixes(TOPIC)).await;
+    let (address, device) = endpoint(tasks, topics(TOPIC)).await;
     let driver = TasmotaDriver::start(device, TOPIC, Duration::from_secs(2));
     (address, driver)
 }

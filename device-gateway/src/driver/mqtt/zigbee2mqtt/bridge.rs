@@ -42,6 +42,11 @@ impl View {
         self.contact.is_present() && self.online
     }
 
+    /// It is connected, and has not said whether it works.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.contact.is_present() && !self.online
+    }
+
     /// How often it has told its health.
     pub(super) fn count(&self) -> u64 {
         self.count
@@ -99,6 +104,9 @@ impl Picture for View {
                     (Some(error), _) => Health::Unhealthy(error),
                 });
                 self.count += 1;
+                // Whoever answers is there: its state may be old news by now, which no broker repeats.
+                self.online = true;
+                self.contact.says_online();
             }
             Some(_) | None => {}
         }

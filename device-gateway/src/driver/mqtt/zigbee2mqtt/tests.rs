@@ -20,7 +20,7 @@ use crate::{
 const STATE: &str = "zigbee2mqtt/bridge/state";
 
 async fn world(tasks: &mut JoinSet<()>) -> (SocketAddr, Zigbee2MqttDriver) {
-    let (address, device) = endpoint(tasks, ["zigbee2mqtt/".to_owned()]).await;
+    let (address, device) = endpoint(tasks, topics("zigbee2mqtt")).await;
     let driver = Zigbee2MqttDriver::start(device, "zigbee2mqtt", Duration::from_secs(2));
     (address, driver)
 }
