@@ -11,7 +11,9 @@
 
 mod back_end;
 mod devices;
+mod mosquitto;
 mod process;
+mod pump;
 mod script_process;
 mod sdk;
 pub mod soak;
@@ -24,7 +26,9 @@ pub use iothubdm_packages::Language;
 
 pub use back_end::BackEnd;
 pub use devices::Behavior;
+pub use mosquitto::Mosquitto;
 pub use process::{Daemon, binary, eventually};
+pub use pump::Pump;
 pub use script_process::ScriptProcess;
 pub use sdk::{run_script, run_script_over_restarts};
 pub use token_endpoint::{Asked, TokenEndpoint};

@@ -18,12 +18,16 @@ use iothubdm_proto::v1::{GetDeviceRequest, device_management_client::DeviceManag
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
-use self::setup::{own_loopback, service_toml};
+pub(crate) use self::setup::own_loopback;
+use self::setup::service_toml;
 pub use self::{
     caller::request,
     setup::{DeviceSetup, LOCAL_PASSWORD},
 };
-use crate::process::{Daemon, eventually};
+use crate::{
+    mosquitto::Mosquitto,
+    process::{Daemon, eventually},
+};
 
 /// How long a test waits for what has to happen. Generous, for a busy machine; nothing asserts it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,6 +40,8 @@ pub struct WorldBuilder {
     hub_access: Option<String>,
     service_settings: String,
     local_mqtt: String,
+    /// Where the devices meet the gateway instead, and the gateway's settings for that.
+    broker: Option<(SocketAddr, String)>,
     environment: Vec<(&'static str, String)>,
     files: Vec<(&'static str, String)>,
     hub: EmulatorConfig,
@@ -50,6 +56,7 @@ impl Default for WorldBuilder {
             hub_access: None,
             service_settings: String::new(),
             local_mqtt: String::new(),
+            broker: None,
             environment: Vec::new(),
             files: Vec::new(),
             hub: EmulatorConfig::default(),
@@ -122,6 +129,13 @@ impl WorldBuilder {
         self
     }
 
+    /// Has the gateway and the devices meet at somebody else's broker.
+    #[must_use]
+    pub fn broker(mut self, broker: &Mosquitto) -> Self {
+        self.broker = Some((broker.address(), broker.settings()));
+        self
+    }
+
     /// Starts everything, and waits until every device has reported what it can do.
     pub async fn start(self) -> World {
         let world = self.start_without_waiting().await;
@@ -159,9 +173,13 @@ impl WorldBuilder {
             folder,
             service: None,
             gateway: None,
-            gateway_address: SocketAddr::from((own_loopback(), 0)),
+            gateway_address: self.broker.as_ref().map_or_else(
+                || SocketAddr::from((own_loopback(), 0)),
+                |(address, _)| *address,
+            ),
             service_address: SocketAddr::from((own_loopback(), 0)),
             local_mqtt: self.local_mqtt,
+            broker: self.broker.map(|(_, settings)| settings),
             setups: self.devices,
             devices: Vec::new(),
             client: None,
@@ -191,6 +209,7 @@ pub struct World {
     gateway_address: SocketAddr,
     service_address: SocketAddr,
     local_mqtt: String,
+    broker: Option<String>,
     setups: Vec<DeviceSetup>,
     devices: Vec<(String, Daemon)>,
     client: Option<DeviceManagementClient<Channel>>,

@@ -4,89 +4,11 @@
 use std::time::Duration;
 
 use hub_emulator::{ConnectRefusal, Fault, FaultId, Times};
-use iothubdm_tests::{BackEnd, Behavior, DeviceSetup, LOCAL_PASSWORD, PATIENCE, World, eventually};
-use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use iothubdm_tests::{BackEnd, Behavior, DeviceSetup, PATIENCE, Pump, World};
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, task::JoinHandle, time};
+use tokio::time;
 
 const DEVICE: &str = "pump-1";
-
-/// A device of the test's own, on the gateway's endpoint.
-struct Pump {
-    client: AsyncClient,
-    packets: mpsc::UnboundedReceiver<Packet>,
-    poll: JoinHandle<()>,
-}
-
-impl Pump {
-    async fn connect(world: &World) -> Self {
-        let address = world.local_mqtt_address();
-        let mut options = MqttOptions::new(DEVICE, address.ip().to_string(), address.port());
-        options.set_credentials(DEVICE, LOCAL_PASSWORD);
-        options.set_max_packet_size(512 * 1024, 512 * 1024);
-        let (client, mut events) = AsyncClient::new(options, 256);
-        let (sender, packets) = mpsc::unbounded_channel();
-        let poll = tokio::spawn(async move {
-            // One connection, and no other after it.
-            while let Ok(event) = events.poll().await {
-                if let Event::Incoming(packet) = event {
-                    let _ = sender.send(packet);
-                }
-            }
-        });
-        let mut pump = Self {
-            client,
-            packets,
-            poll,
-        };
-        assert!(matches!(pump.packet().await, Some(Packet::ConnAck(_))));
-        pump
-    }
-
-    async fn packet(&mut self) -> Option<Packet> {
-        let packet = time::timeout(PATIENCE, self.packets.recv()).await;
-        packet.expect("a packet comes")
-    }
-
-    async fn says(&self, name: &str, payload: impl Into<Vec<u8>>) {
-        let topic = format!("dm/{DEVICE}/{name}");
-        let sent = self.client.publish(topic, QoS::AtLeastOnce, false, payload);
-        sent.await.expect("publish");
-    }
-
-    /// Waits until so many messages are acknowledged.
-    async fn acknowledged(&mut self, mut count: usize) {
-        while count > 0 {
-            if let Packet::PubAck(_) = self.packet().await.expect("it stays connected") {
-                count -= 1;
-            }
-        }
-    }
-
-    async fn hears(&mut self, filter: &str) {
-        let filter = format!("dm/{DEVICE}/{filter}");
-        let sent = self.client.subscribe(filter, QoS::AtLeastOnce);
-        sent.await.expect("subscribe");
-    }
-
-    /// The next message on a topic.
-    async fn told(&mut self, name: &str) -> Value {
-        let topic = format!("dm/{DEVICE}/{name}");
-        loop {
-            if let Some(Packet::Publish(publish)) = self.packet().await
-                && publish.topic == topic
-            {
-                return serde_json::from_slice(&publish.payload).expect("JSON");
-            }
-        }
-    }
-}
-
-impl Drop for Pump {
-    fn drop(&mut self) {
-        self.poll.abort();
-    }
-}
 
 /// A world whose device is the test itself.
 async fn world() -> World {
@@ -107,35 +29,15 @@ async fn away(world: &mut World) -> FaultId {
     fault
 }
 
-/// The numbers that the hub has, in the order in which it got each for the first time.
-fn arrived(world: &World) -> Vec<u64> {
-    let mut numbers = Vec::new();
-    for message in world.emulator.telemetry() {
-        let number = serde_json::from_slice(&message.payload).expect("a number");
-        if !numbers.contains(&number) {
-            numbers.push(number);
-        }
-    }
-    numbers
-}
-
-async fn all_arrived(world: &World, expected: &[u64]) {
-    eventually("the telemetry arrives", PATIENCE, async || {
-        (arrived(world).len() >= expected.len()).then_some(())
-    })
-    .await;
-    assert_eq!(arrived(world), expected);
-}
-
 #[tokio::test]
 async fn telemetry_arrives_with_its_properties() {
     let world = world().await;
-    let mut pump = Pump::connect(&world).await;
+    let mut pump = Pump::connect(&world, DEVICE).await;
     pump.says("telemetry", "1").await;
     pump.says("telemetry/level=high&$.ct=application%2Fjson", "2")
         .await;
     pump.acknowledged(2).await;
-    all_arrived(&world, &[1, 2]).await;
+    world.all_arrived(&[1, 2]).await;
     let messages = world.emulator.telemetry();
     assert!(messages[0].properties.is_empty());
     assert_eq!(messages[1].properties.get("level"), Some("high"));
@@ -146,7 +48,7 @@ async fn telemetry_arrives_with_its_properties() {
 async fn what_was_acknowledged_survives_a_kill_and_the_hubs_absence_in_order() {
     let mut world = world().await;
     let fault = away(&mut world).await;
-    let mut pump = Pump::connect(&world).await;
+    let mut pump = Pump::connect(&world, DEVICE).await;
     for number in 0..40_u64 {
         pump.says("telemetry", number.to_string()).await;
     }
@@ -157,16 +59,16 @@ async fn what_was_acknowledged_survives_a_kill_and_the_hubs_absence_in_order() {
     pump.acknowledged(2).await;
     world.kill_gateway().await;
     world.start_gateway().await;
-    let mut pump = Pump::connect(&world).await;
+    let mut pump = Pump::connect(&world, DEVICE).await;
     for number in 40..60_u64 {
         pump.says("telemetry", number.to_string()).await;
     }
     pump.acknowledged(20).await;
-    assert!(arrived(&world).is_empty(), "the hub is away");
+    assert!(world.arrived().is_empty(), "the hub is away");
 
     world.emulator.faults().remove(fault);
     let expected: Vec<_> = (0..60).collect();
-    all_arrived(&world, &expected).await;
+    world.all_arrived(&expected).await;
     let twin = reported(&world, |device| device["level"] == 8).await;
     assert_eq!(twin, json!({ "level": 8, "pump": "on" }));
 }
@@ -182,7 +84,7 @@ async fn reported(world: &World, wanted: impl Fn(&Value) -> bool) -> Value {
 #[tokio::test]
 async fn a_device_reports_below_its_own_key_and_nowhere_else() {
     let world = world().await;
-    let mut pump = Pump::connect(&world).await;
+    let mut pump = Pump::connect(&world, DEVICE).await;
     pump.hears("bridge/refused").await;
     pump.says(
         "twin/reported",
@@ -233,7 +135,7 @@ async fn a_device_has_its_newest_desired_properties_whenever_it_connects() {
     let back_end = BackEnd::new(&world.emulator);
     let desire = |rate: u64| json!({ "properties": { "desired": { "device": { "rate": rate }, "other": 1 } } });
     back_end.patch_twin(DEVICE, &desire(5)).await;
-    let mut pump = Pump::connect(&world).await;
+    let mut pump = Pump::connect(&world, DEVICE).await;
     pump.hears("twin/desired").await;
     while pump.told("twin/desired").await["properties"] != json!({ "rate": 5 }) {}
     back_end.patch_twin(DEVICE, &desire(6)).await;
@@ -247,7 +149,7 @@ async fn a_device_has_its_newest_desired_properties_whenever_it_connects() {
 
     // The device reads what is known while the hub is away, over a restart of the gateway too.
     away(&mut world).await;
-    let mut pump = Pump::connect(&world).await;
+    let mut pump = Pump::connect(&world, DEVICE).await;
     pump.says("twin/desired", "{}").await;
     pump.hears("twin/desired").await;
     assert_eq!(pump.told("twin/desired").await, told);
@@ -261,7 +163,7 @@ async fn a_full_backlog_drops_the_oldest_and_says_how_many() {
     let mut world = world.start().await;
     world.stop_device(DEVICE).await;
     let fault = away(&mut world).await;
-    let mut pump = Pump::connect(&world).await;
+    let mut pump = Pump::connect(&world, DEVICE).await;
     pump.hears("bridge/status").await;
     while pump.told("bridge/status").await["connected"] != false {}
     for number in 0..25_u64 {
@@ -270,7 +172,7 @@ async fn a_full_backlog_drops_the_oldest_and_says_how_many() {
     while pump.told("bridge/status").await["telemetryDropped"] != 15 {}
     world.emulator.faults().remove(fault);
     let expected: Vec<_> = (15..25).collect();
-    all_arrived(&world, &expected).await;
+    world.all_arrived(&expected).await;
     let counted = world.emulator.watch_twin(DEVICE, |twin| {
         twin["properties"]["reported"]["iothubDM"]["bridge"]["telemetryDropped"] == 15
     });

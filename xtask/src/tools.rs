@@ -3,6 +3,7 @@
 //! | what | for | from |
 //! | --- | --- | --- |
 //! | `dbus-daemon` | a private bus for the tests of the host driver | Debian's `dbus` |
+//! | `mosquitto` | a real broker between devices and the gateway | Debian's `mosquitto` |
 //! | `snmpd` | a real agent for the SNMP driver | Debian's `snmpd` |
 //! | `sshd` | a real peer of the SSH driver | Debian's `openssh-server` |
 //! | `dbusmock` | a mock of systemd-logind on that bus | Debian's `python3-dbusmock` |
@@ -37,8 +38,9 @@ const BUF_VERSION: &str = "1.75.0";
 pub(crate) type Needed = (&'static str, &'static [&'static str]);
 
 /// What the tests need.
-const SYSTEM_PACKAGES: [Needed; 11] = [
+const SYSTEM_PACKAGES: [Needed; 12] = [
     ("snmpd", &["snmpd", "-v"]),
+    ("mosquitto", &["test", "-x", "/usr/sbin/mosquitto"]),
     ("dbus", &["dbus-daemon", "--version"]),
     ("openssh-server", &["test", "-x", "/usr/sbin/sshd"]),
     // Debian's Python sees Debian's packages; another Python on the PATH may not.

@@ -114,7 +114,7 @@ pub(super) fn service_toml(emulator: &Emulator, access: Option<&str>, more: &str
 
 pub(super) fn gateway_toml(
     emulator: &Emulator,
-    local_mqtt: SocketAddr,
+    place: &str,
     more_of_it: &str,
     setups: &[DeviceSetup],
     folder: &Path,
@@ -127,7 +127,7 @@ pub(super) fn gateway_toml(
          mqtt_port = {}\n\
          ca_file = \"ca.pem\"\n\
          [local_mqtt]\n\
-         listen = \"{local_mqtt}\"\n\
+         {place}\
          {more_of_it}\
          [timing]\n\
          answer_grace = \"50ms\"\n\
@@ -159,7 +159,7 @@ pub(super) fn address_of(told: &Value) -> SocketAddr {
 
 /// A loopback address that nobody else uses. A port that is given back and taken again stays free on
 /// it: no other process is given one there, and a device that dials it cannot meet itself.
-pub(super) fn own_loopback() -> Ipv4Addr {
+pub(crate) fn own_loopback() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [.., high, low] = process::id().to_be_bytes();
     Ipv4Addr::new(127, high.max(1), low, NEXT.fetch_add(1, Ordering::Relaxed))
