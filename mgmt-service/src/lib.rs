@@ -62,6 +62,8 @@ pub mod store;
 pub mod tls;
 pub mod traces;
 pub mod vital;
+#[cfg(test)]
+mod wakes;
 
 pub use self::{
     config::Config,

@@ -6,7 +6,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{Access, AccessError},
+    access::{Access, AccessError, Changes},
     api::{self, ServeError, Served},
     audit::Auditor,
     config::Config,
@@ -113,6 +113,8 @@ pub async fn serve_observed(
     service.measure_staleness(&instruments);
     let look = look(hub, store.clone(), instruments.clone(), shutdown.clone());
     vital.spawn("look at the hub", look);
+    let wake = wake_watchers(service.clone(), access.changes());
+    vital.spawn("what wakes watchers", wake);
     let served = Served {
         service: service.clone(),
         access,
@@ -163,6 +165,18 @@ fn secure(config: &Config) -> Result<Option<(Secured, watch::Sender<Tls>)>, TlsE
         handshake_limit: tls.handshake_limit,
     };
     Ok(Some((secured, sender)))
+}
+
+/// Has watchers look again when the rules change, and when the service stops.
+async fn wake_watchers(service: Service, mut changes: Changes) {
+    let shutdown = service.shutdown().clone();
+    while !shutdown.is_cancelled() {
+        tokio::select! {
+            () = changes.next() => {}
+            () = shutdown.cancelled() => {}
+        }
+        service.wake_watchers();
+    }
 }
 
 /// Looks after the hub and the store, as far as the service's work does not: whether the service is

@@ -14,7 +14,6 @@ use tonic::{
     server::NamedService,
 };
 
-use super::watch_reboot;
 use crate::{
     access::{Access, AuthError, Caller, Shown, policy},
     audit::{Auditor, Subject},
@@ -75,8 +74,7 @@ where
                     // Nobody further in needs it, so nobody further in can tell it.
                     head.headers.remove(http::header::AUTHORIZATION);
                     head.extensions.insert(caller);
-                    let request = http::Request::from_parts(head, body);
-                    inner.call(request).await.map(watch_reboot::unpack)
+                    inner.call(http::Request::from_parts(head, body)).await
                 }
                 Err(error) => Ok(Status::from(error).into_http()),
             }

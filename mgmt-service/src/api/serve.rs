@@ -17,7 +17,7 @@ use super::{
     web,
 };
 use crate::{
-    access::{Access, Changes},
+    access::Access,
     audit::Auditor,
     config::{Limits, WebOptions},
     listener::{Connection, Peer},
@@ -93,10 +93,6 @@ pub async fn serve(
         served.instruments.clone(),
         served.shutdown.clone(),
     ));
-    tokio::spawn(wake_watchers(
-        served.service.clone(),
-        served.access.changes(),
-    ));
     let limits = &served.limits;
     let instruments = served.instruments.clone();
     let api = Api {
@@ -153,18 +149,6 @@ impl Connected for Connection {
 
     fn connect_info(&self) -> Peer {
         self.peer().clone()
-    }
-}
-
-/// Has watchers look again when the rules change, and when the service stops.
-async fn wake_watchers(service: Service, mut changes: Changes) {
-    let shutdown = service.shutdown().clone();
-    while !shutdown.is_cancelled() {
-        tokio::select! {
-            () = changes.next() => {}
-            () = shutdown.cancelled() => {}
-        }
-        service.wake_watchers();
     }
 }
 

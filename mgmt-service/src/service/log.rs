@@ -66,7 +66,7 @@ pub enum Told {
 pub struct Now {
     /// The attempt.
     pub attempt: Arc<Attempt>,
-    /// Since when it has stood so, as far as this process knows.
+    /// When the last event was added, as far as this process knows.
     pub since: Instant,
     /// It never began and was forgotten, for this reason.
     pub withdrawn: Option<Trouble>,
@@ -168,6 +168,7 @@ impl Log {
 
     /// Adds what is stored by now.
     pub(super) fn add(&self, attempt: Attempt, new: Vec<Event>) {
+        let happened = !new.is_empty();
         {
             let mut events = match self.events.write() {
                 Ok(events) => events,
@@ -178,19 +179,21 @@ impl Log {
             let excess = events.len().saturating_sub(KEPT);
             events.drain(..excess);
         }
-        self.change(|now| now.attempt = Arc::new(attempt));
+        self.now.send_modify(|now| {
+            now.attempt = Arc::new(attempt);
+            if happened {
+                now.since = Instant::now();
+            }
+        });
+        // Most changes are of what the attempt knows, and thousands may wait for what happens to it.
+        if happened {
+            self.wake();
+        }
     }
 
     /// The attempt is forgotten.
     pub(super) fn withdraw(&self, trouble: Trouble) {
-        self.change(|now| now.withdrawn = Some(trouble));
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Now)) {
-        self.now.send_modify(|now| {
-            change(now);
-            now.since = Instant::now();
-        });
+        self.now.send_modify(|now| now.withdrawn = Some(trouble));
         self.wake();
     }
 
@@ -208,7 +211,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::attempt::{Asked, Input, Rules};
+    use crate::{
+        attempt::{Asked, Input, Rules},
+        wakes::Wakes,
+    };
 
     fn log() -> (Arc<Log>, Attempt) {
         let id = RequestId(Uuid::from_u128(1));
@@ -242,6 +248,23 @@ mod tests {
         all.extend(&rest);
         assert_eq!(read(&mut Reader::new(log.clone(), 0)), all);
         assert_eq!(read(&mut Reader::new(log, 1)), rest);
+    }
+
+    #[test]
+    fn readers_are_woken_by_what_happens_and_not_by_what_is_merely_known() {
+        let (log, attempt) = log();
+        let reader = Reader::new(log.clone(), 1);
+        let (wakes, waker) = Wakes::counted();
+        reader.wait(&waker);
+        let since = log.now().since;
+        log.add(attempt.clone(), Vec::new());
+        assert_eq!((wakes.count(), log.now().since), (0, since));
+        cancel(&log, attempt);
+        assert_eq!(wakes.count(), 1);
+        assert!(log.now().since > since);
+        reader.wait(&waker);
+        log.withdraw(Trouble::NoDevice);
+        assert_eq!(wakes.count(), 2);
     }
 
     #[test]

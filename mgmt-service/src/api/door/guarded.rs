@@ -135,14 +135,10 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        net::IpAddr,
-        sync::atomic::{AtomicUsize, Ordering},
-        task::{Wake, Waker},
-    };
+    use std::net::IpAddr;
 
     use super::{super::Door, *};
-    use crate::config::Limits;
+    use crate::{config::Limits, wakes::Wakes};
 
     /// Keeps each write by itself.
     #[derive(Debug, Default)]
@@ -171,30 +167,16 @@ mod tests {
         }
     }
 
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     #[tokio::test]
     async fn the_first_write_after_a_flush_lets_others_speak_first() {
         let seat = Door::new(Limits::default()).enter(None::<IpAddr>).unwrap();
         let mut guarded = Guarded::new(Written::default(), seat);
-        let wakes = Arc::new(Wakes::default());
-        let waker = Waker::from(wakes.clone());
+        let (wakes, waker) = Wakes::counted();
         let mut context = Context::from_waker(&waker);
         for round in 1..=2 {
             let first = Pin::new(&mut guarded).poll_write(&mut context, b"one");
             assert!(first.is_pending());
-            assert_eq!(
-                wakes.0.load(Ordering::Relaxed),
-                round,
-                "it goes on by itself"
-            );
+            assert_eq!(wakes.count(), round, "it goes on by itself");
             assert_eq!(guarded.io.0.len(), 2 * (round - 1));
             for bytes in [b"one", b"two"] {
                 let written = Pin::new(&mut guarded).poll_write(&mut context, bytes);

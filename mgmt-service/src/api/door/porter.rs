@@ -18,7 +18,7 @@ use super::{
     body::{Held, InTime, code},
     guarded::Origin,
 };
-use crate::{access::policy, metrics::Instruments};
+use crate::{access::policy, api::watch_reboot::unpack, metrics::Instruments};
 
 /// Where the paths of the API's calls begin.
 const API: &str = "/iothubdm.v1.DeviceManagement/";
@@ -120,7 +120,7 @@ where
             if let Some(code) = code(answer.headers()) {
                 rpc.ends(code);
             }
-            Ok(answer.map(|body| Held::body(body, call, rpc)))
+            Ok(unpack(answer).map(|body| Held::body(body, call, rpc)))
         })
     }
 }

@@ -69,54 +69,26 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering},
-        },
-        task::Wake,
-    };
-
     use super::*;
-
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn waker() -> (Arc<Wakes>, Waker) {
-        let wakes = Arc::new(Wakes::default());
-        (wakes.clone(), Waker::from(wakes))
-    }
-
-    fn count(wakes: &Wakes) -> usize {
-        wakes.0.load(Ordering::Relaxed)
-    }
+    use crate::wakes::Wakes;
 
     #[test]
     fn who_waits_is_woken_once_and_who_left_is_not() {
         let waiting = Waiting::default();
-        let (one, other) = (waker(), waker());
+        let ((one, wake_one), (other, wake_other)) = (Wakes::counted(), Wakes::counted());
         let places = [waiting.enter(), waiting.enter()];
-        waiting.wait(places[0], &one.1);
-        waiting.wait(places[0], &one.1);
-        waiting.wait(places[1], &other.1);
+        waiting.wait(places[0], &wake_one);
+        waiting.wait(places[0], &wake_one);
+        waiting.wait(places[1], &wake_other);
         waiting.leave(places[1]);
         waiting.wake();
         waiting.wake();
-        assert_eq!((count(&one.0), count(&other.0)), (1, 0));
-        waiting.wait(places[0], &one.1);
-        waiting.wait(places[0], &other.1);
+        assert_eq!((one.count(), other.count()), (1, 0));
+        waiting.wait(places[0], &wake_one);
+        waiting.wait(places[0], &wake_other);
         waiting.wake();
-        assert_eq!(
-            (count(&one.0), count(&other.0)),
-            (1, 1),
-            "the newest waker counts"
-        );
+        let counts = (one.count(), other.count());
+        assert_eq!(counts, (1, 1), "the newest waker counts");
     }
 
     #[test]
