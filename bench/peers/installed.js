@@ -1,4 +1,5 @@
-// How much has to be installed for a device with Microsoft's SDK: packages and bytes on disk.
+// How much has to be installed for a device with Microsoft's SDK: packages and their bytes, and those of
+// the interpreter.
 
 'use strict';
 
@@ -40,4 +41,5 @@ while (wanted.length > 0) {
 }
 let bytes = 0;
 for (const folder of found) bytes += bytesOf(folder);
-console.log(JSON.stringify({ packages: found.size, bytes }));
+const interpreter = fs.statSync(process.execPath).size;
+console.log(JSON.stringify({ packages: found.size, bytes, interpreter }));

@@ -66,8 +66,8 @@ pub(crate) async fn devices(emulator: &EmulatorProcess, count: usize, effort: Ef
     with_sdks(names, emulator, "devices", &[strings, idle]).await
 }
 
-/// What has to be installed for one device with each of Microsoft's SDKs, the interpreter apart: so
-/// many `bytes` in so many `packages`.
+/// What has to be installed for one device with each of Microsoft's SDKs: so many `bytes` in so many
+/// `packages`, and so many of the `interpreter`.
 pub(crate) async fn installed(emulator: &EmulatorProcess) -> Peers {
     let names = ["azure-iot-device (Python)", "azure-iot-device (Node)"];
     with_sdks(names, emulator, "installed", &[]).await

@@ -38,8 +38,9 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     };
     let mut measures = vec![
         size("A12", "mgmt-service", 4.0),
-        size("B10", "device-gateway", 3.0)
-            .peers(&installed, |said| Some(said["bytes"].as_f64()? / MIB)),
+        size("B10", "device-gateway", 3.0).peers(&installed, |said| {
+            Some((said["bytes"].as_f64()? + said["interpreter"].as_f64()?) / MIB)
+        }),
         size("C1", "hub-emulator", 4.0),
     ];
     let memories = memories(&emulator).await;
