@@ -52,9 +52,9 @@ pub struct Settings {
 pub struct Rung {
     /// The command.
     pub mode: Mode,
-    /// See [`Settings::go_down_limit`]; absent, the same as that.
+    /// See `go_down_limit` of the settings; absent, the same as that.
     pub go_down_limit: Option<Duration>,
-    /// See [`Settings::return_limit`]; absent, the same as that.
+    /// See `return_limit` of the settings; absent, the same as that.
     pub return_limit: Option<Duration>,
 }
 
