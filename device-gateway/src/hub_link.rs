@@ -26,6 +26,7 @@ mod packets;
 mod registration;
 mod session;
 mod sign_in;
+mod tls;
 mod tunnel;
 mod turnstile;
 mod websocket;

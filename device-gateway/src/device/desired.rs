@@ -22,7 +22,11 @@ impl Desired {
             return false;
         }
         self.version = version;
-        self.properties = desired;
+        // A map that was emptied keeps its room, and most devices have nothing desired of them.
+        self.properties = match desired.is_empty() {
+            true => Map::new(),
+            false => desired,
+        };
         true
     }
 

@@ -19,10 +19,10 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
-use tokio_rustls::TlsConnector;
 
 use super::{
     certificate::{CertificateError, DeviceCertificate},
+    tls::TlsStream,
     tunnel, websocket,
 };
 use crate::config::{CertificateFiles, HubConfig, ProvisioningConfig, Transport};
@@ -135,8 +135,8 @@ impl Dialer {
         };
         // Every packet is small and waited for.
         socket.set_nodelay(true)?;
-        let connector = TlsConnector::from(self.tls_with(certificate));
-        let stream = connector.connect(name, socket).await?;
+        let tls = self.tls_with(certificate);
+        let stream = Box::pin(TlsStream::connect(tls, name, socket)).await?;
         Ok(match way {
             Way::Mqtt => Box::new(stream),
             Way::WebSockets => websocket::open(stream, address).await?,

@@ -1,0 +1,294 @@
+//! TLS to a hub, with no room set aside while nothing comes or goes.
+//!
+//! The buffered connections of rustls keep 4 KiB to read into for as long as they live, which is more
+//! than the rest of an idle device's TLS. Through its unbuffered interface the buffers are ours: what is
+//! read into is on the stack of the thread that reads, and what is kept is what is unfinished.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf as _, BytesMut};
+use futures_util::future::poll_fn;
+use rustls::{
+    ClientConfig, Error,
+    client::UnbufferedClientConnection,
+    pki_types::ServerName,
+    unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How much is read at once.
+const READ: usize = 4096;
+
+/// How much is encrypted at once.
+const WRITE: usize = 16 * 1024;
+
+/// What a record has beside its content, at most.
+const AROUND: usize = 64;
+
+/// A connection to a host that has shown who it is.
+pub(super) struct TlsStream<S> {
+    io: S,
+    tls: UnbufferedClientConnection,
+    /// The beginning of a record that has not arrived whole.
+    received: Vec<u8>,
+    /// What the host said and nobody has read.
+    said: BytesMut,
+    /// What is encrypted and has not left.
+    unsent: BytesMut,
+    /// The host has said that it says no more.
+    ended: bool,
+    /// It broke a rule of TLS, or is not trusted.
+    failed: bool,
+}
+
+/// What a connection is ready for when all that has arrived is worked through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    /// More of the handshake.
+    Handshake,
+    /// What the other side says, and what we say.
+    Traffic,
+    /// Nothing any more.
+    End,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
+    /// Shakes hands with a host of that name.
+    pub(super) async fn connect(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        io: S,
+    ) -> io::Result<Self> {
+        let tls = UnbufferedClientConnection::new(config, name).map_err(invalid)?;
+        let mut stream = Self {
+            io,
+            tls,
+            received: Vec::new(),
+            said: BytesMut::new(),
+            unsent: BytesMut::new(),
+            ended: false,
+            failed: false,
+        };
+        loop {
+            let ready = stream.work(Say::Nothing)?;
+            poll_fn(|context| stream.poll_send(context)).await?;
+            match ready {
+                Ready::Traffic => return Ok(stream),
+                Ready::Handshake => {}
+                Ready::End => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+            if poll_fn(|context| stream.poll_receive(context)).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// Works through what has arrived, and encrypts what is to be said once that is possible.
+    ///
+    /// After an error there is nothing more to be asked of TLS, which no longer knows where it is in
+    /// what has arrived; the host is not told why.
+    fn work(&mut self, mut say: Say<'_>) -> io::Result<Ready> {
+        if self.failed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        loop {
+            let UnbufferedStatus { mut discard, state } =
+                self.tls.process_tls_records(&mut self.received);
+            let mut ready = None;
+            match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record.map_err(invalid)?;
+                        discard += record.discard;
+                        self.said.extend_from_slice(record.payload);
+                    }
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    encrypted(&mut self.unsent, AROUND, |room| data.encode(room))?;
+                }
+                // It leaves before anything that is encrypted later.
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::BlockedHandshake) => ready = Some(Ready::Handshake),
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    match std::mem::replace(&mut say, Say::Nothing) {
+                        Say::Nothing => {}
+                        Say::This(content) => {
+                            let room = content.len() + AROUND;
+                            encrypted(&mut self.unsent, room, |room| {
+                                traffic.encrypt(content, room)
+                            })?;
+                        }
+                        Say::Farewell => {
+                            encrypted(&mut self.unsent, AROUND, |room| {
+                                traffic.queue_close_notify(room)
+                            })?;
+                        }
+                    }
+                    ready = Some(Ready::Traffic);
+                }
+                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
+                    self.ended = true;
+                    ready = Some(Ready::End);
+                }
+                Ok(other) => return Err(io::Error::other(format!("TLS asks for {other:?}"))),
+                Err(error) => {
+                    self.failed = true;
+                    return Err(invalid(error));
+                }
+            }
+            self.received.drain(..discard);
+            if self.received.is_empty() {
+                self.received = Vec::new();
+            }
+            if let Some(ready) = ready {
+                return Ok(ready);
+            }
+        }
+    }
+
+    /// Takes in what there is; nothing, when the host has hung up.
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut room = [0; READ];
+        let mut read = ReadBuf::new(&mut room);
+        ready!(Pin::new(&mut self.io).poll_read(context, &mut read))?;
+        self.received.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    }
+
+    /// Sends what is encrypted.
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unsent.is_empty() {
+            let sent = ready!(Pin::new(&mut self.io).poll_write(context, &self.unsent))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.unsent.advance(sent);
+        }
+        self.unsent = BytesMut::new();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What is to be said to the host.
+#[derive(Debug)]
+enum Say<'a> {
+    Nothing,
+    This(&'a [u8]),
+    /// That no more will be said.
+    Farewell,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let stream = &mut *self;
+        while stream.said.is_empty() && !stream.ended {
+            if ready!(stream.poll_receive(context))? == 0 {
+                // Whoever ends a conversation says so; this may be somebody who cuts it.
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            let worked = stream.work(Say::Nothing);
+            // An answer of TLS itself. Where there is no room now, it leaves with what is said next.
+            if let Poll::Ready(Err(error)) = stream.poll_send(context) {
+                worked?;
+                return Poll::Ready(Err(error));
+            }
+            worked?;
+        }
+        let length = stream.said.len().min(into.remaining());
+        into.put_slice(&stream.said[..length]);
+        stream.said.advance(length);
+        if stream.said.is_empty() {
+            stream.said = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        content: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        // No more is encrypted than the host takes.
+        ready!(self.poll_send(context))?;
+        let content = &content[..content.len().min(WRITE)];
+        self.work(Say::This(content))?;
+        if let Poll::Ready(Err(error)) = self.poll_send(context) {
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(content.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(context))?;
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.work(Say::Farewell)?;
+        ready!(self.poll_send(context))?;
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+/// Something that TLS writes tells how much room it needs.
+trait Needs {
+    fn room(&self) -> Option<usize>;
+}
+
+impl Needs for EncodeError {
+    fn room(&self) -> Option<usize> {
+        match self {
+            Self::InsufficientSize(error) => Some(error.required_size),
+            Self::AlreadyEncoded => None,
+        }
+    }
+}
+
+impl Needs for EncryptError {
+    fn room(&self) -> Option<usize> {
+        match self {
+            Self::InsufficientSize(error) => Some(error.required_size),
+            Self::EncryptExhausted => None,
+        }
+    }
+}
+
+/// Adds what TLS writes into the room it is given; with more room, where it needs that.
+fn encrypted<E>(
+    unsent: &mut BytesMut,
+    room: usize,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, E>,
+) -> io::Result<()>
+where
+    E: Needs + std::error::Error + Send + Sync + 'static,
+{
+    let before = unsent.len();
+    unsent.resize(before + room, 0);
+    let mut written = write(&mut unsent[before..]);
+    if let Err(error) = &written
+        && let Some(room) = error.room()
+    {
+        unsent.resize(before + room, 0);
+        written = write(&mut unsent[before..]);
+    }
+    unsent.truncate(before + written.as_ref().copied().unwrap_or_default());
+    written.map(drop).map_err(io::Error::other)
+}
+
+fn invalid(error: Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests;

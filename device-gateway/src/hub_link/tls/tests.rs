@@ -1,0 +1,251 @@
+use proptest::prelude::*;
+use rcgen::{CertificateParams, KeyPair};
+use rustls::{
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    version::{TLS12, TLS13},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf, duplex, split},
+    runtime::Runtime,
+};
+use tokio_rustls::{TlsAcceptor, server};
+
+use super::*;
+
+/// A host, and those who trust it.
+struct World {
+    host: TlsAcceptor,
+    trusting: Arc<ClientConfig>,
+}
+
+impl World {
+    fn speaking(version: &'static SupportedProtocolVersion) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(["host".to_owned()]).unwrap();
+        let certificate = certificate.self_signed(&key).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        let host = ServerConfig::builder_with_protocol_versions(&[version])
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key);
+        let trusting = ClientConfig::builder_with_protocol_versions(&[version])
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self {
+            host: TlsAcceptor::from(Arc::new(host.unwrap())),
+            trusting: Arc::new(trusting),
+        }
+    }
+
+    /// A connection that holds no more than so many bytes on its way.
+    async fn connect(
+        &self,
+        name: &'static str,
+        holds: usize,
+    ) -> (
+        io::Result<TlsStream<DuplexStream>>,
+        io::Result<server::TlsStream<DuplexStream>>,
+    ) {
+        let (ours, theirs) = duplex(holds);
+        let name = ServerName::try_from(name).unwrap();
+        tokio::join!(
+            TlsStream::connect(self.trusting.clone(), name, ours),
+            self.host.accept(theirs)
+        )
+    }
+
+    async fn connected(&self) -> (TlsStream<DuplexStream>, server::TlsStream<DuplexStream>) {
+        let (ours, theirs) = self.connect("host", 64 * 1024).await;
+        (ours.unwrap(), theirs.unwrap())
+    }
+}
+
+fn has_no_room<S>(stream: &TlsStream<S>) -> bool {
+    let kept = [&stream.said, &stream.unsent].map(BytesMut::capacity);
+    kept == [0, 0] && stream.received.capacity() == 0
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn what_is_said_arrives_whole_on_both_sides_however_it_is_cut(
+        // There is room for what TLS says by itself while nobody reads.
+        holds in 4_000_usize..12_000,
+        up in prop::collection::vec(0_usize..40_000, 1..4),
+        down in prop::collection::vec(0_usize..40_000, 1..4),
+        newer: bool,
+    ) {
+        Runtime::new().unwrap().block_on(async {
+            let world = World::speaking(if newer { &TLS13 } else { &TLS12 });
+            let (ours, theirs) = duplex(holds);
+            let client = async {
+                let name = ServerName::try_from("host").unwrap();
+                let ours = TlsStream::connect(world.trusting.clone(), name, ours);
+                let mut ours = ours.await.unwrap();
+                for (up, down) in up.iter().zip(&down) {
+                    ours.write_all(&vec![7; *up]).await.unwrap();
+                    ours.flush().await.unwrap();
+                    let mut heard = vec![0; *down];
+                    ours.read_exact(&mut heard).await.unwrap();
+                    assert!(heard == vec![9; *down]);
+                }
+                assert_eq!(ours.read(&mut [0; 1]).await.unwrap(), 0);
+                ours.shutdown().await.unwrap();
+                assert!(has_no_room(&ours));
+            };
+            let server = async {
+                let mut theirs = world.host.accept(theirs).await.unwrap();
+                for (up, down) in up.iter().zip(&down) {
+                    let mut heard = vec![0; *up];
+                    theirs.read_exact(&mut heard).await.unwrap();
+                    assert!(heard == vec![7; *up]);
+                    theirs.write_all(&vec![9; *down]).await.unwrap();
+                    theirs.flush().await.unwrap();
+                }
+                theirs.shutdown().await.unwrap();
+                assert_eq!(theirs.read(&mut [0; 1]).await.unwrap(), 0);
+            };
+            tokio::join!(client, server);
+        });
+    }
+}
+
+/// Passes on what a host sends, but for one byte.
+async fn spoil(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>, at: usize) {
+    let (mut passed, mut room) = (0, [0; 512]);
+    while let Ok(read @ 1..) = from.read(&mut room).await {
+        if let Some(byte) = at
+            .checked_sub(passed)
+            .and_then(|at| room[..read].get_mut(at))
+        {
+            *byte ^= 0x55;
+        }
+        passed += read;
+        if to.write_all(&room[..read]).await.is_err() {
+            return;
+        }
+    }
+    // Whoever waits for more learns that there is none.
+    let _ = to.shutdown().await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_byte_that_is_changed_on_its_way_is_an_error_and_no_panic(at in 0_usize..1_500, newer: bool) {
+        Runtime::new().unwrap().block_on(async {
+            let world = World::speaking(if newer { &TLS13 } else { &TLS12 });
+            let (ours, middle) = duplex(64 * 1024);
+            let (host_middle, theirs) = duplex(64 * 1024);
+            let (from_us, to_us) = split(middle);
+            let (from_host, to_host) = split(host_middle);
+            tokio::spawn(spoil(from_host, to_us, at));
+            tokio::spawn(spoil(from_us, to_host, usize::MAX));
+            let client = async {
+                let name = ServerName::try_from("host").unwrap();
+                let ours = TlsStream::connect(world.trusting.clone(), name, ours);
+                let mut heard = Vec::new();
+                if let Ok(mut ours) = ours.await
+                    && ours.read_to_end(&mut heard).await.is_err()
+                {
+                    let again = ours.write_all(b"more").await;
+                    assert!(!ours.failed || again.is_err());
+                }
+                heard
+            };
+            let server = async {
+                if let Ok(mut theirs) = world.host.accept(theirs).await {
+                    // Where it fails the client has gone.
+                    let _ = theirs.write_all(&[9; 2_000]).await;
+                    let _ = theirs.shutdown().await;
+                }
+            };
+            let (heard, ()) = tokio::join!(client, server);
+            assert!(heard.iter().all(|byte| *byte == 9));
+        });
+    }
+
+    #[test]
+    fn whatever_a_host_sends_is_no_panic(
+        records in prop::collection::vec((19_u8..26, prop::collection::vec(any::<u8>(), 0..40)), 0..6),
+    ) {
+        Runtime::new().unwrap().block_on(async {
+            let (ours, mut theirs) = duplex(64 * 1024);
+            for (kind, content) in records {
+                let length = u8::try_from(content.len()).unwrap();
+                theirs.write_all(&[kind, 3, 3, 0, length]).await.unwrap();
+                theirs.write_all(&content).await.unwrap();
+            }
+            theirs.shutdown().await.unwrap();
+            let trusting = World::speaking(&TLS13).trusting;
+            let name = ServerName::try_from("host").unwrap();
+            assert!(TlsStream::connect(trusting, name, ours).await.is_err());
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_silent_connection_has_no_room() {
+    for version in [&TLS12, &TLS13] {
+        let (mut ours, mut theirs) = World::speaking(version).connected().await;
+        theirs.write_all(&[1; 3_000]).await.unwrap();
+        theirs.flush().await.unwrap();
+        ours.read_exact(&mut [0; 3_000]).await.unwrap();
+        ours.write_all(&[2; 3_000]).await.unwrap();
+        assert!(has_no_room(&ours));
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_resumed() {
+    let world = World::speaking(&TLS13);
+    for handshake in [
+        rustls::HandshakeKind::Full,
+        rustls::HandshakeKind::Resumed,
+        rustls::HandshakeKind::Resumed,
+    ] {
+        let (mut ours, mut theirs) = world.connected().await;
+        let (_, kind) = theirs.get_ref();
+        assert_eq!(kind.handshake_kind(), Some(handshake));
+        // The tickets come before it.
+        theirs.write_all(b"hello").await.unwrap();
+        ours.read_exact(&mut [0; 5]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_host_of_another_name_is_not_trusted() {
+    let (ours, theirs) = World::speaking(&TLS13).connect("another", 64 * 1024).await;
+    let error = ours.err().unwrap();
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    assert!(
+        matches!(error, Some(Error::InvalidCertificate(_))),
+        "{error:?}"
+    );
+    assert!(theirs.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_is_no_end_of_what_is_said() {
+    for version in [&TLS12, &TLS13] {
+        let (mut ours, theirs) = World::speaking(version).connected().await;
+        drop(theirs);
+        let error = ours.read(&mut [0; 1]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_tls_end_the_connection() {
+    let (ours, mut theirs) = duplex(64 * 1024);
+    theirs.write_all(&[0x55; 300]).await.unwrap();
+    let trusting = World::speaking(&TLS13).trusting;
+    let name = ServerName::try_from("host").unwrap();
+    let connected = TlsStream::connect(trusting, name, ours).await;
+    let error = connected.err().unwrap();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+}
