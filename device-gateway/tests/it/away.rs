@@ -1,10 +1,9 @@
 //! A hub that stops, and is there again later: what happened meanwhile arrives then.
 
-use std::{mem, time::Duration};
+use std::mem;
 
 use device_gateway::config::Config;
 use hub_emulator::{Emulator, EmulatorConfig};
-use jiff::{SignedDuration, Timestamp};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use tempfile::TempDir;
 use tokio::{
@@ -12,7 +11,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinHandle,
-    time,
 };
 
 use crate::{
@@ -34,14 +32,14 @@ struct Away {
 }
 
 impl Away {
-    async fn start(timing: &str) -> Self {
+    async fn start() -> Self {
         let kept = tempfile::tempdir().unwrap();
         let config = EmulatorConfig {
             ca_dir: Some(kept.path().join("ca")),
             state_file: Some(kept.path().join("hub.json")),
             ..EmulatorConfig::default()
         };
-        let mut world = World::prepare(timing, config.clone()).await;
+        let mut world = World::prepare("", config.clone()).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = watch::Sender::new(Some(world.hub.mqtt_port()));
         let own = |port| format!("mqtt_port = {port}");
@@ -106,20 +104,8 @@ async fn lead(door: TcpListener, port: watch::Receiver<Option<u16>>) {
 }
 
 #[tokio::test]
-async fn a_hub_that_is_back_after_the_token_has_expired_is_shown_a_new_one() {
-    let life = SignedDuration::from_secs(2);
-    let mut away = Away::start("token_life = \"2s\"").await;
-    away.leave().await;
-    let expired = Timestamp::now() + life + SignedDuration::from_secs(1);
-    while Timestamp::now() < expired {
-        time::sleep(Duration::from_millis(100)).await;
-    }
-    away.come_back().await;
-}
-
-#[tokio::test]
 async fn what_happened_while_the_hub_was_away_arrives_in_its_order() {
-    let mut away = Away::start("").await;
+    let mut away = Away::start().await;
     away.world.device.follow(Script::Waits);
     away.world.reboot().await;
     within(away.world.device.ordered()).await;
