@@ -8,7 +8,8 @@ use super::{Entity, EntityId};
 /// Every identity by its id.
 #[derive(Debug, Default)]
 pub(super) struct Entities {
-    entities: BTreeMap<EntityId, Entity>,
+    /// Boxed, because the tree has room for eleven where it may have six.
+    entities: BTreeMap<EntityId, Box<Entity>>,
     /// What may have changed since each follower asked; `None` while it does not want to know.
     changed: [Option<BTreeSet<EntityId>>; 2],
 }
@@ -24,7 +25,7 @@ pub(super) enum Follower {
 
 impl Entities {
     pub(super) fn get(&self, id: &EntityId) -> Option<&Entity> {
-        self.entities.get(id)
+        self.entities.get(id).map(Box::as_ref)
     }
 
     pub(super) fn contains_key(&self, id: &EntityId) -> bool {
@@ -32,7 +33,7 @@ impl Entities {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&EntityId, &Entity)> {
-        self.entities.iter()
+        self.entities.iter().map(|(id, entity)| (id, &**entity))
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &EntityId> {
@@ -44,24 +45,24 @@ impl Entities {
         if self.entities.contains_key(id) {
             self.note(id);
         }
-        self.entities.get_mut(id)
+        self.get_mut_in_passing(id)
     }
 
     /// To change what need not be kept, which happens with every message.
     pub(super) fn get_mut_in_passing(&mut self, id: &EntityId) -> Option<&mut Entity> {
-        self.entities.get_mut(id)
+        self.entities.get_mut(id).map(Box::as_mut)
     }
 
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Entity> {
         for changed in self.changed.iter_mut().flatten() {
             changed.extend(self.entities.keys().cloned());
         }
-        self.entities.values_mut()
+        self.entities.values_mut().map(Box::as_mut)
     }
 
     pub(super) fn insert(&mut self, id: EntityId, entity: Entity) {
         self.note(&id);
-        self.entities.insert(id, entity);
+        self.entities.insert(id, Box::new(entity));
     }
 
     pub(super) fn remove(&mut self, id: &EntityId) {
