@@ -136,18 +136,26 @@ impl Grants {
     }
 }
 
-/// The right without which a call is pointless. `None` for a call that nobody has thought about, which
-/// nobody may make.
-pub fn least_right(call: &str) -> Option<Right> {
-    match call {
-        "GetDevice" | "ListDevices" | "GetReboot" | "ListReboots" | "WatchReboot" => {
-            Some(Right::View)
-        }
-        "Reboot" => Some(Right::Reboot),
-        "CancelReboot" => Some(Right::Cancel),
-        "ListAuditEvents" => Some(Right::Audit),
-        _ => None,
-    }
+/// Every call, and the right without which it is pointless.
+const CALLS: [(&str, Right); 8] = [
+    ("GetDevice", Right::View),
+    ("ListDevices", Right::View),
+    ("GetReboot", Right::View),
+    ("ListReboots", Right::View),
+    ("WatchReboot", Right::View),
+    ("Reboot", Right::Reboot),
+    ("CancelReboot", Right::Cancel),
+    ("ListAuditEvents", Right::Audit),
+];
+
+/// A call by its name. `None` for one that nobody has thought about, which nobody may make.
+pub fn call(name: &str) -> Option<(&'static str, Right)> {
+    CALLS.into_iter().find(|(known, _)| *known == name)
+}
+
+/// The right without which a call is pointless.
+pub fn least_right(name: &str) -> Option<Right> {
+    call(name).map(|(_, right)| right)
 }
 
 /// What rebooting needs that begins with `mode` and may go as far as `most`: the rights to every mode

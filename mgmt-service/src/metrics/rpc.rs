@@ -20,7 +20,7 @@ pub(crate) struct RpcMetrics {
 #[derive(Debug)]
 pub(crate) struct OpenRpc {
     metrics: RpcMetrics,
-    method: String,
+    method: &'static str,
     /// How it ended, as soon as that is known.
     code: Option<String>,
 }
@@ -56,10 +56,10 @@ impl RpcMetrics {
     }
 
     /// A call begins. `method` is one of a small set.
-    pub(super) fn begin(&self, method: &str) -> OpenRpc {
+    pub(super) fn begin(&self, method: &'static str) -> OpenRpc {
         let open = OpenRpc {
             metrics: self.clone(),
-            method: method.to_owned(),
+            method,
             code: None,
         };
         open.gauge().inc();
@@ -74,7 +74,7 @@ impl OpenRpc {
     }
 
     fn gauge(&self) -> Gauge {
-        let method = self.method.clone();
+        let method = self.method.to_owned();
         self.metrics.open.get_or_create_owned(&Named { method })
     }
 }
@@ -83,7 +83,7 @@ impl Drop for OpenRpc {
     fn drop(&mut self) {
         self.gauge().dec();
         let ended = Ended {
-            method: std::mem::take(&mut self.method),
+            method: self.method.to_owned(),
             code: self.code.take().unwrap_or_else(|| GIVEN_UP.to_owned()),
         };
         self.metrics.ended.get_or_create(&ended).inc();

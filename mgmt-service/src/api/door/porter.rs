@@ -126,8 +126,7 @@ where
 }
 
 /// The name of a call of the API; whatever else callers think of is one.
-fn method(path: &str) -> &str {
-    let name = path.strip_prefix(API);
-    let known = name.filter(|name| policy::least_right(name).is_some());
-    known.unwrap_or("other")
+fn method(path: &str) -> &'static str {
+    let known = path.strip_prefix(API).and_then(policy::call);
+    known.map_or("other", |(name, _)| name)
 }
