@@ -38,8 +38,7 @@ pub struct WatchOptions {
     /// Give up when nothing has come for so long, over any number of streams.
     pub patience: Duration,
     /// Take a stream for broken when nothing has come over it for so long. The service sends a
-    /// bookmark every two minutes at least unless it is told otherwise. That a connection is dead shows
-    /// sooner, for it is asked.
+    /// bookmark every 15 seconds unless it is told otherwise.
     pub silence: Duration,
 }
 
@@ -48,7 +47,7 @@ impl Default for WatchOptions {
         Self {
             resume_token: String::new(),
             patience: Duration::from_secs(300),
-            silence: Duration::from_secs(180),
+            silence: Duration::from_secs(60),
         }
     }
 }

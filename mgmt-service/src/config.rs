@@ -63,7 +63,7 @@ pub struct Config {
     pub quota: HubQuota,
     /// How patient the service is.
     pub timing: Timing,
-    /// How long nothing happens before a watch gets its first bookmark.
+    /// How long nothing happens before a watch gets a bookmark, and another one.
     pub bookmark_interval: Duration,
     /// How long a stop may wait for what is under way.
     pub drain_timeout: Duration,

@@ -1,6 +1,6 @@
 //! Watchers of one reboot that wait for what does not come.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -25,11 +25,6 @@ pub(super) const ROW: Row = Row {
 const CONNECTIONS: usize = 8;
 const AT_ONCE: usize = 100;
 
-/// From so many seconds after the last change on, bookmarks are as far apart as they become.
-const SETTLED: usize = 110;
-/// So many seconds: each watcher gets one bookmark in this time.
-const PAUSE: usize = 120;
-
 async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let steps: &[usize] = if effort.quick {
         &[10, 100, 1_000]
@@ -47,7 +42,6 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     // The device is not there, so nothing happens.
     asked.set_offline_policy(OfflinePolicy::Queue);
     let attempt = clients[0].reboot(asked).await?.into_inner();
-    let asked = Instant::now();
     let mut held = Vec::new();
     let mut measures = Vec::new();
     let mut last = None;
@@ -91,10 +85,8 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
             );
         }
     }
-    let settled = asked + Duration::from_secs(effort.count(SETTLED, 1) as u64);
-    tokio::time::sleep_until(settled.into()).await;
     let before = service.process.processor_time()?;
-    let idle = Duration::from_secs(effort.count(PAUSE, 2) as u64);
+    let idle = Duration::from_secs(effort.count(30, 2) as u64);
     tokio::time::sleep(idle).await;
     let used = (service.process.processor_time()? - before).as_secs_f64();
     measures.push(
