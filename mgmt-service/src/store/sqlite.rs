@@ -1,15 +1,17 @@
 //! The store in one SQLite file.
 //!
-//! One thread owns the writing connection. It takes all that waits, up to a limit, into one
-//! transaction: under load many attempts share one flush to disk. A second thread reads, beside the
-//! writer, what is committed.
+//! One thread owns the writing connection (`writing`): under load many attempts share one flush to
+//! disk. A second thread reads, beside the writer, what is committed; a third brings what is in the
+//! write-ahead log into the database (`checkpoints`), so that no commit waits for that.
 
 mod audit;
+mod checkpoints;
 mod learned;
 mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod writing;
 
 use std::{path::PathBuf, thread};
 
@@ -19,14 +21,12 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use self::{checkpoints::Checkpoints, writing::Write};
 use super::{Audit, AuditQuery, Audited, Change, ListQuery, Store, StoreError, Taken, Verdict};
 use crate::{
     attempt::{Attempt, Event, View},
     durations::Learned,
 };
-
-/// How many writes share one transaction at most: the first of them waits for the last.
-const GROUP: usize = 64;
 
 /// How many jobs may wait for a thread before callers are held up.
 const QUEUE: usize = 1024;
@@ -43,16 +43,10 @@ pub struct SqliteOptions {
 /// The store in one SQLite file.
 #[derive(Debug)]
 pub struct Sqlite {
-    writer: mpsc::Sender<Write>,
+    writer: mpsc::Sender<Box<dyn Write>>,
     reader: mpsc::Sender<Read>,
     events_per_attempt: u32,
 }
-
-/// A write, run inside a transaction; what it returns answers the caller once that is committed.
-type Write = Box<dyn FnOnce(&Connection) -> Answer + Send>;
-
-/// Tells the caller how its write went, given whether the commit did.
-type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -62,14 +56,17 @@ impl Sqlite {
         let mut write = schema::connect(&options.path)?;
         schema::migrate(&mut write)?;
         let read = schema::connect(&options.path)?;
+        let checkpoints = Checkpoints::start(schema::connect(&options.path)?)?;
         let (writer, mut writes) = mpsc::channel(QUEUE);
         let (reader, mut reads) = mpsc::channel::<Read>(QUEUE);
-        thread::spawn(move || write_loop(&mut write, &mut writes));
-        thread::spawn(move || {
+        spawn("store-write", move || {
+            writing::run(&mut write, &mut writes, &checkpoints);
+        })?;
+        spawn("store-read", move || {
             while let Some(job) = reads.blocking_recv() {
                 job(&read);
             }
-        });
+        })?;
         Ok(Self {
             writer,
             reader,
@@ -77,20 +74,13 @@ impl Sqlite {
         })
     }
 
-    fn write<T, F>(&self, doing: &'static str, job: F) -> BoxFuture<'_, Result<T, StoreError>>
+    /// Runs a job inside a transaction, more than once if that fails for another job's sake.
+    fn write<T, F>(&self, job: F) -> BoxFuture<'_, Result<T, StoreError>>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let (tell, told) = oneshot::channel();
-        let write: Write = Box::new(move |connection| {
-            // A savepoint of its own: a write that fails takes nothing of its group with it.
-            let result = in_savepoint(connection, doing, job);
-            Box::new(move |committed| {
-                // A caller that is gone does not wait for the answer.
-                drop(tell.send(committed.and(result)));
-            })
-        });
+        let (write, told) = writing::job(job);
         async move {
             submit(&self.writer, write).await?;
             told.await.map_err(|_| StoreError::Closed)?
@@ -113,53 +103,17 @@ impl Sqlite {
     }
 }
 
+/// Starts a thread that a profile shows by its name.
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+    let started = thread::Builder::new().name(name.to_owned()).spawn(run);
+    started
+        .map(drop)
+        .map_err(|error| StoreError::database("start a thread for the database", error))
+}
+
 /// Hands a job to its thread. A full queue holds the caller up, which is what bounds it.
 async fn submit<T>(queue: &mpsc::Sender<T>, job: T) -> Result<(), StoreError> {
     queue.send(job).await.map_err(|_| StoreError::Closed)
-}
-
-fn in_savepoint<T>(
-    connection: &Connection,
-    doing: &'static str,
-    job: impl FnOnce(&Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let run = |sql| {
-        connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute([]))
-            .map(drop)
-            .map_err(|error| StoreError::database(doing, error))
-    };
-    run("SAVEPOINT one")?;
-    let result = job(connection);
-    if result.is_err() {
-        run("ROLLBACK TO one")?;
-    }
-    run("RELEASE one")?;
-    result
-}
-
-/// Runs writes in groups until every handle is gone.
-fn write_loop(connection: &mut Connection, writes: &mut mpsc::Receiver<Write>) {
-    let mut group = Vec::new();
-    while writes.blocking_recv_many(&mut group, GROUP) > 0 {
-        let group = std::mem::take(&mut group);
-        match connection.transaction() {
-            Ok(transaction) => {
-                let answers: Vec<_> = group.into_iter().map(|write| write(&transaction)).collect();
-                match transaction.commit() {
-                    Ok(()) => answers.into_iter().for_each(|answer| answer(Ok(()))),
-                    Err(error) => {
-                        let failed =
-                            || StoreError::database("commit to the database", error.to_string());
-                        answers.into_iter().for_each(|answer| answer(Err(failed())));
-                    }
-                }
-            }
-            // Dropping the group tells its callers that nothing was stored.
-            Err(error) => tracing::error!(%error, "failed to begin a transaction"),
-        }
-    }
 }
 
 impl Store for Sqlite {
@@ -169,14 +123,12 @@ impl Store for Sqlite {
         audit: Audit,
     ) -> BoxFuture<'_, Result<Option<Taken>, StoreError>> {
         let keep = self.events_per_attempt;
-        self.write("store the new attempt", move |connection| {
-            let view = &change.attempt.view;
-            let taken = rows::find(connection, view.id, &view.device)?;
-            if taken.is_some() {
-                return Ok(taken);
-            }
-            rows::insert(connection, &change.attempt)?;
-            rows::add_events(connection, change.attempt.view.id, &change.events, keep)?;
+        self.write(move |connection| {
+            let Some(seq) = rows::insert(connection, &change.attempt)? else {
+                let view = &change.attempt.view;
+                return rows::find(connection, view.id, &view.device);
+            };
+            rows::add_events(connection, seq, &change.events, keep)?;
             rows::add_audit(connection, &audit)?;
             Ok(None)
         })
@@ -192,36 +144,32 @@ impl Store for Sqlite {
 
     fn save(&self, change: Change) -> BoxFuture<'_, Result<(), StoreError>> {
         let keep = self.events_per_attempt;
-        self.write("store the attempt", move |connection| {
+        self.write(move |connection| {
             let view = &change.attempt.view;
-            let was_open = rows::open_on(connection, &view.device)? == Some(view.id);
-            rows::update(connection, &change.attempt)?;
-            rows::add_events(connection, change.attempt.view.id, &change.events, keep)?;
-            if change.attempt.view.state.is_terminal() {
-                rows::set_verdict(
-                    connection,
-                    change.attempt.view.id,
-                    &verdict(&change.attempt),
-                )?;
+            // It is learned from once: when it ends.
+            if let Some((class, took)) = change.attempt.learned()
+                && rows::open_on(connection, &view.device)? == Some(view.id)
+            {
+                learned::add(connection, class, &view.device, took)?;
             }
-            if was_open && let Some((class, took)) = change.attempt.learned() {
-                learned::add(connection, class, &change.attempt.view.device, took)?;
+            let seq = rows::update(connection, &change.attempt)?;
+            rows::add_events(connection, seq, &change.events, keep)?;
+            if view.state.is_terminal() {
+                rows::set_verdict(connection, view.id, &verdict(&change.attempt))?;
             }
             Ok(())
         })
     }
 
     fn forget(&self, id: RequestId, verdict: String) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.write("remove the attempt", move |connection| {
-            rows::set_verdict(connection, id, &Verdict::allowed(verdict))?;
+        self.write(move |connection| {
+            rows::set_verdict(connection, id, &Verdict::allowed(verdict.clone()))?;
             rows::remove(connection, id)
         })
     }
 
     fn audit(&self, audit: Audit) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.write("store a line of the audit", move |connection| {
-            rows::add_audit(connection, &audit)
-        })
+        self.write(move |connection| rows::add_audit(connection, &audit))
     }
 
     fn get(&self, id: RequestId) -> BoxFuture<'_, Result<Option<Attempt>, StoreError>> {
@@ -263,15 +211,13 @@ impl Store for Sqlite {
     }
 
     fn prune(&self, before: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.write("remove what is past the retention", move |connection| {
-            rows::prune(connection, before)
-        })
+        self.write(move |connection| rows::prune(connection, before))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        let doing = "write to the database";
-        self.write(doing, move |connection| {
-            schema::rewrite_version(connection).map_err(|error| StoreError::database(doing, error))
+        self.write(|connection| {
+            let failed = |error| StoreError::database("write to the database", error);
+            schema::rewrite_version(connection).map_err(failed)
         })
     }
 }

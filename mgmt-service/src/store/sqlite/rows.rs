@@ -20,15 +20,17 @@ fn during(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |error| StoreError::database(doing, error)
 }
 
-pub(super) fn insert(connection: &Connection, attempt: &Attempt) -> Result<()> {
+/// Adds an attempt, and returns its number; `None` if its id is known or its device is taken.
+pub(super) fn insert(connection: &Connection, attempt: &Attempt) -> Result<Option<i64>> {
     let view = &attempt.view;
     let sql =
         "INSERT INTO attempts (id, device, state, open, awaits_return, create_time, end_time, data)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+               ON CONFLICT DO NOTHING RETURNING seq";
     connection
         .prepare_cached(sql)
         .and_then(|mut statement| {
-            statement.execute(params![
+            let values = params![
                 view.id.to_string(),
                 view.device.as_str(),
                 view.state.name(),
@@ -37,61 +39,69 @@ pub(super) fn insert(connection: &Connection, attempt: &Attempt) -> Result<()> {
                 view.create_time.as_microsecond(),
                 view.end_time.map(Timestamp::as_microsecond),
                 to_text(attempt)?,
-            ])
+            ];
+            statement.query_row(values, |row| row.get(0)).optional()
         })
-        .map(drop)
         .map_err(during("add the attempt"))
 }
 
-pub(super) fn update(connection: &Connection, attempt: &Attempt) -> Result<()> {
+/// Stores how an attempt stands, and returns its number.
+pub(super) fn update(connection: &Connection, attempt: &Attempt) -> Result<i64> {
     let view = &attempt.view;
-    let sql = "UPDATE attempts SET state = ?2, open = ?3, awaits_return = ?4, end_time = ?5, data = ?6 WHERE id = ?1";
+    let (id, state, data) = (view.id.to_string(), view.state.name(), to_text(attempt));
+    // While it is open, nothing changes that an index knows.
+    let sql = if view.state.is_terminal() {
+        "UPDATE attempts SET state = ?2, data = ?3, open = 0, awaits_return = ?4, end_time = ?5
+         WHERE id = ?1 RETURNING seq"
+    } else {
+        "UPDATE attempts SET state = ?2, data = ?3 WHERE id = ?1 RETURNING seq"
+    };
     connection
         .prepare_cached(sql)
         .and_then(|mut statement| {
-            statement.execute(params![
-                view.id.to_string(),
-                view.state.name(),
-                !view.state.is_terminal(),
-                attempt.has_aftermath(),
-                view.end_time.map(Timestamp::as_microsecond),
-                to_text(attempt)?,
-            ])
+            let data = data?;
+            let seq = |row: &Row<'_>| row.get(0);
+            if view.state.is_terminal() {
+                let end_time = view.end_time.map(Timestamp::as_microsecond);
+                let values = params![id, state, data, attempt.has_aftermath(), end_time];
+                statement.query_row(values, seq)
+            } else {
+                statement.query_row(params![id, state, data], seq)
+            }
         })
-        .map(drop)
         .map_err(during("update the attempt"))
 }
 
-/// Adds events, and removes the oldest beyond `keep`.
+/// Adds events to the attempt of this number, and removes the oldest beyond `keep`.
 pub(super) fn add_events(
     connection: &Connection,
-    id: RequestId,
+    attempt: i64,
     events: &[Event],
     keep: u32,
 ) -> Result<()> {
     let failed = during("add the events");
-    let sql = "INSERT INTO events (attempt, revision, time, state, message, view) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql =
+        "INSERT INTO events (attempt, revision, time, message, view) VALUES (?1, ?2, ?3, ?4, ?5)";
     for event in events {
         connection
             .prepare_cached(sql)
             .and_then(|mut statement| {
                 statement.execute(params![
-                    id.to_string(),
+                    attempt,
                     event.revision,
                     nanoseconds(event.time),
-                    event.view.state.name(),
                     event.message,
                     to_text(&event.view)?,
                 ])
             })
             .map_err(&failed)?;
     }
-    if let Some(newest) = events.last() {
+    let newest = events.last().map_or(0, |event| event.revision);
+    let beyond = newest - i64::from(keep);
+    if beyond > 0 {
         connection
             .prepare_cached("DELETE FROM events WHERE attempt = ?1 AND revision <= ?2")
-            .and_then(|mut statement| {
-                statement.execute(params![id.to_string(), newest.revision - i64::from(keep)])
-            })
+            .and_then(|mut statement| statement.execute([attempt, beyond]))
             .map_err(&failed)?;
     }
     Ok(())
@@ -192,8 +202,8 @@ pub(super) fn unsettled(connection: &Connection, lost_since: Timestamp) -> Resul
 
 pub(super) fn events(connection: &Connection, id: RequestId) -> Result<Vec<Event>> {
     let failed = during("read the events");
-    let sql =
-        "SELECT revision, time, message, view FROM events WHERE attempt = ?1 ORDER BY revision";
+    let sql = "SELECT revision, time, message, view FROM events
+         WHERE attempt = (SELECT seq FROM attempts WHERE id = ?1) ORDER BY revision";
     let mut statement = connection.prepare_cached(sql).map_err(&failed)?;
     let columns = |row: &Row<'_>| {
         Ok((

@@ -4,10 +4,11 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::Connection;
 
+use super::checkpoints::LONGEST_LOG;
 use crate::store::StoreError;
 
 /// One step for each version; the version is the number of steps taken.
-const MIGRATIONS: &[&str] = &[
+pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE attempts (
         id TEXT PRIMARY KEY,
@@ -62,6 +63,48 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (kind, name)
     ) STRICT, WITHOUT ROWID;
 ",
+    // A commit writes whole pages. What is kept by a random id is on a page of its own for each id; by
+    // age, what is stored at the same moment shares pages. The copy goes first, for where a table is
+    // dropped the rows that refer to it go with it.
+    "
+    CREATE TABLE aged (
+        seq INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        device TEXT NOT NULL,
+        state TEXT NOT NULL,
+        open INTEGER NOT NULL,
+        awaits_return INTEGER NOT NULL,
+        create_time INTEGER NOT NULL,
+        end_time INTEGER,
+        data TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO aged (id, device, state, open, awaits_return, create_time, end_time, data)
+        SELECT id, device, state, open, awaits_return, create_time, end_time, data
+        FROM attempts ORDER BY create_time, id;
+
+    CREATE TABLE steps (
+        attempt INTEGER NOT NULL REFERENCES aged (seq) ON DELETE CASCADE,
+        revision INTEGER NOT NULL,
+        time INTEGER NOT NULL,
+        message TEXT NOT NULL,
+        view TEXT NOT NULL,
+        PRIMARY KEY (attempt, revision)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO steps (attempt, revision, time, message, view)
+        SELECT aged.seq, revision, time, message, view
+        FROM events JOIN aged ON aged.id = events.attempt ORDER BY aged.seq, revision;
+
+    DROP TABLE events;
+    DROP TABLE attempts;
+    ALTER TABLE aged RENAME TO attempts;
+    ALTER TABLE steps RENAME TO events;
+    CREATE UNIQUE INDEX attempts_open_device ON attempts (device) WHERE open = 1;
+    CREATE INDEX attempts_newest ON attempts (create_time DESC, id DESC);
+    CREATE INDEX attempts_of_device ON attempts (device, create_time DESC, id DESC);
+
+    DROP INDEX audit_attempt;
+    CREATE INDEX audit_undecided ON audit (attempt) WHERE verdict = '';
+",
 ];
 
 /// How long to wait for another process that has the file open, a backup for example.
@@ -80,6 +123,9 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
         .map_err(failed)?;
     connection
         .pragma_update(None, "foreign_keys", true)
+        .map_err(failed)?;
+    connection
+        .pragma_update(None, "wal_autocheckpoint", LONGEST_LOG)
         .map_err(failed)?;
     Ok(connection)
 }

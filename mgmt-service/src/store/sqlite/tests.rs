@@ -7,13 +7,13 @@ use iot_hub::reboot::{RequestId, State};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Sqlite, SqliteOptions};
+use super::{Sqlite, SqliteOptions, schema};
 use crate::{
     attempt::{Asked, Attempt, Input, Rules, Step},
     metrics::Instruments,
     store::{
-        Audit, Change, Comparison, Condition, ListQuery, Measured, Store, StoreError, Taken,
-        Verdict, position,
+        Audit, AuditQuery, Change, Comparison, Condition, ListQuery, Measured, Store, StoreError,
+        Taken, Verdict, position,
     },
 };
 
@@ -222,6 +222,96 @@ async fn a_write_that_fails_takes_nothing_with_it() {
     assert!(matches!(orphan, Err(StoreError::Database { .. })));
     assert_eq!(good.unwrap(), None);
     assert_eq!(also_good.unwrap(), None);
+}
+
+#[tokio::test]
+async fn each_write_of_a_group_has_its_own_outcome() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let (first, change) = new(1, "pump-1");
+    let created = store.create(change.clone(), audit(&first));
+    let again = store.create(change, audit(&first));
+    let (missing, orphan) = new(9, "pump-9");
+    let orphan = store.save(orphan);
+    let audited = store.audit(audit(&missing));
+    let (created, again, orphan, audited) = tokio::join!(created, again, orphan, audited);
+    assert_eq!(created.unwrap(), None);
+    assert_eq!(again.unwrap(), Some(Taken::Known(Box::new(first.clone()))));
+    assert!(matches!(orphan, Err(StoreError::Database { .. })));
+    audited.unwrap();
+    let lines = store.audited(AuditQuery {
+        limit: 10,
+        ..AuditQuery::default()
+    });
+    assert_eq!(lines.await.unwrap().len(), 2, "nothing is written twice");
+    assert_eq!(store.events(first.view.id).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_log_is_brought_into_the_database_beside_the_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let size = || std::fs::metadata(folder.path().join("db")).unwrap().len();
+    let empty = size();
+    let (attempt, _) = new(1, "pump-1");
+    let mut long = audit(&attempt);
+    // More than SQLite would leave in its log at the end of a commit.
+    long.why = "x".repeat(5_000_000);
+    store.audit(long).await.unwrap();
+    assert_eq!(size(), empty, "a commit does not do it");
+    for _ in 0..100 {
+        store.audit(audit(&attempt)).await.unwrap();
+    }
+    let brought = async {
+        while size() == empty {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let limit = Duration::from_secs(30);
+    tokio::time::timeout(limit, brought).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_an_older_version_stored_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (attempt, change) = new(1, "pump-1");
+    let (ended, later) = cancel(attempt.clone());
+    {
+        let old = rusqlite::Connection::open(options(&folder).path).unwrap();
+        for step in &schema::MIGRATIONS[..3] {
+            old.execute_batch(step).unwrap();
+        }
+        old.pragma_update(None, "user_version", 3).unwrap();
+        let data = serde_json::to_string(&ended).unwrap();
+        let id = attempt.view.id.to_string();
+        old.execute(
+            "INSERT INTO attempts VALUES (?1, 'pump-1', 'CANCELLED', 0, 0, 1000000, 1000000, ?2)",
+            [&id, &data],
+        )
+        .unwrap();
+        for event in change.events.iter().chain(&later.events) {
+            let view = serde_json::to_string(&event.view).unwrap();
+            let sql = "INSERT INTO events VALUES (?1, ?2, 1000000000, 'S', 'm', ?3)";
+            let values = rusqlite::params![id, event.revision, view];
+            old.execute(sql, values).unwrap();
+        }
+    }
+    let store = open(&folder);
+    let id = attempt.view.id;
+    assert_eq!(store.get(id).await.unwrap().as_ref(), Some(&ended));
+    let events = store.events(id).await.unwrap();
+    let views: Vec<_> = events.iter().map(|event| &event.view).collect();
+    let stored: Vec<_> = change.events.iter().chain(&later.events).collect();
+    let expected: Vec<_> = stored.iter().map(|event| &event.view).collect();
+    assert_eq!(views, expected);
+    // Events still go with their attempt.
+    store.prune(Timestamp::MAX).await.unwrap();
+    assert_eq!(store.get(id).await.unwrap(), None);
+    let connection = rusqlite::Connection::open(options(&folder).path).unwrap();
+    let left: i64 = connection
+        .query_row("SELECT count(*) FROM events", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(left, 0);
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! The writing thread: all that waits goes into one transaction, and shares its flush to disk.
+//!
+//! Writes hardly ever fail, so none has a savepoint of its own. When one does, the group is rolled
+//! back and each of its writes is done in a transaction for itself: one that fails takes nothing of
+//! its group with it.
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use super::checkpoints::Checkpoints;
+use crate::store::StoreError;
+
+/// How many writes share one transaction at most: the first of them waits for the last.
+const GROUP: usize = 64;
+
+/// Something to write.
+pub(super) trait Write: Send {
+    /// Does it inside a transaction, and says whether it could be done.
+    fn run(&mut self, connection: &Connection) -> bool;
+
+    /// Tells the caller how it went, given whether the transaction was committed.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+/// What a caller waits for.
+type Told<T> = oneshot::Receiver<Result<T, StoreError>>;
+
+struct Job<T, F> {
+    job: F,
+    result: Option<Result<T, StoreError>>,
+    tell: oneshot::Sender<Result<T, StoreError>>,
+}
+
+/// A write that does `job`, and what tells how it went.
+pub(super) fn job<T, F>(job: F) -> (Box<dyn Write>, Told<T>)
+where
+    T: Send + 'static,
+    F: Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
+{
+    let (tell, told) = oneshot::channel();
+    let result = None;
+    (Box::new(Job { job, result, tell }), told)
+}
+
+impl<T, F> Write for Job<T, F>
+where
+    T: Send,
+    F: Fn(&Connection) -> Result<T, StoreError> + Send,
+{
+    fn run(&mut self, connection: &Connection) -> bool {
+        self.result.insert((self.job)(connection)).is_ok()
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let answer = match (self.result, committed) {
+            // Why it failed itself says more than that nothing was committed.
+            (Some(Err(error)), _) | (Some(Ok(_)) | None, Err(error)) => Err(error),
+            (Some(Ok(result)), Ok(())) => Ok(result),
+            (None, Ok(())) => Err(StoreError::Closed),
+        };
+        // A caller that is gone does not wait for the answer.
+        drop(self.tell.send(answer));
+    }
+}
+
+/// Writes in groups until every handle is gone.
+pub(super) fn run(
+    connection: &mut Connection,
+    writes: &mut mpsc::Receiver<Box<dyn Write>>,
+    checkpoints: &Checkpoints,
+) {
+    let mut group = Vec::new();
+    while writes.blocking_recv_many(&mut group, GROUP) > 0 {
+        write(connection, &mut group, checkpoints);
+    }
+}
+
+/// Does a group of writes, and answers and removes them.
+fn write(connection: &mut Connection, group: &mut Vec<Box<dyn Write>>, checkpoints: &Checkpoints) {
+    match commit(connection, group) {
+        Ok(Committed::All) => {
+            checkpoints.committed();
+            group.drain(..).for_each(|write| write.answer(Ok(())));
+        }
+        Ok(Committed::Nothing) if group.len() > 1 => {
+            for one in group.drain(..) {
+                write(connection, &mut vec![one], checkpoints);
+            }
+        }
+        // It has an error of its own.
+        Ok(Committed::Nothing) => group.drain(..).for_each(|write| write.answer(Ok(()))),
+        Err(error) => {
+            let failed = || StoreError::database("commit to the database", error.to_string());
+            group
+                .drain(..)
+                .for_each(|write| write.answer(Err(failed())));
+        }
+    }
+}
+
+enum Committed {
+    All,
+    /// One of them failed.
+    Nothing,
+}
+
+/// Does all in one transaction, or nothing.
+fn commit(
+    connection: &mut Connection,
+    group: &mut [Box<dyn Write>],
+) -> rusqlite::Result<Committed> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for write in group {
+        if !write.run(&transaction) {
+            transaction.rollback()?;
+            return Ok(Committed::Nothing);
+        }
+    }
+    transaction.commit()?;
+    Ok(Committed::All)
+}
