@@ -222,7 +222,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         // No more is encrypted than the host takes.
         ready!(self.poll_send(context))?;
         let content = &content[..content.len().min(WRITE)];
-        self.work(Say::This(content))?;
+        if self.work(Say::This(content))? != Ready::Traffic {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         if let Poll::Ready(Err(error)) = self.poll_send(context) {
             return Poll::Ready(Err(error));
         }

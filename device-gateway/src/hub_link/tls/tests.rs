@@ -240,6 +240,18 @@ async fn a_connection_that_is_cut_is_no_end_of_what_is_said() {
 }
 
 #[tokio::test]
+async fn nothing_is_said_after_a_farewell_from_both() {
+    for version in [&TLS12, &TLS13] {
+        let (mut ours, mut theirs) = World::speaking(version).connected().await;
+        theirs.shutdown().await.unwrap();
+        assert_eq!(ours.read(&mut [0; 1]).await.unwrap(), 0);
+        ours.shutdown().await.unwrap();
+        let error = ours.write(b"more").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_tls_end_the_connection() {
     let (ours, mut theirs) = duplex(64 * 1024);
     theirs.write_all(&[0x55; 300]).await.unwrap();
