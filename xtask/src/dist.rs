@@ -3,7 +3,10 @@
 //! The profile `dist` says how they are compiled, and AWS-LC leaves out what makes it large when it is
 //! compiled for size. What neither says is here: what SQLite leaves out.
 
-use std::process::Command;
+use std::{env, process::Command};
+
+/// The variable that SQLite is compiled by; what it says for all builds stays.
+const SQLITE: &str = "LIBSQLITE3_FLAGS";
 
 /// What the store never asks SQLite for: full-text search, R-trees, tables about its own file, and
 /// libraries loaded at run time.
@@ -13,9 +16,10 @@ const WITHOUT: &str = "-USQLITE_ENABLE_FTS3 -USQLITE_ENABLE_FTS3_PARENTHESIS \
 
 /// Has a cargo build the programs of some packages as they are packed.
 pub(crate) fn build<'a>(cargo: &'a mut Command, packages: &[&str]) -> &'a mut Command {
+    let for_all = env::var(SQLITE).unwrap_or_default();
     cargo
         .args(["build", "--profile", "dist", "--bins"])
-        .env("LIBSQLITE3_FLAGS", WITHOUT);
+        .env(SQLITE, format!("{for_all} {WITHOUT}"));
     for package in packages {
         cargo.args(["--package", package]);
     }
