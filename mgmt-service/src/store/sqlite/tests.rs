@@ -7,7 +7,7 @@ use iot_hub::reboot::{RequestId, State};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Sqlite, SqliteOptions, schema};
+use super::{Sqlite, SqliteOptions, rows, schema};
 use crate::{
     attempt::{Asked, Attempt, Input, Rules, Step},
     metrics::Instruments,
@@ -245,6 +245,32 @@ async fn each_write_of_a_group_has_its_own_outcome() {
     });
     assert_eq!(lines.await.unwrap().len(), 2, "nothing is written twice");
     assert_eq!(store.events(first.view.id).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_write_that_fails_half_way_leaves_nothing_alone_or_in_a_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let (attempt, _) = new(1, "pump-1");
+    let half = || {
+        let line = audit(&attempt);
+        store.write(move |connection| {
+            rows::add_audit(connection, &line)?;
+            Err::<(), _>(StoreError::Closed)
+        })
+    };
+    assert!(matches!(half().await, Err(StoreError::Closed)));
+    let whole = store.audit(audit(&attempt));
+    let (whole, before, after) = tokio::join!(whole, half(), half());
+    whole.unwrap();
+    for failed in [before, after] {
+        assert!(matches!(failed, Err(StoreError::Closed)));
+    }
+    let lines = store.audited(AuditQuery {
+        limit: 10,
+        ..AuditQuery::default()
+    });
+    assert_eq!(lines.await.unwrap().len(), 1);
 }
 
 #[tokio::test]
