@@ -82,6 +82,8 @@ impl Image {
             tools::say("Debian is there from an earlier run");
         } else {
             let _ = fs::remove_file(&made_by);
+            // mmdebstrap makes the tree, and nothing above it.
+            fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
             bootstrap(&tree)?;
             fs::write(&made_by, recipe).context("note the recipe")?;
         }
