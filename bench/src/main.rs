@@ -5,8 +5,8 @@
 //!
 //! - [`rows`]: what is measured.
 //! - [`measure`]: a figure, its floor, its peers, its target; [`report`]: tables of them; [`plot`]: curves.
-//! - [`process`]: a program as a process, with its memory and its processor time; [`emulator`]: the
-//!   emulator as one; [`service`] and [`gateway`]: these as ones.
+//! - [`process`]: a program as a process, with its memory and its processor time; [`guard`]: ends them
+//!   all with this one; [`emulator`]: the emulator as one; [`service`] and [`gateway`]: these as ones.
 //! - [`device`]: devices that connect to the emulator; [`local`]: those that a gateway reboots;
 //!   [`packets`]: what both send and get.
 //! - [`unary`]: an empty call of a gRPC server; [`streams`]: very many streams of one.
@@ -17,6 +17,7 @@ mod device;
 mod emulator;
 mod floor;
 mod gateway;
+mod guard;
 mod local;
 mod machine;
 mod measure;

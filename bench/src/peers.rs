@@ -12,7 +12,7 @@ use iothubdm_packages::{Language, sdk};
 use serde_json::Value;
 use tokio::{process::Command, time::timeout};
 
-use crate::{Effort, emulator::EmulatorProcess, process::Process, unary};
+use crate::{Effort, emulator::EmulatorProcess, guard::watch_over, process::Process, unary};
 
 /// What each peer said of its work, or why it said nothing.
 pub(crate) type Peers = Vec<(&'static str, Result<Value, String>)>;
@@ -137,6 +137,7 @@ impl PeerServer {
 /// The last line that a script prints, which is what it has to say.
 async fn said(mut command: Command) -> anyhow::Result<Value> {
     let begun = jiff::Timestamp::now().as_millisecond();
+    watch_over(command.as_std_mut())?;
     let command = command
         .env("BENCH_BEGUN_MS", begun.to_string())
         .stdin(Stdio::null())

@@ -13,6 +13,8 @@ use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::guard::watch_over;
+
 /// How long anything may take that has to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -38,7 +40,7 @@ impl Process {
         // One that is there is of an earlier run.
         let _ = fs::remove_file(&ready_file);
         let begin = Instant::now();
-        let child = Command::new(program(built, name)?)
+        let child = watch_over(&mut Command::new(program(built, name)?))?
             .args(arguments)
             .arg("--ready-file")
             .arg(&ready_file)
@@ -68,7 +70,7 @@ impl Process {
 
     /// Starts a program that does not say when it is ready.
     pub(crate) fn spawn(mut command: Command) -> anyhow::Result<Self> {
-        let child = command
+        let child = watch_over(&mut command)?
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -83,7 +85,7 @@ impl Process {
     /// Starts somebody else's program, and waits until it prints a line of JSON.
     pub(crate) async fn announced(mut command: Command) -> anyhow::Result<Self> {
         let begin = Instant::now();
-        let child = command
+        let child = watch_over(&mut command)?
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

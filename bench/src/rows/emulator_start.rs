@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use super::Row;
 use crate::{
     Effort, floor,
+    guard::watch_over,
     measure::Measure,
     process::{Built, program, resident},
     statistics::{median, micros},
@@ -34,7 +35,7 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     for _ in 0..effort.count(15, 3) {
         let ports = [free_port()?, free_port()?];
         let begin = Instant::now();
-        let child = Command::new(program(Built::Released, "hub-emulator")?)
+        let child = watch_over(&mut Command::new(program(Built::Released, "hub-emulator")?))?
             .args(["--https-port", &ports[0].to_string()])
             .args(["--mqtt-port", &ports[1].to_string()])
             .stdout(Stdio::null())
@@ -72,7 +73,7 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
 async fn mosquitto() -> anyhow::Result<Option<f64>> {
     let port = free_port()?;
     let begin = Instant::now();
-    let child = Command::new("mosquitto")
+    let child = watch_over(&mut Command::new("mosquitto"))?
         .args(["-p", &port.to_string()])
         .stdout(Stdio::null())
         .stderr(Stdio::null())

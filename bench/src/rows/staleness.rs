@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::Row;
 use crate::{
     Effort,
+    guard::watch_over,
     measure::Measure,
     plot::{Plot, Point},
     process::{Built, program},
@@ -32,7 +33,9 @@ fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     if effort.quick {
         command.arg("--quick");
     }
-    let output = command.output().context("run the simulation")?;
+    let output = watch_over(&mut command)?
+        .output()
+        .context("run the simulation")?;
     ensure!(output.status.success(), "the simulation failed");
     let told: Vec<Value> = serde_json::from_slice(&output.stdout).context("read its figures")?;
     let mut measures = Vec::new();
