@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use iot_hub::identity::{ConnectionString, DeviceAuth};
 use iot_hub::sas::SasToken;
+use iot_hub::topic::{DeviceTopic, HubTopic, MethodName, RequestId};
 use jiff::{SignedDuration, Timestamp};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Connect, Packet, Publish, Subscribe, SubscribeFilter};
@@ -14,6 +17,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{emulator::EmulatorProcess, packets::Packets};
+
+/// How many connect at once.
+const AT_ONCE: usize = 8;
 
 const FILTERS: [&str; 3] = [
     "$iothub/methods/POST/#",
@@ -44,6 +50,17 @@ impl Dialer {
             port: emulator.mqtt_port,
             tls: TlsConnector::from(Arc::new(config)),
         })
+    }
+
+    /// Connects devices, some at once.
+    pub(crate) async fn connect_all(
+        &self,
+        connection_strings: impl IntoIterator<Item = &String>,
+    ) -> anyhow::Result<Vec<Device>> {
+        let connects = connection_strings
+            .into_iter()
+            .map(|text| self.connect(text));
+        stream::iter(connects).buffered(AT_ONCE).try_collect().await
     }
 
     /// Connects a device: TCP, TLS, CONNECT and one SUBSCRIBE for all, until they are acknowledged.
@@ -94,12 +111,25 @@ impl Device {
     /// Answers every method with 200 and its payload, until the connection ends.
     pub(crate) async fn answer_methods(mut self) -> anyhow::Result<()> {
         loop {
-            if let Packet::Publish(method) = self.packets.next().await? {
-                let (_, id) = method.topic.rsplit_once("$rid=").context("a method")?;
-                let topic = format!("$iothub/methods/res/200/?$rid={id}");
-                let answer = Publish::from_bytes(topic, QoS::AtMostOnce, method.payload);
-                self.packets.send(&[Packet::Publish(answer)]).await?;
+            let (_, rid, payload) = self.method().await?;
+            self.publish(&DeviceTopic::MethodResponse { status: 200, rid }, payload)
+                .await?;
+        }
+    }
+
+    /// Waits for a method: its name, its id, and its payload.
+    async fn method(&mut self) -> anyhow::Result<(MethodName, RequestId, Bytes)> {
+        loop {
+            if let Packet::Publish(told) = self.packets.next().await?
+                && let HubTopic::Method { name, rid } = told.topic.parse()?
+            {
+                return Ok((name, rid, told.payload));
             }
         }
+    }
+
+    async fn publish(&mut self, topic: &DeviceTopic, payload: Bytes) -> anyhow::Result<()> {
+        let publish = Publish::from_bytes(topic.to_string(), QoS::AtMostOnce, payload);
+        self.packets.send(&[Packet::Publish(publish)]).await
     }
 }

@@ -18,6 +18,14 @@ pub(crate) const UNLIMITED: &str = "\
     [polling]\nreads_per_second = 1000000\n\
     [limits]\ncalls_per_second = 1000000\n";
 
+/// The same for measuring how reboots begin: the twins of open attempts are read by name only, before
+/// and after a call. What it costs to look for a change again and again is another question, and the
+/// longer a measurement takes, the more it costs.
+pub(crate) fn unhurried() -> String {
+    let unhurried = "[polling]\nmin_interval = \"20s\"\nmax_interval = \"1h\"\n";
+    UNLIMITED.replace("[polling]\n", unhurried)
+}
+
 /// A running service. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct ServiceProcess {

@@ -2,15 +2,10 @@
 
 use std::time::Instant;
 
-use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use futures_util::FutureExt as _;
 
 use super::Row;
-use crate::{
-    Effort,
-    device::{Device, Dialer},
-    emulator::EmulatorProcess,
-    measure::Measure,
-};
+use crate::{Effort, device::Dialer, emulator::EmulatorProcess, measure::Measure};
 
 pub(super) const ROW: Row = Row {
     name: "emulator-idle",
@@ -20,28 +15,26 @@ pub(super) const ROW: Row = Row {
     run: |effort| run(effort).boxed_local(),
 };
 
-const AT_ONCE: usize = 8;
-
 async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let (few, many) = (effort.count(1_000, 50), effort.count(10_000, 200));
     let emulator = EmulatorProcess::start(many).await?;
     let dialer = Dialer::new(&emulator)?;
-    let devices: Vec<&String> = emulator.devices.values().collect();
-    let mut held: Vec<Device> = Vec::new();
+    let mut devices = emulator.devices.values();
+    let mut connect = async |count| dialer.connect_all(devices.by_ref().take(count)).await;
     // The first ones pay for what is made once.
-    connect(&dialer, &devices[..10], &mut held).await?;
+    let first = connect(10).await?;
     let nothing = emulator.memory()?;
     let (begin, before) = (Instant::now(), emulator.processor_time()?);
-    connect(&dialer, &devices[10..few], &mut held).await?;
+    let few_more = connect(few - 10).await?;
     let at_few = emulator.memory()?;
-    connect(&dialer, &devices[few..], &mut held).await?;
+    let many_more = connect(many - few).await?;
     let at_many = emulator.memory()?;
     let connects = (many - 10) as f64;
     let rate = connects / begin.elapsed().as_secs_f64();
     let cpu = (emulator.processor_time()? - before).as_secs_f64() * 1e3 / connects;
     let slope_few = (at_few - nothing) / (few - 10) as f64;
     let slope_many = (at_many - at_few) / (many - few) as f64;
-    drop(held);
+    drop((first, few_more, many_more));
     let plotted = |count, memory| {
         Measure::memory_with("C2", "devices of the emulator", count, memory, nothing)
     };
@@ -70,18 +63,4 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
         )
         .at_most(0.35),
     ])
-}
-
-async fn connect(
-    dialer: &Dialer,
-    devices: &[&String],
-    held: &mut Vec<Device>,
-) -> anyhow::Result<()> {
-    let connects = devices.iter().map(|device| dialer.connect(device));
-    let connected = stream::iter(connects)
-        .buffer_unordered(AT_ONCE)
-        .try_collect::<Vec<_>>()
-        .await?;
-    held.extend(connected);
-    Ok(())
 }

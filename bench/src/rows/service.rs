@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use super::Row;
@@ -14,7 +14,7 @@ use crate::{
     floor,
     measure::Measure,
     peers,
-    service::{ServiceProcess, UNLIMITED, request},
+    service::{ServiceProcess, request, unhurried},
     statistics::{micros, percentile},
     unary,
 };
@@ -35,21 +35,13 @@ async fn run(effort: Effort) -> anyhow::Result<Vec<Measure>> {
     let emulator = EmulatorProcess::start(few + many).await?;
     let dialer = Dialer::new(&emulator)?;
     let devices: Vec<&String> = emulator.devices.keys().collect();
-    let connects = emulator.devices.values().map(|text| dialer.connect(text));
-    let connected: Vec<_> = stream::iter(connects)
-        .buffer_unordered(8)
-        .try_collect()
-        .await?;
+    let connected = dialer.connect_all(emulator.devices.values()).await?;
     // They end with the emulator, whose end is an error here.
     let answering: Vec<_> = connected
         .into_iter()
         .map(|device| tokio::spawn(device.answer_methods()))
         .collect();
-    // The twins of open attempts are read by name only, before and after a call: what it costs to
-    // look for a change again and again is another question, and the longer this takes, the more.
-    let unhurried = "[polling]\nmin_interval = \"20s\"\nmax_interval = \"1h\"\n";
-    let settings = UNLIMITED.replace("[polling]\n", unhurried);
-    let service = ServiceProcess::start_with(&emulator, &settings).await?;
+    let service = ServiceProcess::start_with(&emulator, &unhurried()).await?;
     let idle = service.process.memory()? / 1024.0;
 
     let (hub, token) = emulator.service()?;
