@@ -9,7 +9,8 @@
 //!   all with this one; [`emulator`]: the emulator as one; [`service`] and [`gateway`]: these as ones.
 //! - [`device`]: devices that connect to the emulator; [`local`]: those that a gateway reboots;
 //!   [`packets`]: what both send and get.
-//! - [`unary`]: an empty call of a gRPC server; [`streams`]: very many streams of one.
+//! - [`unary`]: an empty call of a gRPC server; [`streams`]: very many streams of one; [`offered`]:
+//!   calls at a rate, of whatever.
 //! - [`peers`]: other people's programs at the same work; [`floor`]: what the machine itself takes.
 //! - [`machine`]: where and when.
 
@@ -21,6 +22,7 @@ mod guard;
 mod local;
 mod machine;
 mod measure;
+mod offered;
 mod packets;
 mod peers;
 mod plot;

@@ -18,6 +18,7 @@ mod gateway_methods;
 mod gateway_storm;
 mod hanging;
 mod hub_calls;
+mod rates;
 mod reads;
 mod service;
 mod sizes;
@@ -49,6 +50,7 @@ pub(crate) const ROWS: &[Row] = &[
     hub_calls::ROW,
     connections::ROW,
     service::ROW,
+    rates::ROW,
     attempts::ROW,
     watchers::ROW,
     fan_out::ROW,
