@@ -1,5 +1,7 @@
 //! Devices that connect to the emulator, as raw as they can be: their cost is not what is measured.
 
+mod reboots;
+
 use std::sync::Arc;
 
 use anyhow::ensure;
@@ -16,6 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
+pub(crate) use self::reboots::{AWAY, Fate};
 use crate::{emulator::EmulatorProcess, packets::Packets};
 
 /// How many connect at once.

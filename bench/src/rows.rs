@@ -23,6 +23,7 @@ mod reads;
 mod service;
 mod sizes;
 mod staleness;
+mod verdicts;
 mod watchers;
 
 /// Something to measure.
@@ -51,6 +52,7 @@ pub(crate) const ROWS: &[Row] = &[
     connections::ROW,
     service::ROW,
     rates::ROW,
+    verdicts::ROW,
     attempts::ROW,
     watchers::ROW,
     fan_out::ROW,
