@@ -7,11 +7,12 @@
 //!
 //! - [`who`]: identities, and how the settings name them; [`jwt`], [`keys`]: signed tokens.
 //! - [`right`], [`scope`], [`policy`]: rights, devices, and the decision, all without clock or I/O.
-//! - [`Access`]: the rules in use, which change while the service runs.
+//! - [`Access`]: the rules in use, which change while the service runs; [`Acquaintance`]: the caller behind a connection.
 //!
 //! A token that is shown has to be good: a bad one is refused even from a caller whose certificate
 //! would do.
 
+mod acquaintance;
 pub mod jwt;
 pub mod keys;
 pub mod policy;
@@ -28,7 +29,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use self::remote::KeyAddress;
+pub use self::{acquaintance::Acquaintance, remote::KeyAddress};
 use self::{
     jwt::{JwtRules, TokenError},
     keys::KeySet,

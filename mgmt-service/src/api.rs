@@ -28,6 +28,8 @@ mod watch_reboot;
 mod web;
 mod words;
 
+use std::sync::Arc;
+
 use iothubdm_proto::v1::{
     CancelRebootRequest, Device, GetDeviceRequest, GetRebootRequest, ListAuditEventsRequest,
     ListAuditEventsResponse, ListDevicesRequest, ListDevicesResponse, ListRebootsRequest,
@@ -43,6 +45,12 @@ use crate::{access::Access, audit::Auditor, error::Error, metrics::Instruments, 
 /// The API over a service.
 #[derive(Debug)]
 struct Api {
+    means: Arc<Means>,
+}
+
+/// What calls are answered with.
+#[derive(Debug)]
+struct Means {
     service: Service,
     instruments: Instruments,
     access: Access,
@@ -59,7 +67,7 @@ impl DeviceManagement for Api {
         request: Request<RebootRequest>,
     ) -> Result<Response<RebootAttempt>, Status> {
         let permit = self.permit(&request, "Reboot")?;
-        let attempt = reboot::reboot(&self.service, request.into_inner(), &permit).await?;
+        let attempt = reboot::reboot(&self.means.service, request.into_inner(), &permit).await?;
         Ok(Response::new(attempt))
     }
 
@@ -67,17 +75,12 @@ impl DeviceManagement for Api {
         &self,
         request: Request<WatchRebootRequest>,
     ) -> Result<Response<Self::WatchRebootStream>, Status> {
-        let permit = self.permit(&request, "WatchReboot")?;
+        let permit = self.permit(&request, watch_reboot::CALL)?;
         let request = request.into_inner();
         let (device, id) = parse::reboot_in_name(&request.name)?;
         permit.see_attempt(&device, id).await?;
-        let log = self.service.log(&device, id).await?;
-        Ok(watch_reboot::watch(
-            self,
-            log,
-            &request.resume_token,
-            permit,
-        )?)
+        let log = self.means.service.log(&device, id).await?;
+        Ok(watch_reboot::watch(log, &request.resume_token, permit)?)
     }
 
     async fn get_reboot(
@@ -85,7 +88,7 @@ impl DeviceManagement for Api {
         request: Request<GetRebootRequest>,
     ) -> Result<Response<RebootAttempt>, Status> {
         let permit = self.permit(&request, "GetReboot")?;
-        let attempt = get_reboot::get(&self.service, &request.into_inner(), &permit).await?;
+        let attempt = get_reboot::get(&self.means.service, &request.into_inner(), &permit).await?;
         Ok(Response::new(attempt))
     }
 
@@ -94,7 +97,7 @@ impl DeviceManagement for Api {
         request: Request<ListRebootsRequest>,
     ) -> Result<Response<ListRebootsResponse>, Status> {
         let permit = self.permit(&request, "ListReboots")?;
-        let page = list_reboots::list(&self.service, &request.into_inner(), &permit).await?;
+        let page = list_reboots::list(&self.means.service, &request.into_inner(), &permit).await?;
         Ok(Response::new(page))
     }
 
@@ -103,7 +106,8 @@ impl DeviceManagement for Api {
         request: Request<CancelRebootRequest>,
     ) -> Result<Response<RebootAttempt>, Status> {
         let permit = self.permit(&request, "CancelReboot")?;
-        let attempt = cancel_reboot::cancel(&self.service, &request.into_inner(), &permit).await?;
+        let attempt =
+            cancel_reboot::cancel(&self.means.service, &request.into_inner(), &permit).await?;
         Ok(Response::new(attempt))
     }
 
@@ -112,7 +116,7 @@ impl DeviceManagement for Api {
         request: Request<GetDeviceRequest>,
     ) -> Result<Response<Device>, Status> {
         let permit = self.permit(&request, "GetDevice")?;
-        let device = get_device::get(&self.service, &request.into_inner(), &permit).await?;
+        let device = get_device::get(&self.means.service, &request.into_inner(), &permit).await?;
         Ok(Response::new(device))
     }
 
@@ -121,7 +125,7 @@ impl DeviceManagement for Api {
         request: Request<ListDevicesRequest>,
     ) -> Result<Response<ListDevicesResponse>, Status> {
         let permit = self.permit(&request, "ListDevices")?;
-        let page = list_devices::list(&self.service, &request.into_inner(), &permit).await?;
+        let page = list_devices::list(&self.means.service, &request.into_inner(), &permit).await?;
         Ok(Response::new(page))
     }
 
@@ -131,7 +135,7 @@ impl DeviceManagement for Api {
     ) -> Result<Response<ListAuditEventsResponse>, Status> {
         let permit = self.permit(&request, "ListAuditEvents")?;
         let request = request.into_inner();
-        let page = list_audit_events::list(&self.service, &request, &permit).await?;
+        let page = list_audit_events::list(&self.means.service, &request, &permit).await?;
         Ok(Response::new(page))
     }
 }
@@ -139,6 +143,6 @@ impl DeviceManagement for Api {
 impl Api {
     /// What the caller of a call may do.
     fn permit<T>(&self, request: &Request<T>, call: &'static str) -> Result<Permit, Error> {
-        Permit::new(request, call, &self.access, &self.service, &self.auditor)
+        Permit::new(request, call, &self.means)
     }
 }

@@ -28,7 +28,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::{certificate::Certificate, tls::Tls, vital::Vital};
+use crate::{access::Acquaintance, certificate::Certificate, tls::Tls, vital::Vital};
 
 /// How many connections may wait for the server to take them.
 const QUEUE: usize = 64;
@@ -57,6 +57,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Its certificate, if it showed one.
     pub certificate: Option<Arc<Certificate>>,
+    /// As whom it has called.
+    pub callers: Acquaintance,
 }
 
 /// A connection, secured or not.
@@ -161,6 +163,7 @@ impl Connection {
             peer: Peer {
                 address,
                 certificate: None,
+                callers: Acquaintance::default(),
             },
             cut: None,
         }
@@ -177,6 +180,7 @@ impl Connection {
             peer: Peer {
                 address,
                 certificate,
+                callers: Acquaintance::default(),
             },
             cut: Some(Box::pin(cut.cancelled_owned())),
         }

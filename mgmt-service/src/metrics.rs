@@ -130,7 +130,7 @@ impl Instruments {
 
     /// A call of the API begins. `method` is one of a small set.
     pub(crate) fn rpc(&self, method: &'static str) -> OpenRpc {
-        self.inner.rpcs.begin(method)
+        OpenRpc::begin(self.clone(), method)
     }
 
     pub(crate) fn store(&self) -> &StoreMetrics {

@@ -11,6 +11,7 @@ fn peer(certificate: Option<Certificate>) -> Peer {
     Peer {
         address: "192.0.2.1:4711".parse().unwrap(),
         certificate: certificate.map(Arc::new),
+        callers: Acquaintance::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! It wraps the whole service, so that no call comes past it. What it refuses does not depend on what
 //! the call is about: whoever may make a call nowhere is told so before any device is looked at.
 
-use std::{convert::Infallible, task};
+use std::{convert::Infallible, sync::Arc, task};
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -87,7 +87,7 @@ async fn admit(
     access: &Access,
     auditor: &Auditor,
     head: &http::request::Parts,
-) -> Result<Caller, Error> {
+) -> Result<Arc<Caller>, Error> {
     let path = head.uri.path();
     let call = path.rsplit_once('/').map_or("", |(_, call)| call);
     let Some(peer) = head.extensions.get::<Peer>() else {
@@ -97,7 +97,7 @@ async fn admit(
         .authenticate(peer, shown(head), Timestamp::now())
         .await
     {
-        Ok(caller) => caller,
+        Ok(caller) => peer.callers.meet(caller),
         Err(error) => {
             auditor.unknown(peer.address, call, &error.to_string());
             return Err(Error::Unauthenticated(error));

@@ -3,54 +3,48 @@
 //! A device that the caller may not see is answered exactly as one that does not exist: NOT_FOUND, so
 //! that nobody learns which ids there are. PERMISSION_DENIED is for those who may see it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use iot_hub::{identity::DeviceId, reboot::RequestId};
 use serde_json::{Map, Value};
 use tonic::Request;
 
-use super::sight::Sight;
+use super::{Means, sight::Sight, watch_reboot};
 use crate::{
     access::{
-        Access, AuthError, Caller,
+        AuthError, Caller,
         policy::{Decision, Grants},
         right::Right,
     },
     attempt::Trouble,
-    audit::{Auditor, Subject},
+    audit::Subject,
     error::Error,
-    service::{Age, Service},
+    service::Age,
 };
 
 /// What the caller of one call may do.
 #[derive(Debug, Clone)]
 pub(super) struct Permit {
-    pub(super) caller: Caller,
+    pub(super) caller: Arc<Caller>,
     grants: Grants,
     call: &'static str,
-    access: Access,
-    service: Service,
-    auditor: Auditor,
+    means: Arc<Means>,
 }
 
 impl Permit {
     pub(super) fn new<T>(
         request: &Request<T>,
         call: &'static str,
-        access: &Access,
-        service: &Service,
-        auditor: &Auditor,
+        means: &Arc<Means>,
     ) -> Result<Self, Error> {
         // It is there unless somebody forgot to ask for credentials.
-        let caller = request.extensions().get::<Caller>();
+        let caller = request.extensions().get::<Arc<Caller>>();
         let caller = caller.ok_or(Error::Unauthenticated(AuthError::Nothing))?;
         Ok(Self {
             caller: caller.clone(),
-            grants: access.grants(&caller.identity),
+            grants: means.access.grants(&caller.identity),
             call,
-            access: access.clone(),
-            service: service.clone(),
-            auditor: auditor.clone(),
+            means: means.clone(),
         })
     }
 
@@ -77,7 +71,7 @@ impl Permit {
 
     fn looked(&self, seen: bool, hidden: impl FnOnce() -> Error) -> Result<(), Error> {
         if seen {
-            self.auditor.looked(&self.caller, self.call);
+            self.means.auditor.looked(&self.caller, self.call);
             Ok(())
         } else {
             Err(hidden())
@@ -143,7 +137,7 @@ impl Permit {
             } else {
                 Age::Fresh
             };
-            let tags = match self.service.tags(device, age, &self.caller).await {
+            let tags = match self.means.service.tags(device, age, &self.caller).await {
                 Ok(tags) => tags,
                 Err(Error::Trouble {
                     trouble: Trouble::NoDevice,
@@ -170,13 +164,14 @@ impl Permit {
 
     fn deny(&self, about: Subject, error: &Error) {
         let why_not = error.to_string();
-        self.auditor
+        self.means
+            .auditor
             .denied(&self.caller, self.call, about, &why_not);
     }
 
     /// The caller looks at a list, of which it is shown what it may see.
     pub(super) fn list(&self) {
-        self.auditor.looked(&self.caller, self.call);
+        self.means.auditor.looked(&self.caller, self.call);
     }
 
     /// Says whether the caller has a right over every device.
@@ -219,7 +214,7 @@ impl Permit {
             }
         }
         if !unknown.is_empty() {
-            for (device, tags) in self.service.tags_of(unknown, &self.caller).await? {
+            for (device, tags) in self.means.service.tags_of(unknown, &self.caller).await? {
                 if self.covers(right, &device, Some(&tags)) == Some(true) {
                     covered.insert(device);
                 }
@@ -230,21 +225,28 @@ impl Permit {
 
     /// Watches whether the caller may still see an attempt that it may see now.
     pub(super) fn sight(self) -> Sight {
-        let changes = self.access.changes();
-        // They are looked up anew when that is in question, and many of these are held.
-        let grants = Grants::default();
-        Sight::new(Self { grants, ..self }, changes)
+        Sight::new(self.caller, self.means)
     }
+}
 
-    /// Checks by the rules in use now that the caller may see an attempt.
-    pub(super) async fn see_again(mut self, device: DeviceId, id: RequestId) -> Result<(), Error> {
-        let identity = &self.caller.identity;
-        if !self.access.knows(identity) {
-            return Err(Error::Unauthenticated(AuthError::Unknown));
-        }
-        self.grants = self.access.grants(identity);
-        self.see_attempt(&device, id).await
+/// Checks by the rules in use now that the caller of a watch may see its attempt.
+pub(super) async fn see_again(
+    caller: Arc<Caller>,
+    means: Arc<Means>,
+    device: DeviceId,
+    id: RequestId,
+) -> Result<(), Error> {
+    let (access, identity) = (&means.access, &caller.identity);
+    if !access.knows(identity) {
+        return Err(Error::Unauthenticated(AuthError::Unknown));
     }
+    let permit = Permit {
+        grants: access.grants(identity),
+        caller,
+        call: watch_reboot::CALL,
+        means,
+    };
+    permit.see_attempt(&device, id).await
 }
 
 fn no_device(device: &DeviceId) -> Error {

@@ -10,7 +10,7 @@ use tonic::transport::{Server, server::Connected};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use super::{
-    Api,
+    Api, Means,
     authenticate::Authenticated,
     door::{Door, Guarded, PorterLayer},
     watch_reboot::Pace,
@@ -95,7 +95,7 @@ pub async fn serve(
     ));
     let limits = &served.limits;
     let instruments = served.instruments.clone();
-    let api = Api {
+    let means = Means {
         service: served.service,
         instruments: served.instruments,
         access: served.access.clone(),
@@ -104,6 +104,9 @@ pub async fn serve(
             bookmarks: served.bookmark_interval,
             age: limits.watch_age,
         },
+    };
+    let api = Api {
+        means: Arc::new(means),
     };
     let api = DeviceManagementServer::new(api).max_decoding_message_size(limits.message);
     let api = Authenticated::new(api, served.access, served.auditor);

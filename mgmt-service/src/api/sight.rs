@@ -1,6 +1,7 @@
 //! Whether the caller of a watch may still see what it watches.
 
 use std::{
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -8,9 +9,9 @@ use std::{
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::permit::Permit;
+use super::{Means, permit};
 use crate::{
-    access::{AuthError, Changes, jwt::TokenError},
+    access::{AuthError, Caller, Changes, jwt::TokenError},
     error::Error,
     service::Log,
 };
@@ -19,21 +20,30 @@ use crate::{
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// Whether a caller may still see an attempt.
+///
+/// What it may do is looked up anew when that is in question, and not held: there are many of these.
 pub(super) struct Sight {
-    permit: Permit,
+    caller: Arc<Caller>,
+    means: Arc<Means>,
     changes: Changes,
     /// The rules have changed, and what they say now is being found out.
     look: Option<BoxFuture<'static, Result<(), Error>>>,
 }
 
 impl Sight {
-    /// The caller may see it by the rules that `changes` begins with.
-    pub(super) fn new(permit: Permit, changes: Changes) -> Self {
+    /// The caller may see it by the rules in use.
+    pub(super) fn new(caller: Arc<Caller>, means: Arc<Means>) -> Self {
         Self {
-            permit,
-            changes,
+            caller,
+            changes: means.access.changes(),
+            means,
             look: None,
         }
+    }
+
+    /// What the call is answered with.
+    pub(super) fn means(&self) -> &Means {
+        &self.means
     }
 
     /// Ready once the caller may no longer see the attempt: its credentials have expired, or changed
@@ -46,7 +56,8 @@ impl Sight {
         if self.changes.any() {
             let attempt = log.now().attempt;
             let (device, id) = (attempt.view.device.clone(), attempt.view.id);
-            let look = self.permit.clone().see_again(device, id);
+            let (caller, means) = (self.caller.clone(), self.means.clone());
+            let look = permit::see_again(caller, means, device, id);
             self.look = Some(Box::pin(look));
         }
         let Some(look) = &mut self.look else {
@@ -68,7 +79,7 @@ impl Sight {
 
     /// How long the caller's credentials are good for.
     fn left(&self) -> Option<Duration> {
-        let left = self.permit.caller.expiry?.duration_since(Timestamp::now());
+        let left = self.caller.expiry?.duration_since(Timestamp::now());
         Some(Duration::try_from(left).unwrap_or_default())
     }
 }

@@ -9,32 +9,28 @@ use std::sync::Arc;
 
 use tonic::Response;
 
-use self::body::WatchBody;
 pub(super) use self::{
+    body::WatchBody,
     carried::{NoStream, unpack},
     pace::Pace,
 };
-use super::{Api, permit::Permit, token::ResumeToken};
+use super::{permit::Permit, token::ResumeToken};
 use crate::{
     error::{Error, Violation},
     service::{Log, Reader},
 };
 
+/// What the call is named.
+pub(super) const CALL: &str = "WatchReboot";
+
 /// Follows an attempt that the caller may see from where a token says.
 pub(super) fn watch<T>(
-    api: &Api,
     log: Arc<Log>,
     resume_token: &str,
     permit: Permit,
 ) -> Result<Response<NoStream<T>>, Error> {
     let position = position(resume_token, &log)?;
-    let body = WatchBody::new(
-        Reader::new(log, position),
-        permit.sight(),
-        api.pace,
-        api.service.shutdown().clone(),
-        api.instruments.watching(),
-    );
+    let body = WatchBody::new(Reader::new(log, position), permit.sight());
     Ok(carried::pack(body))
 }
 

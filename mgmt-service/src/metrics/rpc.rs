@@ -6,11 +6,34 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use super::Instruments;
+
+/// The names of gRPC's status codes, by their numbers.
+const CODES: [&str; 17] = [
+    "Ok",
+    "Cancelled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
 /// How a call ends whose caller does not wait for the end.
-const GIVEN_UP: &str = "Cancelled";
+const GIVEN_UP: i32 = 1;
 
 /// What is counted of calls of the API.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct RpcMetrics {
     ended: Family<Ended, Counter>,
     open: Family<Named, Gauge>,
@@ -19,21 +42,21 @@ pub(crate) struct RpcMetrics {
 /// A call that is open until it is dropped, and is counted then by how it ended.
 #[derive(Debug)]
 pub(crate) struct OpenRpc {
-    metrics: RpcMetrics,
+    instruments: Instruments,
     method: &'static str,
     /// How it ended, as soon as that is known.
-    code: Option<String>,
+    code: Option<i32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
-    method: String,
-    code: String,
+    method: &'static str,
+    code: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Named {
-    method: String,
+    method: &'static str,
 }
 
 impl RpcMetrics {
@@ -55,37 +78,41 @@ impl RpcMetrics {
         metrics
     }
 
-    /// A call begins. `method` is one of a small set.
-    pub(super) fn begin(&self, method: &'static str) -> OpenRpc {
-        let open = OpenRpc {
-            metrics: self.clone(),
-            method,
-            code: None,
-        };
-        open.gauge().inc();
-        open
+    fn open(&self, method: &'static str) -> Gauge {
+        self.open.get_or_create_owned(&Named { method })
     }
 }
 
 impl OpenRpc {
-    /// The call has this gRPC status code.
-    pub(crate) fn ends(&mut self, code: String) {
-        self.code = Some(code);
+    /// A call begins. `method` is one of a small set.
+    pub(super) fn begin(instruments: Instruments, method: &'static str) -> Self {
+        instruments.inner.rpcs.open(method).inc();
+        Self {
+            instruments,
+            method,
+            code: None,
+        }
     }
 
-    fn gauge(&self) -> Gauge {
-        let method = self.method.to_owned();
-        self.metrics.open.get_or_create_owned(&Named { method })
+    /// The call has the gRPC status code of this number.
+    pub(crate) fn ends(&mut self, code: i32) {
+        self.code = Some(code);
     }
 }
 
 impl Drop for OpenRpc {
     fn drop(&mut self) {
-        self.gauge().dec();
+        let rpcs = &self.instruments.inner.rpcs;
+        rpcs.open(self.method).dec();
         let ended = Ended {
-            method: self.method.to_owned(),
-            code: self.code.take().unwrap_or_else(|| GIVEN_UP.to_owned()),
+            method: self.method,
+            code: name(self.code.unwrap_or(GIVEN_UP)),
         };
-        self.metrics.ended.get_or_create(&ended).inc();
+        rpcs.ended.get_or_create(&ended).inc();
     }
+}
+
+fn name(code: i32) -> &'static str {
+    let known = usize::try_from(code).ok().and_then(|code| CODES.get(code));
+    known.copied().unwrap_or("Unknown")
 }

@@ -3,6 +3,7 @@
 //! A reader keeps its own position and takes what is new whenever the log changes. A slow one finds
 //! more at once, or misses what has made room; it holds nobody up and costs no memory.
 
+mod alarm;
 mod reader;
 mod waiting;
 
@@ -20,7 +21,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 pub use self::reader::Reader;
-use self::waiting::Waiting;
+use self::{alarm::Alarm, waiting::Waiting};
 use crate::{
     attempt::{Attempt, Event, Trouble},
     lock::lock,
@@ -37,7 +38,8 @@ const LOOK: Duration = Duration::from_secs(60);
 pub struct Log {
     events: RwLock<VecDeque<Arc<Event>>>,
     now: watch::Sender<Now>,
-    waiting: Waiting,
+    waiting: Arc<Waiting>,
+    alarm: Alarm,
     told: Mutex<Option<(Told, Bytes)>>,
     /// When the newest reading of the twin was begun, in milliseconds; 0 for never.
     last_read: AtomicI64,
@@ -82,7 +84,8 @@ impl Log {
         Self {
             events: RwLock::new(events.into_iter().map(Arc::new).collect()),
             now: watch::Sender::new(now),
-            waiting: Waiting::default(),
+            waiting: Arc::default(),
+            alarm: Alarm::default(),
             told: Mutex::default(),
             last_read: AtomicI64::new(0),
             interest: Interest {
@@ -148,7 +151,8 @@ impl Log {
 
     /// Has all readers look again, for something that is not in the log.
     pub(super) fn wake(&self) {
-        self.waiting.wake();
+        self.alarm.stop();
+        self.waiting.wake_all();
     }
 
     /// The newest revision that a reader may continue from without missing an event.

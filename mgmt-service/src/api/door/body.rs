@@ -61,14 +61,17 @@ impl HttpBody for InTime {
 
 /// An answer's body that holds its call's place until it is over, and tells how it ended.
 #[derive(Debug)]
-pub(super) struct Held {
-    body: Body,
+pub(super) struct Held<B> {
+    body: B,
     _call: OpenCall,
     rpc: OpenRpc,
 }
 
-impl Held {
-    pub(super) fn body(body: Body, call: OpenCall, rpc: OpenRpc) -> Body {
+impl<B> Held<B>
+where
+    B: HttpBody<Data = Bytes, Error = Status> + Send + Unpin + 'static,
+{
+    pub(super) fn body(body: B, call: OpenCall, rpc: OpenRpc) -> Body {
         Body::new(Self {
             body,
             _call: call,
@@ -78,12 +81,12 @@ impl Held {
 }
 
 /// The code of a call, where its headers or trailers tell it.
-pub(super) fn code(headers: &HeaderMap) -> Option<String> {
+pub(super) fn code(headers: &HeaderMap) -> Option<i32> {
     let status = Status::from_header_map(headers)?;
-    Some(format!("{:?}", status.code()))
+    Some(status.code() as i32)
 }
 
-impl HttpBody for Held {
+impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> HttpBody for Held<B> {
     type Data = Bytes;
     type Error = Status;
 
@@ -94,7 +97,7 @@ impl HttpBody for Held {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         let code = match &frame {
             Poll::Ready(Some(Ok(frame))) => frame.trailers_ref().and_then(code),
-            Poll::Ready(Some(Err(status))) => Some(format!("{:?}", status.code())),
+            Poll::Ready(Some(Err(status))) => Some(status.code() as i32),
             Poll::Ready(None) | Poll::Pending => None,
         };
         if let Some(code) = code {
@@ -109,5 +112,29 @@ impl HttpBody for Held {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use daemon::admin::Pages as _;
+    use tonic::Code;
+
+    use crate::metrics::Instruments;
+
+    #[test]
+    fn a_call_is_counted_by_the_name_of_its_code() {
+        let instruments = Instruments::new(std::time::Duration::MAX, &[]);
+        for code in 0..=16 {
+            instruments.rpc("Reboot").ends(code);
+        }
+        drop(instruments.rpc("WatchReboot"));
+        let metrics = instruments.metrics();
+        for code in (0..=16).map(Code::from_i32) {
+            let counted = format!("{{method=\"Reboot\",code=\"{code:?}\"}} 1");
+            assert!(metrics.contains(&counted), "{counted}: {metrics}");
+        }
+        let given_up = "{method=\"WatchReboot\",code=\"Cancelled\"} 1";
+        assert!(metrics.contains(given_up), "{metrics}");
     }
 }

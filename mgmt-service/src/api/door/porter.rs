@@ -106,7 +106,7 @@ where
             Ok(call) => call,
             Err(error) => {
                 let status = Status::from(error);
-                rpc.ends(format!("{:?}", status.code()));
+                rpc.ends(status.code() as i32);
                 return Box::pin(async move { Ok(status.into_http()) });
             }
         };
@@ -116,11 +116,14 @@ where
             .inner
             .call(request.map(|body| InTime::body(body, patience)));
         Box::pin(async move {
-            let answer = answer.await?;
+            let mut answer = answer.await?;
             if let Some(code) = code(answer.headers()) {
                 rpc.ends(code);
             }
-            Ok(unpack(answer).map(|body| Held::body(body, call, rpc)))
+            Ok(match unpack(&mut answer) {
+                Some(watch) => answer.map(|_| Held::body(watch, call, rpc)),
+                None => answer.map(|body| Held::body(body, call, rpc)),
+            })
         })
     }
 }

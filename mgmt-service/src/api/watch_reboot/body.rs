@@ -6,8 +6,8 @@
 //!                   └─► gone, aged, stopping, not allowed ───┘ or what went wrong
 //! ```
 //!
-//! Most watches are idle, and there are many: a watch has no task, channel or buffer of its own, and what
-//! is said to many is made once.
+//! Most watches are idle, and there are many: a watch has no task, channel or buffer of its own, shares the timer
+//! of all who watch the attempt, and what is said to many is made once.
 
 use std::{
     pin::Pin,
@@ -18,13 +18,12 @@ use std::{
 use http_body::{Body, Frame};
 use jiff::Timestamp;
 use tokio::time::{Sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
 use tonic::{
     Status,
     codegen::{Bytes, http::HeaderMap},
 };
 
-use super::{Pace, message};
+use super::message;
 use crate::{
     api::sight::Sight,
     error::Error,
@@ -33,17 +32,16 @@ use crate::{
 };
 
 /// The body of a watch's answer.
-pub(super) struct WatchBody {
+pub(in crate::api) struct WatchBody {
     reader: Reader,
     sight: Sight,
     stage: Stage,
-    pace: Pace,
     /// When the caller has to make a new one.
     ends_at: Instant,
     /// When the last bookmark was told, or the watch began.
     told: Instant,
-    timer: Pin<Box<Sleep>>,
-    shutdown: CancellationToken,
+    /// For what it has to do before the others are woken.
+    timer: Option<Pin<Box<Sleep>>>,
     /// It is counted for as long as it is there.
     _watching: Watching,
 }
@@ -69,26 +67,16 @@ enum Next {
 }
 
 impl WatchBody {
-    pub(super) fn new(
-        reader: Reader,
-        sight: Sight,
-        pace: Pace,
-        shutdown: CancellationToken,
-        watching: Watching,
-    ) -> Self {
-        let told = Instant::now();
-        let ends_at = pace.ends_at();
-        let first = pace.bookmark_at(reader.log().now().since, told);
+    pub(super) fn new(reader: Reader, sight: Sight) -> Self {
+        let means = sight.means();
         Self {
+            ends_at: means.pace.ends_at(),
+            told: Instant::now(),
+            _watching: means.instruments.watching(),
             reader,
             sight,
             stage: Stage::New,
-            pace,
-            ends_at,
-            told,
-            timer: Box::pin(sleep_until(first.min(ends_at).into())),
-            shutdown,
-            _watching: watching,
+            timer: None,
         }
     }
 
@@ -141,7 +129,7 @@ impl WatchBody {
             Some(Ok(()))
         } else if self.stage == Stage::Aged {
             Some(Err(Error::WatchAged))
-        } else if self.shutdown.is_cancelled() {
+        } else if self.sight.means().service.shutdown().is_cancelled() {
             Some(Err(Error::Stopping))
         } else {
             None
@@ -150,20 +138,16 @@ impl WatchBody {
 
     /// Waits until it is time to say that nothing happens, or to look around again.
     fn poll_bookmark(&mut self, now: &Now, context: &mut Context<'_>) -> Poll<Bytes> {
-        let due = self.pace.bookmark_at(now.since, self.told);
+        let due = self.sight.means().pace.bookmark_at(now.since, self.told);
         let present = Instant::now();
         if self.ends_at <= present {
             self.stage = Stage::Aged;
         } else if present < due {
+            self.reader.wake_at(due);
             let look = self.sight.ask_within().map(|within| present + within);
-            let next = due.min(self.ends_at).min(look.unwrap_or(due)).into();
-            // A timer that fires early costs less than one that is moved at each change.
-            if self.timer.is_elapsed() || self.timer.deadline() > next {
-                self.timer.as_mut().reset(next);
-            }
-            if self.timer.as_mut().poll(context).is_ready() {
-                // It fired early, or just now: everything is looked at again.
-                context.waker().wake_by_ref();
+            let own = self.ends_at.min(look.unwrap_or(due));
+            if own < due {
+                self.wake_alone_at(own, context);
             }
             return Poll::Pending;
         }
@@ -177,6 +161,20 @@ impl WatchBody {
         Poll::Ready(log.told(Told::Nothing(position, due), || {
             message::bookmark(id, position, twin_age)
         }))
+    }
+
+    /// Wakes this watch, and no other, to look at everything again.
+    fn wake_alone_at(&mut self, at: Instant, context: &mut Context<'_>) {
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(at.into())));
+        // A timer that fires early costs less than one that is moved at each change.
+        if timer.is_elapsed() || timer.deadline() > at.into() {
+            timer.as_mut().reset(at.into());
+        }
+        if timer.as_mut().poll(context).is_ready() {
+            context.waker().wake_by_ref();
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex};
 
 use futures_util::stream;
-use tonic::{Response, body::Body, codegen::http};
+use tonic::{Response, codegen::http};
 
 use super::body::WatchBody;
 use crate::lock::lock;
@@ -17,21 +17,18 @@ pub(in crate::api) type NoStream<T> = stream::Empty<T>;
 
 /// What travels beside an answer may be copied; the body is taken once.
 #[derive(Clone)]
-struct Carried(Arc<Mutex<Option<Body>>>);
+struct Carried(Arc<Mutex<Option<WatchBody>>>);
 
 /// An answer with this body.
 pub(super) fn pack<T>(body: WatchBody) -> Response<NoStream<T>> {
     let mut answer = Response::new(stream::empty());
-    let carried = Carried(Arc::new(Mutex::new(Some(Body::new(body)))));
+    let carried = Carried(Arc::new(Mutex::new(Some(body))));
     answer.extensions_mut().insert(carried);
     answer
 }
 
-/// Puts the body that travels beside an answer into its place; other answers stay as they are.
-pub(in crate::api) fn unpack(mut answer: http::Response<Body>) -> http::Response<Body> {
-    let carried = answer.extensions_mut().remove::<Carried>();
-    match carried.and_then(|carried| lock(&carried.0).take()) {
-        Some(body) => answer.map(|_| body),
-        None => answer,
-    }
+/// Takes the body that travels beside an answer, and is to stand in the place of the answer's own.
+pub(in crate::api) fn unpack<B>(answer: &mut http::Response<B>) -> Option<WatchBody> {
+    let carried = answer.extensions_mut().remove::<Carried>()?;
+    lock(&carried.0).take()
 }

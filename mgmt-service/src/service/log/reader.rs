@@ -1,6 +1,6 @@
 //! One reader of a log, at its own pace.
 
-use std::{sync::Arc, task::Waker};
+use std::{sync::Arc, task::Waker, time::Instant};
 
 use super::Log;
 use crate::attempt::Event;
@@ -43,6 +43,11 @@ impl Reader {
     /// Has this woken when the log changes. What has changed before is to be looked for afterwards.
     pub fn wait(&self, waker: &Waker) {
         self.log.waiting.wait(self.place, waker);
+    }
+
+    /// Has all who wait woken at a moment that is the same for all of them, or earlier.
+    pub fn wake_at(&self, at: Instant) {
+        self.log.alarm.set(at, &self.log.waiting);
     }
 }
 

@@ -1,6 +1,10 @@
 //! Those who wait for a log to change: each has a place, and in it what wakes it.
 
-use std::{mem, sync::Mutex, task::Waker};
+use std::{
+    mem,
+    sync::{Arc, Mutex},
+    task::{Wake, Waker},
+};
 
 use crate::lock::lock;
 
@@ -54,7 +58,7 @@ impl Waiting {
     }
 
     /// Wakes all who wait.
-    pub(super) fn wake(&self) {
+    pub(super) fn wake_all(&self) {
         let mut places = lock(&self.0);
         let woken: Vec<Waker> = places.wakers.iter_mut().filter_map(mem::take).collect();
         drop(places);
@@ -64,6 +68,12 @@ impl Waiting {
     /// Whether nobody has a place.
     pub(super) fn is_empty(&self) -> bool {
         lock(&self.0).wakers.is_empty()
+    }
+}
+
+impl Wake for Waiting {
+    fn wake(self: Arc<Self>) {
+        self.wake_all();
     }
 }
 
@@ -81,12 +91,12 @@ mod tests {
         waiting.wait(places[0], &wake_one);
         waiting.wait(places[1], &wake_other);
         waiting.leave(places[1]);
-        waiting.wake();
-        waiting.wake();
+        waiting.wake_all();
+        waiting.wake_all();
         assert_eq!((one.count(), other.count()), (1, 0));
         waiting.wait(places[0], &wake_one);
         waiting.wait(places[0], &wake_other);
-        waiting.wake();
+        waiting.wake_all();
         let counts = (one.count(), other.count());
         assert_eq!(counts, (1, 1), "the newest waker counts");
     }
