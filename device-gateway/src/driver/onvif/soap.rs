@@ -63,12 +63,12 @@ pub(super) struct Token<'a> {
     pub(super) created: Timestamp,
 }
 
-/// Writes an envelope around a body, which is XML.
-pub(super) fn envelope(token: Option<Token<'_>>, body: &str) -> String {
-    let header = token.map(Token::header).unwrap_or_default();
+/// Writes an envelope around a body, with what else its header has; both are XML.
+pub(super) fn envelope(token: Option<Token<'_>>, header: &str, body: &str) -> String {
+    let security = token.map(Token::header).unwrap_or_default();
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
-         <s:Envelope xmlns:s=\"{ENVELOPE}\"><s:Header>{header}</s:Header>\
+         <s:Envelope xmlns:s=\"{ENVELOPE}\"><s:Header>{header}{security}</s:Header>\
          <s:Body>{body}</s:Body></s:Envelope>"
     )
 }
@@ -353,7 +353,7 @@ mod tests {
                 created: Timestamp::UNIX_EPOCH,
             };
             // The same tree, with the header for the body.
-            let text = envelope(Some(token), "")
+            let text = envelope(Some(token), "", "")
                 .replace("<s:Body></s:Body>", "")
                 .replace("s:Header", "s:Body");
             let header = read(text.as_bytes()).unwrap().unwrap();

@@ -6,11 +6,15 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use iot_hub::reboot::{Grade, Mode};
 use regex_lite::Regex;
 
-use super::*;
+use super::{
+    service::{DEVICE, SERVICE},
+    soap::Token,
+    *,
+};
 use crate::driver::{
     conformance::{self, FakeDevice, Shows},
     http::{
-        Auth, Endpoint, Trust,
+        Auth, Endpoint, Trust, User,
         test_server::{Asked, Reply, TestServer},
     },
     tests::{order, rehearsal},
