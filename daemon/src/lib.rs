@@ -11,12 +11,14 @@
 //! - [`signals`]: the first SIGINT or SIGTERM stops in order, the second at once; SIGHUP reloads.
 //! - [`ready`]: the ready file, whole or absent, together with systemd's readiness.
 //! - [`admin`]: metrics, health and the log's filter over HTTP.
+//! - [`panics`]: a panic as an error, for whoever goes on without what panicked.
 //! - [`process`]: metrics that every program has.
 //! - [`systemd`]: readiness, stopping and the watchdog by `sd_notify`.
 
 pub mod admin;
 pub mod files;
 pub mod logs;
+pub mod panics;
 pub mod process;
 pub mod ready;
 pub mod settings;

@@ -6,6 +6,7 @@
 mod measured;
 mod sqlite;
 
+use daemon::panics::Panicked;
 use futures_util::future::BoxFuture;
 use iot_hub::{
     identity::DeviceId,
@@ -270,6 +271,9 @@ pub enum StoreError {
     /// A row does not hold what it should.
     #[error("a stored attempt cannot be read")]
     Damaged(#[source] serde_json::Error),
+    /// Its own code failed.
+    #[error("use the database")]
+    Panicked(#[from] Panicked),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

@@ -61,6 +61,7 @@ impl Measured {
                 Err(
                     error @ (StoreError::Database { .. }
                     | StoreError::Newer { .. }
+                    | StoreError::Panicked(_)
                     | StoreError::Closed),
                 ) => {
                     let readiness = self.instruments.readiness();

@@ -15,6 +15,7 @@ mod writing;
 
 use std::{path::PathBuf, thread};
 
+use daemon::panics::caught;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use iot_hub::{identity::DeviceId, reboot::RequestId};
 use jiff::Timestamp;
@@ -94,7 +95,11 @@ impl Sqlite {
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let (tell, told) = oneshot::channel();
-        let read: Read = Box::new(move |connection| drop(tell.send(job(connection))));
+        let read: Read = Box::new(move |connection| {
+            // A fault in one reading must not end the thread that all wait for.
+            let done = caught(|| job(connection)).unwrap_or_else(|panicked| Err(panicked.into()));
+            drop(tell.send(done));
+        });
         async move {
             submit(&self.reader, read).await?;
             told.await.map_err(|_| StoreError::Closed)?

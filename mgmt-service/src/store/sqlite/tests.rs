@@ -274,6 +274,28 @@ async fn a_write_that_fails_half_way_leaves_nothing_alone_or_in_a_group() {
 }
 
 #[tokio::test]
+async fn a_panic_is_an_error_of_that_write_or_reading_and_ends_no_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let (attempt, _) = new(1, "pump-1");
+    let line = audit(&attempt);
+    let bad = store.write(move |connection| -> Result<(), _> {
+        rows::add_audit(connection, &line)?;
+        panic!("half way");
+    });
+    let (good, bad) = tokio::join!(store.audit(audit(&attempt)), bad);
+    good.unwrap();
+    assert!(matches!(bad, Err(StoreError::Panicked(_))), "{bad:?}");
+    let bad = store.read(|_| -> Result<(), _> { panic!("reading") }).await;
+    assert!(matches!(bad, Err(StoreError::Panicked(_))), "{bad:?}");
+    let query = AuditQuery {
+        limit: 10,
+        ..AuditQuery::default()
+    };
+    assert_eq!(store.audited(query).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn the_log_is_brought_into_the_database_beside_the_commits() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);

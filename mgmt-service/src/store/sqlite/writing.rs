@@ -4,6 +4,7 @@
 //! back and each of its writes is done in a transaction for itself: one that fails takes nothing of
 //! its group with it.
 
+use daemon::panics::caught;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
@@ -48,7 +49,10 @@ where
     F: Fn(&Connection) -> Result<T, StoreError> + Send,
 {
     fn run(&mut self, connection: &Connection) -> bool {
-        self.result.insert((self.job)(connection)).is_ok()
+        // A fault in one write must not end the thread that all wait for.
+        let done = caught(|| (self.job)(connection));
+        let done = done.unwrap_or_else(|panicked| Err(panicked.into()));
+        self.result.insert(done).is_ok()
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
