@@ -31,7 +31,8 @@
 //! - [`access`]: who calls, and what it may do.
 //! - [`listener`], [`tls`], [`certificate`]: connections, and who is at the other end.
 //! - [`config`]: the settings; [`reload`]: their changes while the service runs.
-//! - [`vital`]: the tasks whose death ends the service.
+//! - [`vital`]: the tasks whose death ends the service. An attempt's is taken up again, as after a
+//!   restart (`service/runner/again.rs`).
 //!
 //! # Invariants
 //!
@@ -68,5 +69,5 @@ mod wakes;
 pub use self::{
     config::Config,
     reload::Reload,
-    run::{RunError, serve, serve_observed},
+    run::{RunError, serve, serve_from, serve_observed},
 };

@@ -20,6 +20,7 @@ use std::{
     time::Instant,
 };
 
+use daemon::panics::caught_in;
 use iot_hub::{identity::DeviceId, twin::Twin};
 use jiff::Timestamp;
 use tokio::{
@@ -281,7 +282,11 @@ impl Task {
         let (hub, id) = (self.hub.clone(), followed.device.clone());
         self.reads.spawn(async move {
             let begun = Timestamp::now();
-            let result = hub.twin(&id).await.map(Arc::new);
+            // A fault in one reading must not leave its device unread for ever.
+            let result = caught_in(hub.twin(&id)).await.unwrap_or_else(|panicked| {
+                Err(Trouble::HubUnreachable(format!("the reading {panicked}")))
+            });
+            let result = result.map(Arc::new);
             (device, TwinRead { begun, result })
         });
     }

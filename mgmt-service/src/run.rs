@@ -76,11 +76,31 @@ pub async fn serve_observed(
     reload: Reload,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
+    let options = config.store.clone();
+    let store = tokio::task::spawn_blocking(move || Sqlite::open(&options)).await??;
+    serve_from(
+        Arc::new(store),
+        listener,
+        config,
+        instruments,
+        reload,
+        shutdown,
+    )
+    .await
+}
+
+/// As [`serve_observed`], from a store that is open already.
+pub async fn serve_from(
+    store: Arc<dyn Store>,
+    listener: TcpListener,
+    config: Config,
+    instruments: Instruments,
+    reload: Reload,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
     // Whatever ends this function, and be it that its caller drops it, ends all its tasks.
     let shutdown = shutdown.child_token();
     let _stop = shutdown.clone().drop_guard();
-    let options = config.store.clone();
-    let store = tokio::task::spawn_blocking(move || Sqlite::open(&options)).await??;
     let ca = config.hub.ca.as_deref();
     let hub = Hub::new(&config.hub.credential, config.hub.https_port, ca)?;
     let hub = Arc::new(hub.observed(instruments.clone()));
@@ -89,7 +109,7 @@ pub async fn serve_observed(
     let poller_shutdown = CancellationToken::new();
     let _stop_poller = poller_shutdown.clone().drop_guard();
     let poller = Poller::start(hub.clone(), &config.cadence, &vital, poller_shutdown);
-    let store: Arc<dyn Store> = Arc::new(Measured::new(Arc::new(store), instruments.clone()));
+    let store: Arc<dyn Store> = Arc::new(Measured::new(store, instruments.clone()));
     let auditor = Auditor::start(store.clone(), &vital, shutdown.clone());
     let access = Access::start(config.access.clone(), shutdown.clone())?;
     let service = Service::start(
@@ -123,6 +143,7 @@ pub async fn serve_observed(
         web: config.web.clone(),
         limits: config.limits.clone(),
         instruments,
+        vital: vital.clone(),
         shutdown: shutdown.clone(),
     };
     let work = async {

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use daemon::panics::caught_in;
 use iot_hub::{identity::DeviceId, reboot::RequestId, twin::Twin};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
@@ -306,7 +307,9 @@ impl Inner {
             let before = Timestamp::now()
                 .checked_sub(self.timing.retention)
                 .unwrap_or(Timestamp::MIN);
-            if let Err(error) = self.store.prune(before).await {
+            // A fault in it must not end it: the next hour is another try.
+            let pruned = caught_in(self.store.prune(before)).await;
+            if let Err(error) = pruned.unwrap_or_else(|panicked| Err(panicked.into())) {
                 tracing::error!(error = ?error, "failed to remove what is past the retention");
             }
             tokio::select! {

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use daemon::panics::caught_in;
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep},
@@ -97,7 +98,9 @@ async fn refresh(keys: Weak<RemoteKeys>, shutdown: CancellationToken) {
     let mut retry = RETRY;
     loop {
         let Some(keys) = keys.upgrade() else { return };
-        let pause = match keys.read(Duration::ZERO).await {
+        // A fault in one reading must not be the last of all: the keys are others the next time.
+        let read = caught_in(keys.read(Duration::ZERO)).await;
+        let pause = match read.unwrap_or_else(|panicked| Err(format!("the reading {panicked}"))) {
             Ok(()) => {
                 retry = RETRY;
                 keys.address.refresh

@@ -24,6 +24,7 @@ use crate::{
     metrics::Instruments,
     service::Service,
     traces::TraceLayer,
+    vital::Vital,
 };
 
 /// How much of its requests one connection may send ahead of what is read of them.
@@ -68,6 +69,8 @@ pub struct Served {
     pub limits: Limits,
     /// What counts watchers and knows whether the service is ready.
     pub instruments: Instruments,
+    /// What ends the service when a task dies that nobody can do without.
+    pub vital: Vital,
     /// Ends the server.
     pub shutdown: CancellationToken,
 }
@@ -88,11 +91,12 @@ pub async fn serve(
         .set_service_status(LIVENESS, ServingStatus::Serving)
         .await;
     let reporter = Arc::new(reporter);
-    tokio::spawn(follow_readiness(
+    let follow = follow_readiness(
         reporter,
         served.instruments.clone(),
         served.shutdown.clone(),
-    ));
+    );
+    served.vital.spawn("readiness", follow);
     let limits = &served.limits;
     let instruments = served.instruments.clone();
     let means = Means {
