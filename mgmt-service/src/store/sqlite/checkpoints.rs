@@ -44,6 +44,12 @@ impl Checkpoints {
         })
     }
 
+    /// How often something was committed.
+    #[cfg(test)]
+    pub(super) fn commits(&self) -> u32 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
     /// Something was committed.
     pub(super) fn committed(&self) {
         if self.commits.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1 {
