@@ -93,8 +93,11 @@ pub struct Attempt {
 pub enum Input {
     /// Time passed.
     Tick,
-    /// The service was restarted: what was in flight is lost.
+    /// The work on it begins again, in a service that was restarted or after a fault in it: what was
+    /// in flight is lost.
     Resumed,
+    /// The work on it failed again, by a fault of the service's own: nothing more is tried.
+    GivenUp,
     /// The device's twin was read.
     Read(Box<Reading>),
     /// The device's twin could not be read.

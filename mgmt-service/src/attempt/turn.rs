@@ -36,6 +36,7 @@ impl<'a> Turn<'a> {
         match input {
             Input::Tick => {}
             Input::Resumed => self.resume(),
+            Input::GivenUp => self.give_up(),
             Input::Read(reading) => self.read(&reading),
             Input::NotRead(trouble) => self.not_read(trouble),
             Input::CallerGone => self.attempt.progress.caller_waits = false,
@@ -60,7 +61,7 @@ impl<'a> Turn<'a> {
             }
             Input::Enqueued(written) => self.enqueued(&written),
             Input::Dequeued(written) => self.dequeued(&written),
-            Input::Resumed => {
+            Input::Resumed | Input::GivenUp => {
                 self.attempt.progress.removing = false;
                 if self.attempt.progress.entry.may_be_there() {
                     self.ask_for_read();
@@ -166,7 +167,7 @@ impl<'a> Turn<'a> {
                 self.ask_for_read();
             }
             Phase::Calling { .. } => {
-                self.ambiguous("the service was restarted while the call was out");
+                self.ambiguous("the service was interrupted while the call was out");
             }
             Phase::Queueing => {
                 progress.phase = Phase::Reading { since: self.now };
@@ -178,6 +179,26 @@ impl<'a> Turn<'a> {
         if self.attempt.progress.entry.is_pending() {
             self.ask_for_read();
         }
+    }
+
+    /// Ends it as what is known of it allows: nobody is going to find out more.
+    fn give_up(&mut self) {
+        let begun = self.attempt.progress.may_have_arrived();
+        let (state, message) = if begun {
+            let message = "given up for a fault in the service; the device may still reboot";
+            (State::Lost, message)
+        } else {
+            let message = "given up for a fault in the service before the request was sent";
+            (State::Expired, message)
+        };
+        let error = Failure {
+            code: FailureCode::Other("SERVICE_FAULT".into()),
+            message: message.to_owned(),
+            retryable: !begun,
+        };
+        self.attempt.progress.cancel_in_flight = false;
+        self.attempt.progress.removing = false;
+        self.end(state, self.now, Some(error), message);
     }
 
     fn timers(&mut self) {

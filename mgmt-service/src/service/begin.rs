@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use daemon::panics::caught_in;
 use iot_hub::{identity::DeviceId, reboot::RequestId};
 use jiff::Timestamp;
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use super::{Caller, Log, Now, Service, draft::Draft};
 use crate::{
     attempt::{Asked, Attempt, Input, Reading, Step, View},
     error::Error,
-    store::Taken,
+    store::{StoreError, Taken},
     traces,
 };
 
@@ -68,12 +70,18 @@ impl Service {
         self.take_turn(caller).await?;
         let audit = Self::line(caller, "REBOOT", &attempt.view, "");
         let draft = Draft::new(inner, attempt, step).await?;
-        if let Some(taken) = inner.store.create(draft.change(), audit).await? {
-            return Ok(Err(taken));
-        }
         let mode = draft.mode();
-        tracing::info!(%id, %device, %mode, who = caller.who, from = caller.from, "a reboot is asked for");
-        Ok(Ok(draft.begin(inner)))
+        // From here on the caller may be gone, and what it asked for must not be stored with nobody to
+        // work on it.
+        let begun = caught_in(draft.begin(inner.clone(), audit)).in_current_span();
+        let Ok(begun) = inner.tasks.spawn(begun).await else {
+            return Err(Error::Stopping);
+        };
+        let begun = begun.map_err(StoreError::from)??;
+        if begun.is_ok() {
+            tracing::info!(%id, %device, %mode, who = caller.who, from = caller.from, "a reboot is asked for");
+        }
+        Ok(begun)
     }
 
     /// Waits until the hub's quota has room for another request of this caller.

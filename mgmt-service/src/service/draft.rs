@@ -18,7 +18,7 @@ use crate::{
     attempt::{Attempt, Effect, Event, Input, Step},
     error::Error,
     poller::{Follower, TwinRead},
-    store::Change,
+    store::{Audit, Change, StoreError, Taken},
 };
 
 /// How long the read is waited for: a hub in the same region answers sooner. The request is stored
@@ -88,28 +88,31 @@ impl Draft {
         self.attempt.view.mode
     }
 
-    /// What is to be stored.
-    pub(super) fn change(&self) -> Change {
-        Change {
+    /// Stores the request and begins the attempt, unless something is in its way.
+    pub(super) async fn begin(
+        self,
+        inner: Arc<Inner>,
+        audit: Audit,
+    ) -> Result<Result<Arc<Log>, Taken>, StoreError> {
+        let change = Change {
             attempt: self.attempt.clone(),
             events: self.events.clone(),
+        };
+        if let Some(taken) = inner.store.create(change, audit).await? {
+            return Ok(Err(taken));
         }
-    }
-
-    /// Begins the attempt, which is stored by now.
-    pub(super) fn begin(self, inner: &Arc<Inner>) -> Arc<Log> {
         let log = Arc::new(Log::new(self.attempt.clone(), self.events));
         if let Some(at) = self.last_read {
             log.set_last_read(at);
         }
         Runner::spawn(
-            inner,
+            &inner,
             self.attempt,
             log.clone(),
             self.follower,
             self.effects,
             self.input,
         );
-        log
+        Ok(Ok(log))
     }
 }

@@ -160,6 +160,11 @@ impl Log {
         self.read().front().map_or(0, |event| event.revision - 1)
     }
 
+    /// The newest revision; 0 when there is none.
+    pub(super) fn newest(&self) -> i64 {
+        self.read().back().map_or(0, |event| event.revision)
+    }
+
     /// When the newest reading of the twin was begun.
     pub fn last_read(&self) -> Option<Timestamp> {
         let at = self.last_read.load(Ordering::Relaxed);

@@ -1,5 +1,7 @@
 //! One attempt's task: feeds the machine, stores what comes out, and then does it.
 
+mod again;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -33,7 +35,7 @@ use crate::{
 /// The longest sleep: after it the wall clock is looked at again, for it may have been set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// The pause before a failed write is tried again.
+/// The pause before the store is tried again.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Runner {
@@ -93,7 +95,7 @@ impl Runner {
         let span = traces::attempt_span(&runner.attempt);
         let task = async move {
             let (inner, log) = (runner.inner.clone(), runner.log.clone());
-            runner.run(effects, input).await;
+            runner.live(effects, input).await;
             inner.retire(id, &log);
             // Nothing will change any more; whoever still waits learns why.
             log.wake();
@@ -221,17 +223,17 @@ impl Runner {
     /// Stores a change, however long that takes: without it nothing may be done or told.
     async fn save(&mut self, change: Change) -> bool {
         let inner = &self.inner;
-        until_stored(inner, change.attempt.view.id, || {
-            inner.store.save(change.clone())
-        })
-        .await
+        let save = || inner.store.save(change.clone());
+        let stored = until_done(inner, change.attempt.view.id, save).await;
+        stored.is_some()
     }
 
     async fn withdraw(&mut self, trouble: Trouble) -> bool {
         let id = self.attempt.view.id;
         tracing::info!(%id, device = %self.attempt.view.device, %trouble, "the request is withdrawn");
         let inner = &self.inner;
-        if until_stored(inner, id, || inner.store.forget(id, trouble.to_string())).await {
+        let forget = || inner.store.forget(id, trouble.to_string());
+        if until_done(inner, id, forget).await.is_some() {
             // Whoever is told may use the id again at once.
             inner.retire(id, &self.log);
             self.log.withdraw(trouble);
@@ -365,15 +367,15 @@ async fn estimate(inner: &Inner, device: DeviceId, class: String) -> Option<Esti
     }
 }
 
-/// Repeats a write until it is done or the service stops.
-async fn until_stored<'a>(
+/// Repeats what the store could not do until it is done; `None` when the service stops before that.
+async fn until_done<'a, T>(
     inner: &Inner,
     id: RequestId,
-    write: impl Fn() -> BoxFuture<'a, Result<(), StoreError>>,
-) -> bool {
+    work: impl Fn() -> BoxFuture<'a, Result<T, StoreError>>,
+) -> Option<T> {
     loop {
-        match write().await {
-            Ok(()) => return true,
+        match work().await {
+            Ok(done) => return Some(done),
             Err(error) => {
                 let error = anyhow::Error::from(error);
                 tracing::error!(%id, "failed to {error:#}");
@@ -381,7 +383,7 @@ async fn until_stored<'a>(
         }
         tokio::select! {
             () = tokio::time::sleep(STORE_PAUSE) => {}
-            () = inner.shutdown.cancelled() => return false,
+            () = inner.shutdown.cancelled() => return None,
         }
     }
 }

@@ -15,6 +15,8 @@ mod device;
 #[cfg(test)]
 mod devices;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod hanging;
 #[cfg(test)]
 mod hostile;

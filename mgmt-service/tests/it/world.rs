@@ -1,6 +1,6 @@
 //! A hub, a service and a client in this process.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use daemon::admin::Pages as _;
 use futures_util::StreamExt as _;
@@ -9,7 +9,7 @@ use iothubdm_proto::v1::{
     AttemptState, GetRebootRequest, RebootAttempt, RebootEvent, RebootRequest, WatchRebootRequest,
     device_management_client::DeviceManagementClient, reboot_event::Event,
 };
-use mgmt_service::{Config, Reload, metrics::Instruments};
+use mgmt_service::{Config, Reload, metrics::Instruments, store::Sqlite};
 use tempfile::TempDir;
 use tokio::{
     net::TcpListener,
@@ -21,6 +21,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming, transport::Channel};
 use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::faults::{Faults, FaultyStore};
 
 /// Far longer than anything here takes, short enough to see a test hang.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -34,6 +36,7 @@ pub(crate) struct World {
     pub(crate) client: DeviceManagementClient<Channel>,
     pub(crate) address: SocketAddr,
     settings: String,
+    faults: Option<Arc<Faults>>,
     service: Service,
 }
 
@@ -85,14 +88,34 @@ impl World {
         Self::of(emulator, folder, settings).await
     }
 
+    /// Starts with a store in which faults strike, and further settings as in [`World::with`].
+    pub(crate) async fn with_faults(timing: &str) -> (Self, Arc<Faults>) {
+        let folder = tempfile::tempdir().unwrap();
+        let emulator = emulator(Some(ANSWER_TIMEOUT)).await;
+        let settings = settings(&emulator, folder.path(), timing);
+        let faults = Faults::none();
+        let world = Self::faulty(emulator, folder, settings, Some(faults.clone())).await;
+        (world, faults)
+    }
+
     async fn of(emulator: Emulator, folder: TempDir, settings: String) -> Self {
-        let (address, service) = serve(&settings, folder.path()).await;
+        Self::faulty(emulator, folder, settings, None).await
+    }
+
+    async fn faulty(
+        emulator: Emulator,
+        folder: TempDir,
+        settings: String,
+        faults: Option<Arc<Faults>>,
+    ) -> Self {
+        let (address, service) = serve(&settings, folder.path(), faults.clone()).await;
         Self {
             client: connect(address).await,
             emulator,
             folder,
             address,
             settings,
+            faults,
             service,
         }
     }
@@ -113,7 +136,8 @@ impl World {
 
     /// Starts the service again, over what the one before left behind.
     pub(crate) async fn start_again(&mut self) {
-        let (address, service) = serve(&self.settings, self.folder.path()).await;
+        let faults = self.faults.clone();
+        let (address, service) = serve(&self.settings, self.folder.path(), faults).await;
         self.service = service;
         self.address = address;
         self.client = connect(address).await;
@@ -333,7 +357,11 @@ pub(crate) fn settings(emulator: &Emulator, folder: &Path, timing: &str) -> Stri
     )
 }
 
-async fn serve(settings: &str, folder: &Path) -> (SocketAddr, Service) {
+async fn serve(
+    settings: &str,
+    folder: &Path,
+    faults: Option<Arc<Faults>>,
+) -> (SocketAddr, Service) {
     let listen = Some("127.0.0.1:0".parse().unwrap());
     let config = Config::parse(settings, folder, listen).unwrap();
     let instruments = config.instruments();
@@ -351,8 +379,15 @@ async fn serve(settings: &str, folder: &Path) -> (SocketAddr, Service) {
         tell.send(listener.local_addr().unwrap()).unwrap();
         let same = config.clone();
         let reload = Reload::new(move || Ok(same.clone()));
-        let serving = mgmt_service::serve_observed(listener, config, told_of, reload, stop);
-        serving.await.unwrap();
+        let served = match faults {
+            None => mgmt_service::serve_observed(listener, config, told_of, reload, stop).await,
+            Some(faults) => {
+                let store = Sqlite::open(&config.store).unwrap();
+                let store = Arc::new(FaultyStore { store, faults });
+                mgmt_service::serve_from(store, listener, config, told_of, reload, stop).await
+            }
+        };
+        served.unwrap();
     });
     let service = Service {
         runtime: Some(runtime),

@@ -84,3 +84,22 @@ fn a_late_return_sets_the_recovered_time_and_nothing_else() {
         (State::Lost, &lost.error, &lost.evidence)
     );
 }
+
+#[test]
+fn what_the_service_gives_up_before_it_was_sent_may_be_asked_for_again() {
+    let mut scene = Scene::begin(Asked::default());
+    scene.input(Input::GivenUp);
+    scene.ended(State::Expired, Some("SERVICE_FAULT"));
+    assert!(scene.attempt.view.error.unwrap().retryable);
+}
+
+#[test]
+fn what_the_service_gives_up_after_the_call_left_may_still_happen() {
+    let mut scene = Scene::begin(Asked::default());
+    scene.read(native(None));
+    scene.takes_call(method::REBOOT);
+    scene.input(Input::GivenUp);
+    scene.ended(State::Lost, Some("SERVICE_FAULT"));
+    assert!(!scene.attempt.view.error.as_ref().unwrap().retryable);
+    assert!(scene.attempt.awaits_return(), "it is still looked for");
+}

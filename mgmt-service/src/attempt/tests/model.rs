@@ -105,6 +105,7 @@ impl Model {
             }
             Input::Tick
             | Input::Resumed
+            | Input::GivenUp
             | Input::NotRead(_)
             | Input::CallerGone
             | Input::Answered(_)
@@ -168,13 +169,14 @@ impl Model {
                 self.call_out = false;
                 self.may_have_arrived |= result.status < 400;
             }
-            Input::Ambiguous(_) | Input::Resumed if self.call_out => {
+            Input::Ambiguous(_) | Input::Resumed | Input::GivenUp if self.call_out => {
                 self.call_out = false;
                 self.may_have_arrived = true;
             }
             Input::Undelivered(_) => self.call_out = false,
             Input::Tick
             | Input::Resumed
+            | Input::GivenUp
             | Input::Read(_)
             | Input::NotRead(_)
             | Input::CallerGone
@@ -185,7 +187,7 @@ impl Model {
             | Input::Enqueued(_)
             | Input::Dequeued(_) => {}
         }
-        if *input == Input::Resumed {
+        if matches!(input, Input::Resumed | Input::GivenUp) {
             // A write that was out when the service died may take effect later.
             let floating = self.writes.drain(..).find(|(request, _)| *request);
             self.floating = floating.map(|(_, etag)| etag).or(self.floating);
@@ -457,6 +459,7 @@ fn inputs() -> impl Strategy<Value = Input> {
     prop_oneof![
         2 => Just(Input::Tick),
         1 => Just(Input::Resumed),
+        1 => Just(Input::GivenUp),
         6 => readings().prop_map(|reading| Input::Read(Box::new(reading))),
         1 => troubles().prop_map(Input::NotRead),
         1 => Just(Input::CallerGone),

@@ -1,0 +1,287 @@
+//! Faults in the service itself: whatever panics, each attempt goes on to its end.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use iot_hub::{
+    identity::DeviceId,
+    reboot::{Grade, RequestId, State},
+};
+use iothubdm_proto::v1::{
+    AttemptState, RebootEvent, RebootRequest, reboot_event::Event, reboot_request::Start,
+};
+use jiff::Timestamp;
+use mgmt_service::{
+    attempt::{Attempt, View},
+    durations::Learned,
+    store::{Audit, AuditQuery, Audited, Change, ListQuery, Sqlite, Store, StoreError, Taken},
+};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::{
+    device::Device,
+    world::{Watch, World, request, states},
+};
+
+/// Repeated calls of a device would come after this long, and none is meant to.
+const RARELY: &str = "retry_min = \"60s\"\nretry_max = \"60s\"";
+
+#[tokio::test]
+async fn an_attempt_whose_task_panics_is_followed_to_its_verdict_and_not_sent_again() {
+    for fault in [Fault::BeforeItIsStored, Fault::OnceItIsStored] {
+        let (mut world, faults) = World::with_faults(RARELY).await;
+        let mut device = Device::native(&world.emulator, "pump-1").await;
+        let reboot = world.ask_meanwhile(request("pump-1"));
+        let call = device.called().await;
+        let name = format!("devices/pump-1/reboots/{}", call.id());
+        let watch = world.watch(&name, "").await.unwrap();
+        faults.strike_next_events([fault]);
+        device.accept(&call, State::Accepted).await;
+        let attempt = reboot.await.unwrap().unwrap();
+        assert_eq!(attempt.name, name, "the caller hears of it");
+        device.succeed(call.id(), Grade::Caused).await;
+
+        let seen = all(watch).await;
+        assert!(faults.all_struck(), "{fault:?}");
+        assert_eq!(states(&seen).last(), Some(&AttemptState::Succeeded));
+        // Who comes later reads what is stored.
+        let stored = all(world.watch(&name, "").await.unwrap()).await;
+        assert_eq!(revisions(&seen), revisions(&stored), "{fault:?}");
+        assert_eq!(world.emulator.counters().method_calls.total, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_tutorial_device_is_not_called_again_after_a_panic() {
+    let (mut world, faults) = World::with_faults("default_deadline = \"3s\"").await;
+    let mut device = Device::plain(&world.emulator, "node").await;
+    let reboot = world.ask_meanwhile(request("node"));
+    let call = device.called().await;
+    faults.strike_next_events([Fault::BeforeItIsStored]);
+    device.answer(&call, 200, &json!("Reboot started")).await;
+    let name = reboot.await.unwrap().unwrap().name;
+    world.reaches(&name, AttemptState::Lost).await;
+    assert!(faults.all_struck());
+    assert_eq!(world.emulator.counters().method_calls.total, 1);
+}
+
+#[tokio::test]
+async fn an_attempt_whose_task_panics_twice_ends_as_one_whose_outcome_nobody_knows() {
+    let (mut world, faults) = World::with_faults(RARELY).await;
+    let mut device = Device::native(&world.emulator, "pump-1").await;
+    let reboot = world.ask_meanwhile(request("pump-1"));
+    let call = device.called().await;
+    let name = format!("devices/pump-1/reboots/{}", call.id());
+    let watch = world.watch(&name, "").await.unwrap();
+    faults.strike_next_events([Fault::BeforeItIsStored, Fault::BeforeItIsStored]);
+    device.accept(&call, State::Accepted).await;
+    reboot.await.unwrap().unwrap();
+    let seen = all(watch).await;
+    assert!(faults.all_struck());
+    assert_eq!(states(&seen).last(), Some(&AttemptState::Lost));
+    let ended = world.get(&name).await.unwrap();
+    assert_eq!(ended.error.unwrap().code, "SERVICE_FAULT");
+    assert_eq!(world.emulator.counters().method_calls.total, 1);
+
+    // The device is free for another request.
+    let next = world.ask_meanwhile(request("pump-1"));
+    let call = device.called().await;
+    device.accept(&call, State::Accepted).await;
+    assert_ne!(next.await.unwrap().unwrap().name, name);
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_sent_before_its_task_panicked_twice_was_certainly_not_begun() {
+    let (mut world, faults) = World::with_faults("").await;
+    let _device = Device::native(&world.emulator, "pump-1").await;
+    let later = RebootRequest {
+        start: Some(Start::Delay(prost_types::Duration {
+            seconds: 1,
+            nanos: 0,
+        })),
+        ..request("pump-1")
+    };
+    let asked = world.ask(later).await.unwrap();
+    assert_eq!(asked.state(), AttemptState::Pending);
+    faults.strike_next_events([Fault::BeforeItIsStored, Fault::BeforeItIsStored]);
+    let ended = world.reaches(&asked.name, AttemptState::Expired).await;
+    assert!(faults.all_struck());
+    assert_eq!(ended.error.unwrap().code, "SERVICE_FAULT");
+    assert_eq!(world.emulator.counters().method_calls.total, 0);
+}
+
+#[tokio::test]
+async fn a_request_whose_caller_leaves_while_it_is_stored_is_worked_on() {
+    let (mut world, faults) = World::with_faults("").await;
+    let mut device = Device::native(&world.emulator, "pump-1").await;
+    faults.holds_requests.store(true, Ordering::Relaxed);
+    let reboot = world.ask_meanwhile(request("pump-1"));
+    faults.stored.acquire().await.unwrap().forget();
+    reboot.abort();
+    assert!(reboot.await.unwrap_err().is_cancelled());
+    // Whatever the service does about a caller that is gone, it has done before it answers this.
+    world.get("devices/pump-1/reboots/none").await.unwrap_err();
+    faults.told.add_permits(1);
+    let call = device.called().await;
+    device.accept(&call, State::Accepted).await;
+    let name = format!("devices/pump-1/reboots/{}", call.id());
+    world.reaches(&name, AttemptState::Accepted).await;
+}
+
+async fn all(watch: Watch) -> Vec<RebootEvent> {
+    watch.read_to_end().await
+}
+
+fn revisions(events: &[RebootEvent]) -> Vec<i64> {
+    let progress = events
+        .iter()
+        .filter(|event| matches!(event.event, Some(Event::Progress(_))));
+    progress.map(|event| event.revision).collect()
+}
+
+/// A fault that strikes while an attempt's events are stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fault {
+    BeforeItIsStored,
+    OnceItIsStored,
+}
+
+/// What goes wrong in a store, and when.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    at_events: Mutex<VecDeque<Fault>>,
+    /// Whoever stores a new request waits before it goes on.
+    holds_requests: AtomicBool,
+    /// Has a permit for each new request that is on disk and waits.
+    stored: Semaphore,
+    /// Has a permit for each of them that may go on.
+    told: Semaphore,
+}
+
+impl Faults {
+    pub(crate) fn none() -> Arc<Self> {
+        Arc::new(Self {
+            at_events: Mutex::default(),
+            holds_requests: AtomicBool::new(false),
+            stored: Semaphore::new(0),
+            told: Semaphore::new(0),
+        })
+    }
+
+    fn strike_next_events<const N: usize>(&self, faults: [Fault; N]) {
+        self.at_events.lock().unwrap().extend(faults);
+    }
+
+    fn all_struck(&self) -> bool {
+        self.at_events.lock().unwrap().is_empty()
+    }
+}
+
+/// A store in which faults strike.
+#[derive(Debug)]
+pub(crate) struct FaultyStore {
+    pub(crate) store: Sqlite,
+    pub(crate) faults: Arc<Faults>,
+}
+
+impl Store for FaultyStore {
+    fn create(
+        &self,
+        change: Change,
+        audit: Audit,
+    ) -> BoxFuture<'_, Result<Option<Taken>, StoreError>> {
+        async {
+            let created = self.store.create(change, audit).await;
+            if self.faults.holds_requests.load(Ordering::Relaxed) {
+                self.faults.stored.add_permits(1);
+                self.faults.told.acquire().await.unwrap().forget();
+            }
+            created
+        }
+        .boxed()
+    }
+
+    fn save(&self, change: Change) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            let fault = if change.events.is_empty() {
+                None
+            } else {
+                self.faults.at_events.lock().unwrap().pop_front()
+            };
+            assert!(
+                !matches!(fault, Some(Fault::BeforeItIsStored)),
+                "a fault before it is stored"
+            );
+            let saved = self.store.save(change).await;
+            assert!(fault.is_none(), "a fault once it is stored");
+            saved
+        }
+        .boxed()
+    }
+
+    fn find(
+        &self,
+        id: RequestId,
+        device: DeviceId,
+    ) -> BoxFuture<'_, Result<Option<Taken>, StoreError>> {
+        self.store.find(id, device)
+    }
+
+    fn forget(&self, id: RequestId, verdict: String) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.forget(id, verdict)
+    }
+
+    fn audit(&self, audit: Audit) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.audit(audit)
+    }
+
+    fn get(&self, id: RequestId) -> BoxFuture<'_, Result<Option<Attempt>, StoreError>> {
+        self.store.get(id)
+    }
+
+    fn unsettled(&self, lost_since: Timestamp) -> BoxFuture<'_, Result<Vec<Attempt>, StoreError>> {
+        self.store.unsettled(lost_since)
+    }
+
+    fn events(
+        &self,
+        id: RequestId,
+    ) -> BoxFuture<'_, Result<Vec<mgmt_service::attempt::Event>, StoreError>> {
+        self.store.events(id)
+    }
+
+    fn durations(
+        &self,
+        class: String,
+        device: DeviceId,
+    ) -> BoxFuture<'_, Result<Vec<Learned>, StoreError>> {
+        self.store.durations(class, device)
+    }
+
+    fn list(&self, query: ListQuery) -> BoxFuture<'_, Result<Vec<View>, StoreError>> {
+        self.store.list(query)
+    }
+
+    fn audited(&self, query: AuditQuery) -> BoxFuture<'_, Result<Vec<Audited>, StoreError>> {
+        self.store.audited(query)
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.close()
+    }
+
+    fn prune(&self, before: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.prune(before)
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.check()
+    }
+}
