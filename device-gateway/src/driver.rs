@@ -30,10 +30,14 @@ use iot_hub::reboot::{Blocker, Grade, Mode, RequestId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
+/// How long a driver may take for one step. Drivers have their own, shorter limits; this one is for
+/// a driver that hangs.
+pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(60);
+
 /// One local device, as its protocol shows it.
 ///
 /// Every call may take as long as the protocol needs, but has to end: a driver puts its own limits
-/// on what it sends and waits for. A call may be dropped half-way.
+/// on what it sends and waits for. A call may be dropped half-way, and is after a minute.
 pub trait Driver: fmt::Debug + Send + Sync {
     /// Reads what the device can do and which boot it is in.
     fn probe(&self) -> BoxFuture<'_, Result<Probe, DriverError>>;

@@ -1,20 +1,16 @@
 //! Carries out a step that the engine asks of a driver.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use iot_hub::reboot::{Blocker, Mode};
 use tokio::time;
 
 use crate::{
-    driver::{Driver, DriverError, Triggered},
+    driver::{Driver, DriverError, STEP_LIMIT, Triggered},
     engine::{DriverStep, Outcome, Ticket},
     safety::Safety,
 };
-
-/// How long a driver may take for one step. Drivers have their own, shorter limits; this one is for
-/// a driver that hangs.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// Carries out one step.
 pub(crate) fn drive(
@@ -40,7 +36,7 @@ pub(crate) fn drive(
                 Outcome::Prepared(objections)
             }
             DriverStep::Trigger(order) => {
-                let given = time::timeout(LIMIT, driver.trigger(&order)).await;
+                let given = time::timeout(STEP_LIMIT, driver.trigger(&order)).await;
                 // It may have left.
                 Outcome::Triggered(given.unwrap_or(Ok(Triggered::Unacknowledged)))
             }
@@ -69,11 +65,11 @@ async fn limited<T>(
     doing: &'static str,
     step: impl Future<Output = Result<T, DriverError>>,
 ) -> Result<T, DriverError> {
-    match time::timeout(LIMIT, step).await {
+    match time::timeout(STEP_LIMIT, step).await {
         Ok(result) => result,
         Err(_) => Err(DriverError::Failed {
             doing,
-            message: format!("no end within {} s", LIMIT.as_secs()),
+            message: format!("no end within {} s", STEP_LIMIT.as_secs()),
         }),
     }
 }

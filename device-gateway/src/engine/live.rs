@@ -45,12 +45,14 @@ pub(super) struct Live {
     pub(super) triggering: Option<Ticket>,
     /// The newest command seems not to have been enough.
     pub(super) doubt: Option<Doubt>,
-    pub(super) observing: Option<Ticket>,
+    pub(super) observing: Option<Look>,
     /// There was a reason to look while a look was under way.
     pub(super) look_again: bool,
     pub(super) checking: Option<Ticket>,
     /// What the newest observation showed; nothing when it failed.
     pub(super) sign: Option<Sign>,
+    /// When the look that showed it began, on the monotonic clock. What happened since it does not show.
+    pub(super) sign_of: Duration,
     pub(super) seen: Option<Seen>,
     pub(super) health: Option<Health>,
     /// Since when the device has been present and not unhealthy.
@@ -61,6 +63,15 @@ pub(super) struct Live {
     pub(super) glimpse: Option<Glimpse>,
     /// When it last passed its health check.
     pub(super) healthy: Option<Duration>,
+}
+
+/// A look at the device that is under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    pub(super) ticket: Ticket,
+    /// When it began, on the monotonic clock. The device shows how it was then or later, and nobody
+    /// knows how much later.
+    pub(super) began: Duration,
 }
 
 /// The newest observation, for a person.
@@ -131,6 +142,7 @@ impl Live {
             look_again: false,
             checking: None,
             sign: None,
+            sign_of: now.mono,
             seen: None,
             health: None,
             steady: None,
@@ -196,6 +208,13 @@ impl Live {
         self.look_again = true;
     }
 
+    /// A look is wanted that begins no sooner than then, which has come.
+    pub(super) fn look_from(&mut self, then: Duration, now: Now) {
+        if self.observing.is_none_or(|look| look.began < then) {
+            self.look_now(now);
+        }
+    }
+
     pub(super) fn is_acknowledged(&self) -> bool {
         self.unanswered.is_empty() && self.unreported == Unreported::Nothing
     }
@@ -210,16 +229,15 @@ impl Live {
         matches!(self.sign, Some(Sign::Rebooted(_) | Sign::Silent))
     }
 
-    pub(super) fn since_baseline(&self, now: Now) -> Elapsed {
-        match self.baseline {
-            Age::Known(taken) => Elapsed::exactly(now.mono.saturating_sub(taken)),
-            Age::Inherited { since, before } => {
-                let at_least = now.mono.saturating_sub(since);
-                Elapsed {
-                    at_least,
-                    at_most: before.saturating_add(at_least),
-                }
-            }
+    /// How long before the end of a look, which is now, the baseline was taken.
+    pub(super) fn since_baseline(&self, look: Look, now: Now) -> Elapsed {
+        let (since, before) = match self.baseline {
+            Age::Known(taken) => (taken, Duration::ZERO),
+            Age::Inherited { since, before } => (since, before),
+        };
+        Elapsed {
+            at_least: look.began.saturating_sub(since),
+            at_most: before.saturating_add(now.mono.saturating_sub(since)),
         }
     }
 

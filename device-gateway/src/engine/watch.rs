@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use iot_hub::reboot::{Evidence, FailureCode, Grade, State};
 
-use super::{DriverStep, Engine, Out, Ticket, finish::failure, ladder::Shown, live::Seen};
+use super::{
+    DriverStep, Engine, Out, Ticket,
+    finish::failure,
+    ladder::Shown,
+    live::{Look, Seen},
+};
 use crate::{
-    driver::{DriverError, Observation},
+    driver::{DriverError, Observation, STEP_LIMIT},
     evidence::{Cause, Glimpse, Sign, grade},
     journal::Attempt,
 };
@@ -42,7 +47,8 @@ impl Engine {
         self.look_when_due(out);
     }
 
-    /// Sees to a device that is present, in the boot of the baseline, when it is too late. Says
+    /// Sees to a device that is present, in the boot of the baseline, when it is too late: that has to
+    /// be shown by a look that began then, for after an earlier one it may have gone down in time. Says
     /// whether that ended the attempt.
     pub(super) fn never_went_down(&mut self, out: &mut Out) -> bool {
         let (Some(attempt), Some(live)) = (&self.journal.open, &self.live) else {
@@ -53,7 +59,17 @@ impl Engine {
         let certain = live.sign == Some(Sign::SameBoot);
         let same = present && (certain || !verifying) && live.doubt.is_none();
         let limit = self.settings.go_down_limit(attempt.mode());
-        if !same || !live.is_past_command(limit, self.now) {
+        let Some(late) = live.command.map(|command| command.passes(limit)) else {
+            return false;
+        };
+        if !same || self.now.mono < late {
+            return false;
+        }
+        if live.sign_of < late {
+            let now = self.now;
+            if let Some(live) = &mut self.live {
+                live.look_from(late, now);
+            }
             return false;
         }
         let error = match &attempt.trigger_problem {
@@ -88,7 +104,10 @@ impl Engine {
         if let (true, Some(baseline)) = (due, baseline) {
             let ticket = self.ask(DriverStep::Observe(baseline), out);
             if let Some(live) = &mut self.live {
-                live.observing = Some(ticket);
+                live.observing = Some(Look {
+                    ticket,
+                    began: self.now.mono,
+                });
                 live.look_again = false;
             }
         }
@@ -102,17 +121,12 @@ impl Engine {
     ) {
         let now = self.now;
         let interval = self.settings.observe_interval;
-        let Some(live) = self
-            .live
-            .as_mut()
-            .filter(|live| live.observing == Some(ticket))
-        else {
+        let (Some(live), Some(attempt)) = (&mut self.live, &mut self.journal.open) else {
             return;
         };
-        let Some(attempt) = &mut self.journal.open else {
+        let Some(look) = live.observing.take_if(|look| look.ticket == ticket) else {
             return;
         };
-        live.observing = None;
         let pause = (live.phase.elapsed(now) / 20)
             .min(LONGEST_PAUSE)
             .max(interval);
@@ -139,6 +153,15 @@ impl Engine {
                 return;
             }
         };
+        if look.began + STEP_LIMIT < now.mono {
+            // It was held up on our side, as by a full disk, and too much may have happened since. That
+            // the device was away remains true.
+            let past = attempt.report.state.is_past_no_return();
+            attempt.was_absent |= past && live.met && !observation.present;
+            live.sign = None;
+            live.steady = None;
+            return;
+        }
         let Some(baseline) = &attempt.baseline else {
             return;
         };
@@ -146,9 +169,15 @@ impl Engine {
             id: attempt.report.request_id,
             journal_marker: attempt.on_host && live.marker,
         };
-        let sign = grade(baseline, &observation, live.since_baseline(now), cause);
+        let sign = grade(
+            baseline,
+            &observation,
+            live.since_baseline(look, now),
+            cause,
+        );
         let nameless = baseline.boot_id.is_some() && observation.boot_id.is_none();
         live.sign = Some(sign);
+        live.sign_of = look.began;
         if observation.present {
             live.seen = Some(Seen {
                 method: observation.method,
@@ -160,8 +189,8 @@ impl Engine {
             State::Preparing if nameless => {}
             State::Preparing => self.on_prepared(sign, observation.boot_id, out),
             State::Rebooting | State::Down | State::Verifying => {
-                self.notice_another_boot(sign, &observation);
-                self.on_sign(sign, &observation);
+                self.notice_another_boot(sign, &observation, look);
+                self.on_sign(sign, &observation, look);
                 self.resolve_doubt(ticket, out);
             }
             State::Pending
@@ -178,7 +207,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn on_sign(&mut self, sign: Sign, observation: &Observation) {
+    fn on_sign(&mut self, sign: Sign, observation: &Observation, look: Look) {
         let now = self.now;
         let (Some(attempt), Some(live)) = (&mut self.journal.open, &mut self.live) else {
             return;
@@ -192,7 +221,7 @@ impl Engine {
                     self.enter(State::Down, now);
                 }
             }
-            Sign::Silent if verifying => live.seen_well = Some(now.mono),
+            Sign::Silent if verifying => live.seen_well = Some(look.began),
             Sign::Silent => {}
             Sign::SameBoot => {
                 // Whatever looked like a return was none.
@@ -221,7 +250,7 @@ impl Engine {
                 if stronger {
                     attempt.report.evidence = Some(evidence);
                 }
-                live.seen_well = Some(now.mono);
+                live.seen_well = Some(look.began);
                 let boot = observation.boot_id.clone();
                 if boot.is_some() {
                     attempt.new_boot_id.clone_from(&boot);
@@ -239,8 +268,8 @@ impl Engine {
 
     /// A device that was seen in its new boot may have booted once more: nobody asked for that, and
     /// it has to settle anew.
-    fn notice_another_boot(&mut self, sign: Sign, observation: &Observation) {
-        let now = self.now.mono;
+    fn notice_another_boot(&mut self, sign: Sign, observation: &Observation, look: Look) {
+        let (began, now) = (look.began, self.now.mono);
         let (Some(attempt), Some(live)) = (&self.journal.open, &mut self.live) else {
             return;
         };
@@ -268,7 +297,7 @@ impl Engine {
             (Some(first), Some(boot)) => (first != boot).then_some(Grade::BootChanged),
             // It has just connected and has not said which boot it is in.
             (Some(_), None) => None,
-            (None, _) => last.and_then(|last| last.booted_since(observation, now)),
+            (None, _) => last.and_then(|last| last.booted_since(observation, began, now)),
         };
         if let Some(proved) = again {
             live.steady = None;

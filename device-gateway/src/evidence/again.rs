@@ -40,14 +40,23 @@ impl Glimpse {
         self.missed = true;
     }
 
-    /// How well it is proved that the device booted between the glimpse and this observation.
-    pub fn booted_since(&self, observation: &Observation, now: Duration) -> Option<Grade> {
+    /// How well it is proved that the device booted between the glimpse and this observation, which was
+    /// asked for when it `began` and is there `now`.
+    pub fn booted_since(
+        &self,
+        observation: &Observation,
+        began: Duration,
+        now: Duration,
+    ) -> Option<Grade> {
         match identity(&self.shown, observation) {
             Identity::Changed => return Some(Grade::BootChanged),
             Identity::Same => return None,
             Identity::Unknown => {}
         }
-        let elapsed = Elapsed::exactly(now.saturating_sub(self.at));
+        let elapsed = Elapsed {
+            at_least: began.saturating_sub(self.at),
+            at_most: now.saturating_sub(self.at),
+        };
         let (before, after) = self.shown.uptime.zip(observation.uptime)?;
         let reset = if self.missed {
             // One that stands still is the old one: some tell it once a minute.
@@ -99,7 +108,8 @@ mod tests {
             glimpse.miss();
         }
         let seen = shows(Some(seconds(after)), None);
-        let booted = glimpse.booted_since(&seen, began + seconds(elapsed));
+        let booted =
+            glimpse.booted_since(&seen, began + seconds(elapsed), began + seconds(elapsed));
         assert_eq!(booted, expected.then_some(Grade::UptimeReset));
     }
 
@@ -139,7 +149,11 @@ mod tests {
     fn a_boot_count_that_rose_is_another_boot_and_one_that_did_not_is_none() {
         let booted = |before, after| {
             let glimpse = Glimpse::of(&shows(Some(seconds(60.0)), before), Duration::ZERO);
-            glimpse.booted_since(&shows(Some(seconds(3.0)), after), seconds(10.0))
+            glimpse.booted_since(
+                &shows(Some(seconds(3.0)), after),
+                seconds(10.0),
+                seconds(10.0),
+            )
         };
         assert_eq!(booted(Some(8), Some(9)), Some(Grade::BootChanged));
         assert_eq!(booted(Some(8), Some(8)), None);
@@ -147,7 +161,10 @@ mod tests {
         assert_eq!(booted(Some(8), None), Some(Grade::UptimeReset));
         assert_eq!(booted(Some(8), Some(20)), Some(Grade::UptimeReset));
         let nothing = Glimpse::of(&shows(None, None), Duration::ZERO);
-        assert_eq!(nothing.booted_since(&shows(None, None), seconds(9.0)), None);
+        assert_eq!(
+            nothing.booted_since(&shows(None, None), seconds(9.0), seconds(9.0)),
+            None
+        );
     }
 
     proptest! {
@@ -176,7 +193,7 @@ mod tests {
                 // The reading may be a little older than we think.
                 let seen = read((began_at + time).saturating_sub(older));
                 let now = Duration::from_millis(time);
-                prop_assert_eq!(glimpse.booted_since(&seen, now), None);
+                prop_assert_eq!(glimpse.booted_since(&seen, now, now), None);
                 glimpse = Glimpse::of(&seen, now);
             }
         }
@@ -197,7 +214,7 @@ mod tests {
                 glimpse.miss();
             }
             let seen = shows(Some(millis(since)), None);
-            prop_assert_eq!(glimpse.booted_since(&seen, millis(pause)), Some(Grade::UptimeReset));
+            prop_assert_eq!(glimpse.booted_since(&seen, millis(pause), millis(pause)), Some(Grade::UptimeReset));
         }
     }
 }

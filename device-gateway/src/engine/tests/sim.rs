@@ -68,9 +68,6 @@ pub(super) enum Shows {
     Uptime,
 }
 
-/// How long the device was up when the world began.
-const UP_BEFORE: Duration = Duration::from_secs(100_000);
-
 /// How long [`Behavior::Dawdles`] takes to go down: a moment longer than it is given.
 const DAWDLING: Duration = Duration::from_millis(120_020);
 
@@ -91,6 +88,8 @@ pub(super) enum Crash {
 pub(super) struct Sim {
     pub(super) behavior: Behavior,
     pub(super) shows: Shows,
+    /// How long the device was up when the world began.
+    pub(super) up_before: Duration,
     pub(super) settings: Settings,
     /// The device is the machine that the engine runs on.
     pub(super) host: bool,
@@ -115,6 +114,8 @@ pub(super) struct Sim {
     pub(super) command_takes: Duration,
     /// How long a look at the device takes; it shows how things were when it began.
     pub(super) look_takes: Duration,
+    /// How often it was looked at.
+    pub(super) looks: usize,
     pub(super) answers: Vec<Answer>,
     pub(super) reports: Vec<Report>,
     /// Since the world began; the engine's own clock begins anew with each process.
@@ -156,6 +157,7 @@ impl Sim {
         let mut sim = Self {
             behavior,
             shows: Shows::Identity,
+            up_before: seconds(100_000),
             settings,
             host,
             blocked_until: Duration::ZERO,
@@ -172,6 +174,7 @@ impl Sim {
             modes: Vec::new(),
             command_takes: Duration::from_millis(50),
             look_takes: Duration::from_millis(50),
+            looks: 0,
             answers: Vec::new(),
             reports: Vec::new(),
             time: Duration::ZERO,
@@ -409,6 +412,7 @@ impl Sim {
                 return self.after(self.command_takes, Input::Driven(ticket, outcome));
             }
             DriverStep::Observe(_) => {
+                self.looks += 1;
                 let seen = Input::Driven(ticket, Outcome::Observed(Ok(self.observe())));
                 return self.after(self.look_takes, seen);
             }
@@ -528,7 +532,7 @@ impl Sim {
     fn uptime(&self) -> Option<Duration> {
         let booted = |boots: usize| Some(self.told? + seconds(6) * u32::try_from(boots).ok()?);
         (self.shows == Shows::Uptime).then(|| match self.boots() {
-            0 => UP_BEFORE + self.time,
+            0 => self.up_before + self.time,
             boots => booted(boots).map_or(Duration::ZERO, |booted| self.time - booted),
         })
     }
@@ -548,7 +552,7 @@ impl Sim {
             | Behavior::HeedsPower
             | Behavior::RefusesGrace
             | Behavior::SameBoot => away(2, 6),
-            Behavior::Dawdles => away(DAWDLING.as_secs(), DAWDLING.as_secs() + 4),
+            Behavior::Dawdles => away(DAWDLING.as_secs(), DAWDLING.as_secs() + 5),
             Behavior::HangsGoingDown => away(2, u64::MAX) && self.boots() == 0,
             Behavior::NeverReturns => away(2, u64::MAX),
             Behavior::ConnectsLate => {

@@ -1,5 +1,7 @@
 //! One scenario per way a device behaves, and the verdict that it gets.
 
+use std::time::Duration;
+
 use iot_hub::reboot::{Grade, Origin, State};
 use serde_json::{Value, json};
 
@@ -380,4 +382,43 @@ fn what_a_reboot_took_is_expected_of_the_next_in_the_twin_and_in_the_answer() {
         answer["expectedDurationSec"],
         json!(told.typical_duration_sec)
     );
+}
+
+#[test]
+fn a_device_that_goes_down_in_time_is_not_judged_by_an_earlier_look() {
+    for millis in [50, 1_000, 8_000, 30_000] {
+        let mut sim = Sim::new(Behavior::Dawdles);
+        // It goes down two minutes after the command.
+        sim.change(|settings| settings.go_down_limit = seconds(121));
+        sim.look_takes = Duration::from_millis(millis);
+        let sim = sim.reboot(request());
+        check(&sim, State::Succeeded, None, Some(Grade::Healthy));
+    }
+}
+
+#[test]
+fn an_uptime_counts_as_of_when_the_device_was_asked() {
+    for millis in [50, 8_000, 30_000] {
+        let mut sim = Sim::new(Behavior::Lies);
+        sim.shows = Shows::Uptime;
+        sim.up_before = seconds(3);
+        sim.look_takes = Duration::from_millis(millis);
+        let sim = sim.reboot(with(request(), json!({ "requiredGrade": 2 })));
+        check(
+            &sim,
+            State::Failed,
+            Some("NO_SHUTDOWN"),
+            Some(Grade::Claimed),
+        );
+        assert_eq!(sim.engine.report().counters.unexpected, 0);
+    }
+}
+
+#[test]
+fn a_look_that_was_held_up_leads_to_no_command() {
+    let mut sim = Sim::new(Behavior::Reboots);
+    sim.look_takes = seconds(61);
+    let sim = sim.reboot(request());
+    check(&sim, State::Failed, Some("PREPARE_TIMEOUT"), None);
+    assert_eq!(sim.triggers, []);
 }
