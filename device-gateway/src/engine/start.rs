@@ -170,6 +170,10 @@ impl Engine {
 
     /// The point of no return.
     fn begin_command(&mut self, out: &mut Out) {
+        // The look may have ended before anybody told the time.
+        if self.expires(out) {
+            return;
+        }
         let Some(attempt) = &self.journal.open else {
             return;
         };

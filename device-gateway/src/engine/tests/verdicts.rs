@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use iot_hub::reboot::{Grade, Origin, State};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::sim::{Behavior, ID, Shows, Sim, request, seconds};
@@ -420,5 +421,22 @@ fn a_look_that_was_held_up_leads_to_no_command() {
     sim.look_takes = seconds(61);
     let sim = sim.reboot(request());
     check(&sim, State::Failed, Some("PREPARE_TIMEOUT"), None);
+    assert_eq!(sim.triggers, []);
+}
+
+#[test]
+fn no_command_leaves_after_the_deadline_though_the_last_look_comes_before_the_time_is_told() {
+    let mut sim = Sim::new(Behavior::Reboots);
+    sim.look_takes = seconds(10);
+    sim.hub_acknowledges = false;
+    sim.call(
+        "reboot",
+        with(request(), json!({ "deadline": "2026-01-01T00:30:00Z" })),
+    );
+    sim.run_until(|sim| sim.looks == 1);
+    // The machine was asleep while the device was looked at.
+    sim.skew = SignedDuration::from_hours(1);
+    sim.run();
+    check(&sim, State::Expired, Some("DEADLINE_EXCEEDED"), None);
     assert_eq!(sim.triggers, []);
 }
