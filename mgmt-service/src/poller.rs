@@ -163,6 +163,7 @@ impl Follower {
     }
 
     /// Waits for the next reading. Readings that came in the meantime are skipped but for the last.
+    /// They come in the order in which they were begun, for a device is read by one at a time.
     pub async fn next(&mut self) -> TwinRead {
         loop {
             if self.latest.changed().await.is_err() {

@@ -61,7 +61,7 @@ impl Attempt {
         let mut timeline = self.view.timeline.iter().rev();
         let (_, gone) = timeline.find(|(state, _)| *state == State::Rebooting)?;
         // Both by the same clock; one that was set meanwhile tells nothing.
-        let took = Duration::try_from(self.view.end_time?.duration_since(*gone)).ok()?;
+        let took = Duration::try_from(self.view.state_time.duration_since(*gone)).ok()?;
         (!took.is_zero()).then_some((&self.progress.expected.class, took))
     }
 }

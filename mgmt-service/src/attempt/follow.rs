@@ -95,12 +95,12 @@ impl Turn<'_> {
             self.not_begun(trouble);
             return;
         }
-        let start = self.attempt.view.start();
-        if self.now < start {
-            self.attempt.progress.caller_waits = false;
-            self.attempt.progress.phase = Phase::Waiting { until: start };
-        } else {
-            self.call();
+        match self.attempt.view.not_before {
+            Some(until) if self.now < until => {
+                self.attempt.progress.caller_waits = false;
+                self.attempt.progress.phase = Phase::Waiting { until };
+            }
+            Some(_) | None => self.call(),
         }
     }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::{
     Attempt, Effect, Event, Input, Rules, Step, View,
     dispatch::Phase,
+    queue::Entry,
     time::{end_by, gateway_deadline, last_read_at, later},
 };
 
@@ -28,7 +29,8 @@ impl<'a> Turn<'a> {
     }
 
     /// Takes in one input.
-    pub(super) fn take(&mut self, input: Input) {
+    pub(super) fn take(&mut self, mut input: Input) {
+        self.forgive_clock(&mut input);
         if self.is_ended() {
             self.take_afterwards(input);
             return;
@@ -49,6 +51,24 @@ impl<'a> Turn<'a> {
             Input::Dequeued(written) => self.dequeued(&written),
         }
         self.timers();
+    }
+
+    /// What the service noted as past and lies ahead was noted before its clock was set back: waiting
+    /// for that moment would be waiting for nothing.
+    fn forgive_clock(&mut self, input: &mut Input) {
+        if let Input::Read(reading) = input
+            && reading.begun > self.now
+        {
+            // Nobody knows what it came before.
+            reading.begun = Timestamp::MIN;
+        }
+        let progress = &mut self.attempt.progress;
+        if let Phase::Reading { since } | Phase::Settling { since, .. } = &mut progress.phase {
+            *since = self.now.min(*since);
+        }
+        if let Entry::There { since: at } | Entry::Removed { at } = &mut progress.entry {
+            *at = self.now.min(*at);
+        }
     }
 
     /// Takes in what still matters after the end.
@@ -138,7 +158,7 @@ impl<'a> Turn<'a> {
         self.attempt.progress.phase = Phase::Ended;
         self.attempt.progress.caller_waits = false;
         self.attempt.view.error = error;
-        self.attempt.view.end_time = Some(time);
+        self.attempt.view.end_time = Some(self.attempt.view.within(time, self.now));
         self.attempt.view.eta = None;
         self.enter(state, time, message);
         if self.attempt.progress.entry.may_be_there() {

@@ -38,7 +38,7 @@ pub struct View {
     pub not_before: Option<Timestamp>,
     /// When it has to have ended.
     pub deadline: Timestamp,
-    /// When it ended.
+    /// When it ended; the service's time where the clock of whoever saw it cannot be right.
     pub end_time: Option<Timestamp>,
     /// The least evidence that counts as success; `None` leaves it to the device.
     pub required_grade: Option<Grade>,
@@ -119,6 +119,15 @@ impl View {
             cancel_requested: false,
             dialect: None,
             revision: 1,
+        }
+    }
+
+    /// A time that a device's clock tells; now, when that cannot be, for the clock may be wrong.
+    pub(super) fn within(&self, time: Timestamp, now: Timestamp) -> Timestamp {
+        if (self.create_time..=now).contains(&time) {
+            time
+        } else {
+            now
         }
     }
 

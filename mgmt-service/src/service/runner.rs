@@ -48,7 +48,6 @@ pub(super) struct Runner {
     hanging: Hanging,
     /// When the state last changed, for the cadence.
     since: Instant,
-    last_read: Timestamp,
 }
 
 /// What happened next.
@@ -90,7 +89,6 @@ impl Runner {
             calls: FuturesUnordered::new(),
             hanging: Hanging::default(),
             since: Instant::now(),
-            last_read: Timestamp::MIN,
         });
         let span = traces::attempt_span(&runner.attempt);
         let task = async move {
@@ -179,11 +177,6 @@ impl Runner {
     }
 
     async fn read(&mut self, read: TwinRead) -> bool {
-        // A read that was overtaken by a newer one says nothing.
-        if read.begun < self.last_read {
-            return true;
-        }
-        self.last_read = read.begun;
         let input = input_of(&self.inner, &self.attempt, &read).await;
         if let Input::Read(reading) = &input {
             self.log.set_last_read(reading.begun);

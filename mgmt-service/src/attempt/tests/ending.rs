@@ -48,6 +48,48 @@ fn a_service_that_was_down_at_the_deadline_looks_once_more() {
 }
 
 #[test]
+fn an_attempt_ended_when_the_service_says_if_the_devices_clock_cannot_be_right() {
+    for (told, expected) in [(-999_990, 50), (-1, 50), (1, 1), (50, 50), (51, 50)] {
+        let mut scene = Scene::begin(Asked::default());
+        scene.read(native(None));
+        let mut report = reported(State::Succeeded, scene.at(told));
+        report.evidence = Some(evidence(Grade::Caused));
+        let expected = scene.at(expected);
+        scene.after(50);
+        scene.read(native(Some(report.clone())));
+        scene.ended(State::Succeeded, None);
+        // How long it is kept counts from here.
+        assert_eq!(scene.attempt.view.end_time, Some(expected), "told {told}");
+        assert_eq!(scene.attempt.view.state_time, report.state_time);
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_keep_the_service_from_asking() {
+    let mut scene = Scene::begin(Asked::default());
+    scene.after(-3600);
+    let reading = |scene: &mut Scene| {
+        scene.read(native(None));
+        scene.after(1);
+        scene.take_effects()
+    };
+    let first = reading(&mut scene);
+    let calls = first.into_iter().chain(reading(&mut scene));
+    let calls = calls.filter(|effect| matches!(effect, Effect::Call { .. }));
+    assert_eq!(calls.count(), 1);
+}
+
+#[test]
+fn a_reading_that_was_under_way_when_the_clock_was_set_back_is_of_no_known_time() {
+    let mut scene = Scene::begin(Asked::default());
+    let mut reading = native(None);
+    reading.begun = scene.now;
+    scene.after(-3600);
+    scene.input(Input::Read(Box::new(reading)));
+    assert_eq!(scene.take_effects(), [Effect::Read]);
+}
+
+#[test]
 fn the_twin_is_read_once_more_before_the_deadline() {
     let mut scene = Scene::begin(Asked::default());
     scene.read(native(None));

@@ -440,7 +440,7 @@ async fn a_success_is_learned_from_once() {
     ended.view = crate::attempt::View {
         state: State::Succeeded,
         timeline: vec![(State::Rebooting, gone)],
-        end_time: Some(Timestamp::from_second(1_090).unwrap()),
+        state_time: Timestamp::from_second(1_090).unwrap(),
         ..attempt.view
     };
     for _ in 0..2 {
