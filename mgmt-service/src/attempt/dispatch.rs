@@ -283,20 +283,23 @@ impl Turn<'_> {
         }
         if progress.known {
             self.follow();
-        } else if progress.may_have_arrived {
-            if self.may_queue(&trouble) {
-                self.enqueue();
-            } else {
-                self.settle(retry_after(&trouble));
-            }
         } else {
             progress.phase = Phase::Retrying { at: self.now };
             self.not_begun(trouble);
         }
     }
 
-    /// The device could not be asked, and nothing was begun.
+    /// The device could not be asked, and nothing was begun by that.
     pub(super) fn not_begun(&mut self, trouble: Trouble) {
+        if self.attempt.progress.may_have_arrived {
+            // An earlier call may have begun it.
+            if self.may_queue(&trouble) {
+                self.enqueue();
+            } else {
+                self.settle(retry_after(&trouble));
+            }
+            return;
+        }
         let policy = self.attempt.asked.offline;
         let keep = trouble.passes() && policy == OfflinePolicy::Queue;
         if self.attempt.view.cancel_requested && !self.attempt.progress.may_have_arrived() {

@@ -8,7 +8,12 @@ use iot_hub::reboot::{
 };
 use jiff::Timestamp;
 
-use super::{Trouble, dispatch::Phase, reading::Reading, turn::Turn};
+use super::{
+    Trouble,
+    dispatch::Phase,
+    reading::{Baseline, Reading},
+    turn::Turn,
+};
 
 /// How evidence of the grade CLAIMED is obtained.
 const CLAIM_METHOD: &str = "reported-claim";
@@ -87,12 +92,27 @@ impl Turn<'_> {
     /// The twin as it is before the device is called.
     fn begin(&mut self, reading: &Reading) {
         self.attempt.view.dialect = reading.dialect;
-        self.attempt.progress.baseline = Some(reading.baseline());
+        let again = self.attempt.progress.may_have_arrived;
+        let known = self.attempt.progress.baseline.take().filter(|_| again);
+        let present = reading.baseline();
+        // What a call that may have arrived has changed is told from what was before it.
+        self.attempt.progress.baseline = Some(match known {
+            Some(before) => Baseline {
+                etag: present.etag,
+                ..before
+            },
+            None => present,
+        });
         if self.goes_on_queued() {
             return;
         }
         if let Err(trouble) = reading.check(&self.attempt.asked) {
             self.not_begun(trouble);
+            return;
+        }
+        if again && !self.may_call_again() {
+            // The twin does not show any more that the device would recognise it.
+            self.follow();
             return;
         }
         match self.attempt.view.not_before {

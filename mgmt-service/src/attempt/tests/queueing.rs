@@ -1,10 +1,10 @@
 //! A request that waits in the twin of a device that is not connected.
 
-use iot_hub::reboot::{Dialect, State};
+use iot_hub::reboot::{Dialect, Grade, State};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::scene::{Scene, id, native, queue, reported, tutorial};
+use super::scene::{Scene, evidence, id, native, queue, reported, tutorial};
 use crate::attempt::{Asked, Effect, Input, Reading, Trouble, Written};
 
 /// What a twin shows in which nothing of the attempt is.
@@ -86,6 +86,69 @@ fn only_a_gateway_of_ours_finds_a_request_in_the_twin() {
         assert_eq!(scene.take_effects(), []);
         scene.wake();
         assert_eq!(scene.take_effects(), [Effect::Read]);
+    }
+}
+
+/// A scene whose first call may have arrived, and whose device was away at the second: the request is
+/// being written into its twin.
+fn asked_twice() -> Scene {
+    let mut scene = Scene::begin(queue());
+    scene.read(without("e1"));
+    scene.takes_call("reboot");
+    scene.input(Input::Ambiguous("cut".into()));
+    scene.after(2);
+    scene.take_effects();
+    scene.read(without("e1"));
+    scene.takes_call("reboot");
+    scene.input(Input::Undelivered(Trouble::Offline));
+    let effects = scene.take_effects();
+    assert!(
+        matches!(&effects[..], [Effect::Enqueue { .. }]),
+        "{effects:?}"
+    );
+    scene.input(Input::Enqueued(Written::Conflict));
+    scene.wake();
+    assert_eq!(scene.take_effects(), [Effect::Read]);
+    scene
+}
+
+#[test]
+fn a_device_that_seems_to_be_of_another_kind_meanwhile_is_not_called_again() {
+    for dialect in [None, Some(Dialect::Tutorial)] {
+        let mut scene = asked_twice();
+        // Whoever set the tag changed the twin between our reading and our writing.
+        scene.read(Reading {
+            dialect,
+            ..without("e2")
+        });
+        scene.after(60);
+        scene.input(Input::Tick);
+        scene.read(Reading {
+            dialect,
+            ..without("e2")
+        });
+        let calls = |effect: &Effect| matches!(effect, Effect::Call { .. });
+        assert!(!scene.take_effects().iter().any(calls), "{dialect:?}");
+        scene.pass_deadline();
+        scene.ended(State::Lost, Some("DEADLINE_EXCEEDED"));
+    }
+}
+
+#[test]
+fn what_may_have_begun_has_not_failed_for_what_is_in_the_way_of_asking_again() {
+    let mut gone = asked_twice();
+    gone.input(Input::NotRead(Trouble::NoDevice));
+    let mut other = asked_twice();
+    let mut reading = without("e2");
+    let report = reading.report.as_mut().unwrap();
+    report.capabilities.as_mut().unwrap().modes.clear();
+    other.read(reading);
+    for mut scene in [gone, other] {
+        assert!(!scene.attempt.view.state.is_terminal());
+        let mut report = reported(State::Succeeded, scene.now);
+        report.evidence = Some(evidence(Grade::Caused));
+        scene.read(native(Some(report)));
+        scene.ended(State::Succeeded, None);
     }
 }
 
