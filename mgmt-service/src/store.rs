@@ -274,6 +274,9 @@ pub enum StoreError {
     /// Its own code failed.
     #[error("use the database")]
     Panicked(#[from] Panicked),
+    /// Another process has the database.
+    #[error("another process has the database; one service has a store for itself")]
+    InUse,
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

@@ -62,6 +62,7 @@ impl Measured {
                     error @ (StoreError::Database { .. }
                     | StoreError::Newer { .. }
                     | StoreError::Panicked(_)
+                    | StoreError::InUse
                     | StoreError::Closed),
                 ) => {
                     let readiness = self.instruments.readiness();

@@ -7,6 +7,7 @@
 mod audit;
 mod checkpoints;
 mod learned;
+mod lock;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -54,6 +55,7 @@ type Read = Box<dyn FnOnce(&Connection) + Send>;
 impl Sqlite {
     /// Opens the database, making or migrating it as needed.
     pub fn open(options: &SqliteOptions) -> Result<Self, StoreError> {
+        let lock = lock::hold(&options.path, schema::BUSY)?;
         let mut write = schema::connect(&options.path)?;
         schema::migrate(&mut write)?;
         let read = schema::connect(&options.path)?;
@@ -62,6 +64,8 @@ impl Sqlite {
         let (reader, mut reads) = mpsc::channel::<Read>(QUEUE);
         spawn("store-write", move || {
             writing::run(&mut write, &mut writes, &checkpoints);
+            // From the last write on another process may have the database.
+            drop(lock);
         })?;
         spawn("store-read", move || {
             while let Some(job) = reads.blocking_recv() {

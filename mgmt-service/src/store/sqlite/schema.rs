@@ -108,7 +108,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
 ];
 
 /// How long to wait for another process that has the file open, a backup for example.
-const BUSY: Duration = Duration::from_secs(10);
+pub(super) const BUSY: Duration = Duration::from_secs(10);
 
 /// Opens a connection with the settings that a commit needs to survive a power cut.
 pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {

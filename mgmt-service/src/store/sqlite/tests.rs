@@ -7,7 +7,7 @@ use iot_hub::reboot::{RequestId, State};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Sqlite, SqliteOptions, rows, schema};
+use super::{Sqlite, SqliteOptions, lock, rows, schema};
 use crate::{
     attempt::{Asked, Attempt, Input, Rules, Step},
     metrics::Instruments,
@@ -360,6 +360,18 @@ async fn what_an_older_version_stored_is_kept() {
         .query_row("SELECT count(*) FROM events", [], |row| row.get(0))
         .unwrap();
     assert_eq!(left, 0);
+}
+
+#[test]
+fn one_process_has_the_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let path = options(&folder).path;
+    let second = lock::hold(&path, Duration::ZERO).unwrap_err();
+    assert!(matches!(second, StoreError::InUse), "{second}");
+    drop(store);
+    // The thread that writes ends after the handle.
+    lock::hold(&path, Duration::from_secs(30)).unwrap();
 }
 
 #[test]
