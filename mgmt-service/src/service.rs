@@ -10,14 +10,15 @@ mod tags;
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use daemon::panics::caught_in;
 use iot_hub::{identity::DeviceId, reboot::RequestId, twin::Twin};
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{hanging::Slots, runner::Runner};
@@ -39,6 +40,9 @@ use crate::{
 
 /// How many inputs may wait for one attempt: each is one caller that asks to cancel it.
 const INPUTS: usize = 16;
+
+/// How long an attempt may be stored before it has a task: far longer than it takes.
+const TAKING_UP: Duration = Duration::from_secs(1);
 
 /// How often the retention is enforced.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
@@ -74,6 +78,8 @@ struct Inner {
     poller: Poller,
     timing: Timing,
     live: Mutex<HashMap<RequestId, Live>>,
+    /// Tells of each attempt that gets a task.
+    taken_up: Notify,
     tags: tags::Memory,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -112,6 +118,7 @@ impl Service {
             poller,
             timing,
             live: Mutex::default(),
+            taken_up: Notify::new(),
             tags: tags::Memory::default(),
             tasks: TaskTracker::new(),
             shutdown,
@@ -156,16 +163,28 @@ impl Service {
     /// Finds an attempt's log: that of its task, or what is stored of it.
     pub async fn log(&self, device: &DeviceId, id: RequestId) -> Result<Arc<Log>, Error> {
         let missing = || Error::NoAttempt(device.clone(), id);
-        let live = self.inner.live().get(&id).map(|live| live.log.clone());
-        let log = match live {
-            Some(log) => {
+        let inner = &self.inner;
+        let limit = Instant::now() + TAKING_UP;
+        let log = loop {
+            let mut taken_up = pin!(inner.taken_up.notified());
+            // From here on it tells of those that are taken up before anybody waits.
+            taken_up.as_mut().enable();
+            let live = inner.live().get(&id).map(|live| live.log.clone());
+            if let Some(log) = live {
                 log.look();
-                log
+                break log;
             }
-            None => {
-                let attempt = self.inner.store.get(id).await?.ok_or_else(missing)?;
-                let events = self.inner.store.events(id).await?;
-                Arc::new(Log::new(attempt, events))
+            let attempt = inner.store.get(id).await?.ok_or_else(missing)?;
+            let is_stopping = inner.shutdown.is_cancelled();
+            if attempt.view.state.is_terminal() || is_stopping || limit <= Instant::now() {
+                let events = inner.store.events(id).await?;
+                break Arc::new(Log::new(attempt, events));
+            }
+            // It was stored a moment ago: a log of what is stored would never tell how it goes on.
+            tokio::select! {
+                () = taken_up => {}
+                () = inner.shutdown.cancelled() => {}
+                () = tokio::time::sleep_until(limit.into()) => {}
             }
         };
         let now = log.now();
@@ -319,3 +338,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

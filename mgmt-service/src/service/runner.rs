@@ -78,6 +78,7 @@ impl Runner {
             log: log.clone(),
         };
         inner.live().insert(id, live);
+        inner.taken_up.notify_waiters();
         // A task is as large as the largest of all that it ever waits for, twice over for what is moved
         // into it, and most of them wait for a device: whatever is large has a place of its own.
         let mut runner = Box::new(Self {
