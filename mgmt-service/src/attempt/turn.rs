@@ -10,6 +10,10 @@ use super::{
     time::{end_by, gateway_deadline, last_read_at, later},
 };
 
+/// How many states a timeline tells of: a device may go to and fro between two for days, and each event
+/// carries the whole.
+const TIMELINE: usize = 200;
+
 /// An attempt while it takes in one input; the topics beside this file add their parts.
 pub(super) struct Turn<'a> {
     pub(super) attempt: &'a mut Attempt,
@@ -125,6 +129,9 @@ impl<'a> Turn<'a> {
         let view = &mut self.attempt.view;
         view.state = state;
         view.state_time = time;
+        if view.timeline.len() == TIMELINE {
+            view.timeline.remove(TIMELINE / 2);
+        }
         view.timeline.push((state, time));
         if state != State::Blocked {
             view.blockers.clear();

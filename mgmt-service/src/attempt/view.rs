@@ -48,7 +48,7 @@ pub struct View {
     pub error: Option<Failure>,
     /// What forbids it for now.
     pub blockers: BTreeMap<String, Blocker>,
-    /// Every state it has been in, oldest first.
+    /// Every state it has been in, oldest first; of more than 200 the first and the last hundred.
     pub timeline: Vec<(State, Timestamp)>,
     /// When the device is expected back.
     pub eta: Option<Timestamp>,

@@ -241,3 +241,22 @@ fn a_failure_is_taken_over_with_its_cause() {
     scene.ended(State::Failed, Some("NO_SHUTDOWN"));
     assert_eq!(scene.attempt.view.error, Some(failure));
 }
+
+#[test]
+fn a_device_that_goes_to_and_fro_has_a_timeline_that_ends() {
+    let mut scene = Scene::begin(Asked::default());
+    scene.read(native(None));
+    let begun = scene.attempt.view.timeline.clone();
+    scene.input(Input::Answered(acceptance(State::Accepted, scene.now)));
+    for _ in 0..500 {
+        for state in [State::Blocked, State::Accepted] {
+            scene.now += jiff::SignedDuration::from_millis(10);
+            scene.read(native(Some(reported(state, scene.now))));
+        }
+    }
+    let timeline = &scene.attempt.view.timeline;
+    assert_eq!(timeline.len(), 200);
+    assert_eq!(timeline[..begun.len()], begun);
+    assert_eq!(timeline.last(), Some(&(State::Accepted, scene.now)));
+    assert!(timeline.is_sorted_by_key(|(_, time)| *time));
+}
