@@ -281,6 +281,13 @@ fn read_timing(
             .duration("last_look", second, HOUR)
             .or(rules.last_look),
     };
+    let recovery_limit = section
+        .duration("recovery_limit", second, 30 * DAY)
+        .or(DAY.min(retention));
+    if recovery_limit > retention {
+        let value = format!("{recovery_limit:?}");
+        section.mistake("recovery_limit", &value, "no more than store.retention");
+    }
     let timing = Timing {
         // The hub's own limits.
         answer_timeout: section
@@ -292,7 +299,7 @@ fn read_timing(
         recovery_pause: section
             .duration("recovery_interval", 10 * ms, DAY)
             .or(300 * second),
-        recovery_limit: section.duration("recovery_limit", second, 30 * DAY).or(DAY),
+        recovery_limit,
         retention,
         rules,
     };

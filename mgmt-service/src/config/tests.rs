@@ -294,6 +294,16 @@ fn the_tier_decides_how_much_the_hub_is_asked_unless_that_is_given() {
 }
 
 #[test]
+fn a_device_is_looked_for_no_longer_than_its_attempt_is_kept() {
+    let config = parse("[store]\nretention = \"2h\"").unwrap();
+    assert_eq!(config.timing.recovery_limit, config.timing.retention);
+    refused(
+        "[store]\nretention = \"2h\"\n[timing]\nrecovery_limit = \"3h\"",
+        &["timing.recovery_limit = 10800s: expected no more than store.retention"],
+    );
+}
+
+#[test]
 fn every_mistake_is_told_at_once() {
     let text = "
         listen = 5
