@@ -252,6 +252,11 @@ impl Attempt {
         !self.progress.caller_waits
     }
 
+    /// After this it is too late to call the device.
+    pub fn call_by(&self) -> Timestamp {
+        gateway_deadline(&self.view)
+    }
+
     /// The device has been called more than once.
     pub fn is_repeated(&self) -> bool {
         self.progress.tries > 1
@@ -268,8 +273,7 @@ impl Attempt {
 
     /// The request as our gateway takes it.
     fn to_call(&self) -> RebootCall {
-        let deadline = gateway_deadline(&self.view);
-        self.asked.to_call(self.view.id, deadline, self.trace)
+        self.asked.to_call(self.view.id, self.call_by(), self.trace)
     }
 
     /// How the device refused it.

@@ -2,11 +2,12 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use iot_hub::{identity::DeviceId, method::MethodCall};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::{Bucket, Claim, Exhausted, HubQuota, gate::Gate};
 use crate::{
@@ -73,15 +74,20 @@ impl PacedHub {
         self.requests.pass(Claim::Of(caller)).await
     }
 
-    /// Calls a method of a device.
+    /// Calls a method of a device, unless it has to wait for that longer than `patience`.
     pub(crate) async fn call(
         &self,
         device: &DeviceId,
         call: &MethodCall,
         claim: Claim<'_>,
+        patience: Duration,
     ) -> CallOutcome {
-        if let Err(Exhausted { retry_after }) = self.methods.pass(claim).await {
-            let retry_after = Some(retry_after);
+        let retry_after = match timeout(patience, self.methods.pass(claim)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(Exhausted { retry_after })) => Some(Some(retry_after)),
+            Err(_) => Some(None),
+        };
+        if let Some(retry_after) = retry_after {
             return CallOutcome::Undelivered(Trouble::Throttled { retry_after });
         }
         let outcome = self.hub.call(device, call).await;
@@ -156,8 +162,6 @@ fn note_refusal(gate: &Gate, trouble: &Trouble, what: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use iot_hub::identity::ConnectionString;
 
     use super::*;
@@ -201,6 +205,26 @@ mod tests {
         assert!(futures_util::poll!(&mut waiting).is_pending());
         assert!(!paced.try_hang(), "a call waits");
         waiting.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_call_that_would_come_too_late_is_not_made() {
+        let paced = paced(0.001);
+        paced.methods.pass(Claim::First).await.unwrap();
+        let device = "pump-1".parse().unwrap();
+        let call = MethodCall {
+            name: "reboot".parse().unwrap(),
+            payload: Value::Null,
+            response_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::ZERO,
+        };
+        let patience = Duration::from_millis(20);
+        let calling = paced.call(&device, &call, Claim::Of("a"), patience);
+        let limit = Duration::from_secs(30);
+        let outcome = timeout(limit, calling).await.expect("it gives up");
+        let retry_after = None;
+        let unsent = CallOutcome::Undelivered(Trouble::Throttled { retry_after });
+        assert_eq!(outcome, unsent);
     }
 
     #[test]

@@ -57,19 +57,22 @@ impl Queue {
         claim: Claim<'_>,
         now: Instant,
     ) -> Result<(), Exhausted> {
-        let there_is_room = match claim {
-            Claim::First if self.first.len() < self.room => {
-                self.first.push_back(number);
-                true
-            }
-            Claim::First => false,
-            Claim::Of(caller) => self.line.push(caller, number).is_ok(),
-        };
+        // A hub that wants to be left alone for longer than a full line takes: nobody is to wait that long.
+        let until_ready = self.bucket.ready_at().saturating_duration_since(now);
+        let in_time = until_ready <= self.bucket.round(self.room);
+        let there_is_room = in_time
+            && match claim {
+                Claim::First if self.first.len() < self.room => {
+                    self.first.push_back(number);
+                    true
+                }
+                Claim::First => false,
+                Claim::Of(caller) => self.line.push(caller, number).is_ok(),
+            };
         if there_is_room {
             return Ok(());
         }
         let ahead = self.first.len() + self.line.len();
-        let until_ready = self.bucket.ready_at().saturating_duration_since(now);
         Err(Exhausted {
             retry_after: until_ready + self.bucket.time_for(ahead, now),
         })
@@ -182,10 +185,23 @@ mod tests {
     #[test]
     fn a_refusal_of_the_hub_holds_all_up() {
         let now = Instant::now();
-        let mut queue = Queue::new(10.0, 4, now);
+        let mut queue = Queue::new(10.0, 100, now);
         queue.refused(Some(Duration::from_secs(5)), now);
         queue.come(1, Claim::First, now).unwrap();
         assert_eq!(queue.next(now), Turn::Wait(now + Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_hub_that_takes_longer_than_a_full_line() {
+        let now = Instant::now();
+        let mut queue = Queue::new(10.0, 100, now);
+        let minute = Duration::from_secs(60);
+        queue.refused(Some(minute), now);
+        for claim in [Claim::Of("a"), Claim::First] {
+            let refused = queue.come(1, claim, now).unwrap_err();
+            assert_eq!(refused.retry_after.as_secs(), 60);
+            queue.come(2, claim, now + Duration::from_secs(50)).unwrap();
+        }
     }
 
     proptest! {

@@ -296,7 +296,10 @@ impl Runner {
             response_timeout: self.inner.timing.answer_timeout,
             connect_timeout: Duration::ZERO,
         };
-        async move { inner.hub.call(&device, &call, claim).await }
+        // A device that knows no deadline would begin after it.
+        let left = self.attempt.call_by().duration_since(Timestamp::now());
+        let patience = Duration::try_from(left).unwrap_or_default();
+        async move { inner.hub.call(&device, &call, claim, patience).await }
     }
 
     /// Writes the request that the device finds in its twin.
