@@ -12,7 +12,7 @@ use std::{
 use clap::ValueEnum;
 use tracing::Subscriber;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry,
+    Layer, Registry,
     filter::{LevelFilter, Targets},
     fmt::MakeWriter,
     layer::{Layered, SubscriberExt as _},
@@ -58,8 +58,14 @@ pub enum LogFormat {
 }
 
 /// What to log: a level, or directives for parts of the program.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogFilter(String);
+///
+/// A directive is a level for all parts, or `PART=LEVEL` for one. Spans and fields cannot be named:
+/// that would take regular expressions into every program.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogFilter {
+    text: String,
+    targets: Targets,
+}
 
 /// A text that is no filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,14 +75,14 @@ pub struct FilterError(String);
 /// Changes the filter of a log that is running. Clones change the same log.
 #[derive(Clone)]
 pub struct LogControl {
-    filter: reload::Handle<EnvFilter, Base>,
+    filter: reload::Handle<Targets, Base>,
     present: Arc<Mutex<LogFilter>>,
 }
 
 type Base = Layered<Option<Receiver>, Registry>;
 
 /// What is logged, and how.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct LogSettings {
     /// What to log.
     pub filter: LogFilter,
@@ -150,7 +156,7 @@ impl LogControl {
             return;
         }
         // It fails only once the process has no log any more.
-        if self.filter.reload(filter.directives()).is_ok() {
+        if self.filter.reload(filter.targets.clone()).is_ok() {
             tracing::info!(%filter, "the log has another filter");
             *present = filter;
         }
@@ -192,20 +198,16 @@ impl Show for LogFormat {
 
 impl Show for LogFilter {
     fn show(&self) -> toml::Value {
-        self.0.clone().into()
-    }
-}
-
-impl LogFilter {
-    fn directives(&self) -> EnvFilter {
-        // A filter is made from a text that was tried.
-        EnvFilter::try_new(&self.0).unwrap_or_default()
+        self.text.clone().into()
     }
 }
 
 impl Default for LogFilter {
     fn default() -> Self {
-        Self("info".to_owned())
+        Self {
+            text: "info".to_owned(),
+            targets: Targets::new().with_default(LevelFilter::INFO),
+        }
     }
 }
 
@@ -217,8 +219,20 @@ impl FromStr for LogFilter {
         if text.is_empty() {
             return Err(FilterError("there is none".to_owned()));
         }
-        match EnvFilter::try_new(text) {
-            Ok(_) => Ok(Self(text.to_owned())),
+        let mut directives = Vec::new();
+        for directive in text.split(',').map(str::trim) {
+            if directive.contains(['[', ']', '{', '}']) {
+                return Err(FilterError(format!("{directive:?} is not PART=LEVEL")));
+            }
+            if !directive.is_empty() {
+                directives.push(directive);
+            }
+        }
+        match directives.join(",").parse() {
+            Ok(targets) => Ok(Self {
+                text: text.to_owned(),
+                targets,
+            }),
             Err(error) => Err(FilterError(error.to_string())),
         }
     }
@@ -226,7 +240,7 @@ impl FromStr for LogFilter {
 
 impl fmt::Display for LogFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -243,7 +257,7 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let (directives, handle) = reload::Layer::new(filter.directives());
+    let (directives, handle) = reload::Layer::new(filter.targets.clone());
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_ansi(ansi)
@@ -331,12 +345,18 @@ mod tests {
 
     #[test]
     fn directives_speak_of_parts() {
-        let text = logged("error,daemon::logs=info", LogFormat::Text, |_| {
-            tracing::info!("of this part");
-            tracing::info!(target: "another", "of another part");
-        });
-        assert!(text.contains("of this part"), "{text}");
-        assert!(!text.contains("of another part"), "{text}");
+        for filter in ["error,daemon::logs=info", " daemon=INFO , error,"] {
+            let text = logged(filter, LogFormat::Text, |_| {
+                tracing::debug!("much of this part");
+                tracing::info!("of this part");
+                tracing::info!(target: "another", "of another part");
+                tracing::error!(target: "another", "an error");
+            });
+            assert!(text.contains("of this part"), "{filter}: {text}");
+            assert!(!text.contains("much of this part"), "{filter}: {text}");
+            assert!(!text.contains("of another part"), "{filter}: {text}");
+            assert!(text.contains("an error"), "{filter}: {text}");
+        }
     }
 
     #[test]
@@ -372,11 +392,25 @@ mod tests {
 
     #[test]
     fn a_filter_is_checked_before_it_is_used() {
-        for text in ["", " ", "a=b=c", "mgmt_service=loud"] {
+        for text in [
+            "",
+            " ",
+            "a=b=c",
+            "mgmt_service=loud",
+            "[attempt{id=7}]=info",
+            "[rpc]",
+        ] {
             assert!(text.parse::<LogFilter>().is_err(), "{text}");
         }
-        for text in ["info", " DEBUG ", "warn,mgmt_service::hub=trace", "off"] {
-            assert!(text.parse::<LogFilter>().is_ok(), "{text}");
+        for text in [
+            "info",
+            " DEBUG ",
+            "warn,mgmt_service::hub=trace",
+            "warn, hub=TRACE,",
+            "off",
+        ] {
+            let filter: LogFilter = text.parse().unwrap();
+            assert_eq!(filter.to_string(), text.trim());
         }
     }
 }
