@@ -304,6 +304,16 @@ impl HttpClient {
     }
 }
 
+/// The path of an address that a device gives. It is asked of the device where the settings say that it
+/// is, whatever it calls itself.
+pub(crate) fn path_of(address: &str) -> Option<String> {
+    let path = match address.split_once("://") {
+        Some((_, rest)) => &rest[rest.find('/')?..],
+        None => address,
+    };
+    path.starts_with('/').then(|| path.to_owned())
+}
+
 async fn read(mut response: Response) -> Result<Answer, Silence> {
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());

@@ -220,3 +220,19 @@ async fn what_certainly_did_not_leave_is_told_from_what_may_have() {
     let silence = client(&url, Trust::System, Auth::None).send(GET).await;
     assert!(matches!(silence, Err(Silence::NotSent(_))), "{silence:?}");
 }
+
+#[test]
+fn an_address_of_the_devices_own_is_asked_where_the_device_is() {
+    for (address, path) in [
+        ("/redfish/v1/T/1", Some("/redfish/v1/T/1")),
+        (
+            "https://inside:8443/redfish/v1/T/1",
+            Some("/redfish/v1/T/1"),
+        ),
+        ("https://inside", None),
+        ("T/1", None),
+        ("", None),
+    ] {
+        assert_eq!(path_of(address).as_deref(), path, "{address}");
+    }
+}

@@ -7,7 +7,7 @@ use iot_hub::reboot::Mode;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::driver::{Health, reading::clip};
+use crate::driver::{Health, http::client::path_of, reading::clip};
 
 /// How far a boot has got whose operating system says that it runs.
 pub(super) const OS_RUNNING: &str = "OSRunning";
@@ -203,15 +203,6 @@ pub(super) fn task(document: &Value) -> Option<String> {
     })
 }
 
-/// The path of a header `Location`. It is asked of the BMC itself, whatever it calls itself.
-pub(super) fn path_of(location: &str) -> Option<String> {
-    let path = match location.split_once("://") {
-        Some((_, rest)) => &rest[rest.find('/')?..],
-        None => location,
-    };
-    path.starts_with('/').then(|| path.to_owned())
-}
-
 fn texts(value: &Value) -> Option<Vec<String>> {
     let values = value.as_array()?.iter();
     Some(
@@ -348,22 +339,6 @@ mod tests {
             ),
         ] {
             assert_eq!(chosen(names, named), Err(told.to_owned()));
-        }
-    }
-
-    #[test]
-    fn a_location_is_asked_of_the_bmc_itself() {
-        for (location, path) in [
-            ("/redfish/v1/T/1", Some("/redfish/v1/T/1")),
-            (
-                "https://inside:8443/redfish/v1/T/1",
-                Some("/redfish/v1/T/1"),
-            ),
-            ("https://inside", None),
-            ("T/1", None),
-            ("", None),
-        ] {
-            assert_eq!(path_of(location).as_deref(), path, "{location}");
         }
     }
 

@@ -8,7 +8,7 @@ use super::{ROOT, document};
 use crate::driver::{
     http::{
         ClientError, Endpoint, Trouble, User,
-        client::{Answer, HttpClient, Request},
+        client::{Answer, HttpClient, Request, path_of},
     },
     reading::clip,
 };
@@ -73,7 +73,7 @@ impl Service {
             .header("location")
             .filter(|_| answer.status == ACCEPTED);
         Ok(Accepted {
-            monitor: location.and_then(document::path_of),
+            monitor: location.and_then(path_of),
         })
     }
 
