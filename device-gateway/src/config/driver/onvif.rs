@@ -14,6 +14,8 @@ pub struct OnvifConfig {
     pub user: User,
     /// The path of a picture, which a device gives that is well.
     pub snapshot: Option<String>,
+    /// Ask for the time of the last boot.
+    pub last_reboot: bool,
 }
 
 impl OnvifConfig {
@@ -21,6 +23,7 @@ impl OnvifConfig {
         let place = place(&mut section);
         let user = user(&mut section);
         let snapshot = path(&mut section, "snapshot").optional();
+        let last_reboot = section.flag("last_reboot").or(true);
         let user = user?;
         Some(Self {
             endpoint: Endpoint {
@@ -32,6 +35,7 @@ impl OnvifConfig {
             },
             user,
             snapshot,
+            last_reboot,
         })
     }
 }
@@ -59,6 +63,9 @@ mod tests {
         assert_eq!((camera.user.name.as_str(), camera.snapshot), ("u", None));
         let camera = read(&format!("{user}snapshot = \"/s.jpg\"\n")).unwrap();
         assert_eq!(camera.snapshot.as_deref(), Some("/s.jpg"));
+        assert!(camera.last_reboot);
+        let camera = read(&format!("{user}last_reboot = false\n")).unwrap();
+        assert!(!camera.last_reboot);
         assert_eq!(
             read("snapshot = \"http://elsewhere/s.jpg\"\n").unwrap_err(),
             [

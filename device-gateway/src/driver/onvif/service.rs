@@ -5,7 +5,10 @@ use std::time::Instant;
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 
-use super::soap::{self, Element, Malformed, Token};
+use super::{
+    boots::near,
+    soap::{self, Element, Malformed, Token},
+};
 use crate::driver::{
     http::{
         ClientError, Endpoint, Trouble, User,
@@ -52,6 +55,15 @@ pub(super) struct Call<'a> {
 }
 
 impl Clock {
+    /// What it shows, if it went on from what it showed before: one that was set in between goes
+    /// with nothing that was read in between.
+    pub(super) fn after(self, before: Self) -> Option<Timestamp> {
+        let shows = self.shows?;
+        let passed = self.at.saturating_duration_since(before.at);
+        let went_on = before.shows?.duration_until(shows);
+        near(went_on, passed.try_into().ok()?).then_some(shows)
+    }
+
     fn unreadable() -> Self {
         Self {
             shows: None,

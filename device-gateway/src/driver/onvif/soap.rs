@@ -3,16 +3,19 @@
 //! What is read is an untrusted tree of limited depth. Entities other than those that XML itself brings
 //! are left out, and namespaces are told apart where a name alone could mislead: at the envelope.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use quick_xml::{
-    NsReader,
+    NsReader, XmlVersion,
     escape::{escape, resolve_predefined_entity},
     events::{BytesStart, Event},
     name::ResolveResult,
 };
 use sha1::{Digest as _, Sha1};
 
+use super::events;
 use crate::driver::reading::clip;
 
 /// The namespace of envelopes.
@@ -24,10 +27,17 @@ const WSS: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss";
 /// How deep elements may be in each other; a tree is freed by recursion.
 const DEPTH: usize = 64;
 
+/// How long a namespace that is kept may be.
+const SPACE: usize = 128;
+
 /// An element, by its name without a prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Element {
     name: String,
+    /// The namespace that it is of.
+    space: String,
+    /// By their names without prefixes.
+    attributes: Vec<(String, String)>,
     text: String,
     children: Vec<Self>,
 }
@@ -110,18 +120,24 @@ pub(super) fn read(bytes: &[u8]) -> Result<Result<Element, Fault>, Malformed> {
     let mut open = vec![Element::default()];
     loop {
         let (space, event) = reader.read_resolved_event()?;
-        let in_envelope = space == ResolveResult::Bound(quick_xml::name::Namespace(ENVELOPE));
+        let space = match space {
+            // A long one would be kept once for each of many elements.
+            ResolveResult::Bound(space) if space.0.len() <= SPACE => space.0.to_owned(),
+            ResolveResult::Bound(_) | ResolveResult::Unbound | ResolveResult::Unknown(_) => {
+                String::new()
+            }
+        };
         match event {
             Event::Start(start) => {
-                if open.len() == 1 && !in_envelope {
+                if open.len() == 1 && space != ENVELOPE {
                     return Err(Malformed::Envelope);
                 }
                 if open.len() > DEPTH {
                     return Err(Malformed::Depth);
                 }
-                open.push(Element::named(&start));
+                open.push(Element::of(&start, space));
             }
-            Event::Empty(start) => put(&mut open, Element::named(&start)),
+            Event::Empty(start) => put(&mut open, Element::of(&start, space)),
             Event::End(_) => {
                 if let Some(element) = open.pop() {
                     put(&mut open, element);
@@ -163,11 +179,46 @@ fn say(open: &mut [Element], text: &str) {
 }
 
 impl Element {
-    fn named(start: &BytesStart<'_>) -> Self {
+    fn of(start: &BytesStart<'_>, space: String) -> Self {
+        let attributes = start.attributes().flatten().filter_map(|attribute| {
+            let value = attribute.normalized_value(XmlVersion::Implicit1_0).ok()?;
+            let name = attribute.key.local_name();
+            Some((name.as_ref().to_owned(), value.into_owned()))
+        });
         Self {
             name: start.local_name().as_ref().to_owned(),
+            space,
+            attributes: attributes.collect(),
             ..Self::default()
         }
+    }
+
+    /// The elements in this one of that name.
+    pub(super) fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
+        self.children.iter().filter(move |child| child.name == name)
+    }
+
+    /// The value of an attribute of that name.
+    pub(super) fn attribute(&self, name: &str) -> Option<&str> {
+        let mut attributes = self.attributes.iter();
+        let (_, value) = attributes.find(|(known, _)| known == name)?;
+        Some(value)
+    }
+
+    /// What is in it, written anew for somebody who wants it back.
+    pub(super) fn inner(&self) -> String {
+        let children = self.children.iter().map(Self::outer);
+        children.chain([text(self.text()).into_owned()]).collect()
+    }
+
+    fn outer(&self) -> String {
+        let (name, space) = (&self.name, escape(&self.space));
+        format!("<p:{name} xmlns:p=\"{space}\">{}</p:{name}>", self.inner())
+    }
+
+    /// Its text, as it is.
+    pub(super) fn text(&self) -> &str {
+        self.text.trim()
     }
 
     /// The first element below this one by these names.
@@ -179,11 +230,11 @@ impl Element {
 
     /// Its text, made fit for a log.
     pub(super) fn words(&self) -> String {
-        clip(self.text.trim())
+        clip(self.text())
     }
 
     fn number<T: std::str::FromStr>(&self, path: &[&str]) -> Option<T> {
-        self.at(path)?.text.trim().parse().ok()
+        self.at(path)?.text().parse().ok()
     }
 
     /// The device's clock, in its answer to `GetSystemDateAndTime`.
@@ -201,6 +252,11 @@ impl Element {
         );
         TimeZone::UTC.to_timestamp(time.ok()?).ok()
     }
+}
+
+/// Writes a text so that it reads the same in XML.
+pub(super) fn text(text: &str) -> Cow<'_, str> {
+    escape(text)
 }
 
 impl Fault {
@@ -240,7 +296,8 @@ impl Fault {
 pub(crate) fn fuzz(data: &[u8]) {
     match read(data) {
         Ok(Ok(said)) => {
-            let _ = said.clock();
+            let _ = (said.clock(), said.inner());
+            events::fuzz(&said);
             assert!(!said.words().contains(char::is_control));
         }
         Ok(Err(fault)) => assert!(!fault.reason.contains(char::is_control)),

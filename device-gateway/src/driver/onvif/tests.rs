@@ -1,9 +1,12 @@
 //! The driver over loopback, with a fake of a camera that verifies who asks, and misbehaves.
 
+mod last_reboot;
+
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use iot_hub::reboot::{Grade, Mode};
+use jiff::Timestamp;
 use regex_lite::Regex;
 
 use super::{
@@ -34,8 +37,8 @@ fn user() -> User {
     }
 }
 
-fn driver_with(server: &TestServer, snapshot: Option<&str>) -> OnvifDriver {
-    OnvifDriver::new(OnvifConfig {
+fn config(server: &TestServer, snapshot: Option<&str>) -> OnvifConfig {
+    OnvifConfig {
         endpoint: Endpoint {
             url: server.url().parse().unwrap(),
             trust: Trust::System,
@@ -48,12 +51,12 @@ fn driver_with(server: &TestServer, snapshot: Option<&str>) -> OnvifDriver {
         },
         user: user(),
         snapshot: snapshot.map(str::to_owned),
-    })
-    .unwrap()
+        last_reboot: true,
+    }
 }
 
 fn driver(server: &TestServer) -> OnvifDriver {
-    driver_with(server, None)
+    OnvifDriver::new(config(server, None)).unwrap()
 }
 
 fn said(body: &str) -> Reply {
@@ -67,7 +70,10 @@ fn envelope(body: &str) -> String {
 }
 
 fn clock() -> Reply {
-    let now = Timestamp::from_second(Timestamp::now().as_second() + AHEAD).unwrap();
+    clock_at(Timestamp::from_second(Timestamp::now().as_second() + AHEAD).unwrap())
+}
+
+fn clock_at(now: Timestamp) -> Reply {
     said(
         &now.strftime(
             "<tds:R xmlns:tds=\"urn:d\" xmlns:tt=\"urn:t\"><tds:SystemDateAndTime><tt:UTCDateTime>\
@@ -84,6 +90,9 @@ fn action(asked: &Asked) -> &str {
     assert_eq!((&*asked.method, &*asked.path), ("POST", SERVICE));
     let (_, action) = asked.headers["content-type"].rsplit_once('/').unwrap();
     let action = action.trim_end_matches('"');
+    if action == "GetCapabilities" {
+        return action;
+    }
     assert!(
         asked
             .body
@@ -92,8 +101,8 @@ fn action(asked: &Asked) -> &str {
     action
 }
 
-/// A camera that lets those in who know its password and its clock. Does not check whether a nonce
-/// was used before.
+/// A camera that lets those in who know its password and its clock, and has no events. Does not check
+/// whether a nonce was used before.
 fn camera(
     answer: impl Fn(&str) -> Option<Reply> + Send + Sync + 'static,
 ) -> impl Fn(&Asked) -> Option<Reply> + Send + Sync + 'static {
@@ -102,11 +111,20 @@ fn camera(
         if action != "GetSystemDateAndTime" && !is_signed(&asked.body) {
             return Some(Reply::new(400, envelope(FAULT)));
         }
+        if action == "GetCapabilities" {
+            let unknown = FAULT.replace("NotAuthorized", "ActionNotSupported");
+            return Some(Reply::new(400, envelope(&unknown)));
+        }
         answer(action)
     }
 }
 
 fn is_signed(body: &str) -> bool {
+    let now = Timestamp::from_second(Timestamp::now().as_second() + AHEAD).unwrap();
+    is_signed_at(body, now)
+}
+
+fn is_signed_at(body: &str, now: Timestamp) -> bool {
     let part = |name: &str| {
         let element = Regex::new(&format!("<{name}(?: [^>]*)?>([^<]*)<")).unwrap();
         Some(element.captures(body)?[1].to_owned())
@@ -124,7 +142,7 @@ fn is_signed(body: &str) -> bool {
         nonce: nonce.try_into().unwrap(),
         created,
     };
-    let age = created.as_second() - Timestamp::now().as_second() - AHEAD;
+    let age = created.as_second() - now.as_second();
     user == "ad&amp;min" && digest == expected.digest() && age.abs() < 60
 }
 
@@ -269,7 +287,8 @@ async fn the_health_may_be_a_picture() {
             Some(Reply::new(status, "x".repeat(1 << 20)).header("content-type", kind))
         })
         .await;
-        driver_with(&server, Some("/s.jpg")).health().await
+        let driver = OnvifDriver::new(config(&server, Some("/s.jpg"))).unwrap();
+        driver.health().await
     };
     assert_eq!(picture(200, "image/jpeg").await, Ok(Health::Healthy));
     for (status, kind) in [(200, "text/html"), (503, "image/jpeg")] {
