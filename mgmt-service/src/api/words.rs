@@ -4,6 +4,10 @@ use jiff::Timestamp;
 
 use crate::store::Comparison;
 
+/// The most comparisons of a filter. What a database takes is bounded too, and whoever asks for more must
+/// not find out that it is.
+const MAX_COMPARISONS: usize = 50;
+
 /// Reads a filter, of which `comparison` reads one part; an error says what was expected, and where.
 pub(super) fn conjunction<T>(
     text: &str,
@@ -15,6 +19,9 @@ pub(super) fn conjunction<T>(
         return Ok(conditions);
     }
     loop {
+        if conditions.len() == MAX_COMPARISONS {
+            return Err(format!("must have at most {MAX_COMPARISONS} comparisons"));
+        }
         conditions.push(comparison(&mut words)?);
         match words.next()? {
             None => return Ok(conditions),

@@ -1,8 +1,8 @@
 //! Bad input: an error that names field and rule, and nothing begun.
 
 use iothubdm_proto::v1::{
-    CancelRebootRequest, GetDeviceRequest, GetRebootRequest, ListDevicesRequest,
-    ListRebootsRequest, RebootRequest,
+    CancelRebootRequest, GetDeviceRequest, GetRebootRequest, ListAuditEventsRequest,
+    ListDevicesRequest, ListRebootsRequest, RebootRequest,
 };
 use tonic::{Code, Status};
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[track_caller]
-fn names(status: &Status, field: &str, rule: &str) {
+pub(crate) fn names(status: &Status, field: &str, rule: &str) {
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     let (_, details) = details(status);
     let violations = &details.bad_request().unwrap().field_violations;
@@ -106,6 +106,24 @@ async fn names_filters_and_page_tokens_are_checked() {
         "filter",
         "expected state, create_time or open at character 1",
     );
+    let many = ["open = true"; 2000].join(" AND ");
+    let list = ListRebootsRequest {
+        parent: "devices/-".into(),
+        filter: many.clone(),
+        ..ListRebootsRequest::default()
+    };
+    names(
+        &client.list_reboots(list).await.unwrap_err(),
+        "filter",
+        "at most 50",
+    );
+    let list = ListAuditEventsRequest {
+        parent: "devices/-".into(),
+        filter: many.replace("open = true", "decision = DENIED"),
+        ..ListAuditEventsRequest::default()
+    };
+    let status = client.list_audit_events(list).await.unwrap_err();
+    names(&status, "filter", "at most 50");
     let list = ListDevicesRequest {
         page_token: "x".into(),
         ..ListDevicesRequest::default()
