@@ -39,8 +39,12 @@ pub(super) async fn list(
         .query(&text, size, continuation.as_deref(), &permit.caller)
         .await;
     let page = page.map_err(|error| match error {
-        // The hub's only reason to refuse a query of ours is the caller's part of it.
-        Error::Hub(Trouble::HubRefused(why)) => Violation::new("filter", why).into(),
+        // The hub's only reason to refuse a query of ours is the caller's part of it, and the filter of a
+        // further page was taken with the first.
+        Error::Hub(Trouble::HubRefused(why)) => {
+            let field = continuation.as_ref().map_or("filter", |_| "page_token");
+            Violation::new(field, why).into()
+        }
         other @ (Error::Invalid(_)
         | Error::IdUsed
         | Error::NoAttempt(..)

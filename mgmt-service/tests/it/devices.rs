@@ -1,5 +1,6 @@
 //! Reading devices.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use iot_hub::reboot::State;
 use iothubdm_proto::v1::{
     Dialect, EvidenceGrade, GetDeviceRequest, ListDevicesRequest, ListRebootsRequest, RebootMode,
@@ -7,6 +8,7 @@ use iothubdm_proto::v1::{
 use tonic::Code;
 
 use crate::{
+    bad_input::names,
     device::Device,
     world::{World, details, request},
 };
@@ -72,6 +74,18 @@ async fn devices_are_filtered_and_paged() {
         if page.next_page_token.is_empty() {
             break;
         }
+        // One that the service could have given, and the hub did not.
+        let mut token = BASE64.decode(&page.next_page_token).unwrap();
+        token.extend(b"?");
+        let forged = ListDevicesRequest {
+            page_token: BASE64.encode(token),
+            ..list.clone()
+        };
+        names(
+            &world.client.list_devices(forged).await.unwrap_err(),
+            "page_token",
+            "",
+        );
         list.page_token = page.next_page_token;
     }
     found.sort();
