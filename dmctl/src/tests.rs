@@ -3,6 +3,7 @@
 mod secured;
 
 use std::{
+    collections::HashMap,
     future::{pending, ready},
     io::{self, Write},
     sync::{Arc, Mutex, MutexGuard},
@@ -22,12 +23,14 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
 };
-use tonic::Status;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     cli::{Cli, Command},
-    fake::{Fake, GOOD, ID, Script, attempt, failed, progress, snapshot, succeeded},
+    fake::{Fake, GOOD, ID, Script, after, attempt, failed, progress, snapshot, succeeded},
     terminal::Terminal,
+    words,
 };
 
 /// What a command wrote, and its exit code.
@@ -355,6 +358,54 @@ async fn a_reboot_whose_answer_got_lost_is_asked_for_again_with_its_id() {
         assert_eq!(asked.reboots.len(), 2);
         assert_eq!(asked.reboots[0].request_id, asked.reboots[1].request_id);
     });
+}
+
+#[tokio::test]
+async fn a_request_with_a_deadline_is_the_same_when_it_is_asked_for_again() {
+    let used = || {
+        let details = ErrorDetails::with_error_info("REQUEST_ID_USED", "iothubdm", HashMap::new());
+        let message = "request_id: was used with another request";
+        Err(Status::with_error_details(
+            Code::InvalidArgument,
+            message,
+            details,
+        ))
+    };
+    let known = RebootAttempt {
+        deadline: Some(words::to_moment(after(1_000_000))),
+        ..attempt(&GOOD[..2])
+    };
+    let line = format!("reboot pump-1 --request-id {ID} --deadline 20m");
+    let script = Script {
+        attempts: [used(), Ok(known.clone()), Ok(known.clone())].into(),
+        ..Script::default()
+    };
+    let ran = dmctl(&line, script).await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    ran.fake.asked(|asked| {
+        let [first, again] = &asked.reboots[..] else {
+            panic!("{:?}", asked.reboots);
+        };
+        assert_eq!(again.deadline, known.deadline);
+        let deadline = again.deadline;
+        assert_eq!(
+            *again,
+            RebootRequest {
+                deadline,
+                ..first.clone()
+            }
+        );
+    });
+    // Something else is different, or the attempt is another device's.
+    for answers in [vec![used(), Ok(known), used()], vec![used(), used()]] {
+        let script = Script {
+            attempts: answers.into(),
+            ..Script::default()
+        };
+        let ran = dmctl(&line, script).await;
+        assert_eq!(ran.code, 64);
+        assert!(ran.err.contains("REQUEST_ID_USED"), "{}", ran.err);
+    }
 }
 
 #[tokio::test]

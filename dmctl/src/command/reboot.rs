@@ -4,8 +4,8 @@ use std::future::Future;
 
 use iothubdm_client::{Client, Error};
 use iothubdm_proto::v1::{
-    BlockedPolicy, EvidenceGrade, OfflinePolicy, Preconditions, RebootMode, RebootRequest,
-    reboot_request::Start,
+    BlockedPolicy, EvidenceGrade, OfflinePolicy, Preconditions, RebootAttempt, RebootMode,
+    RebootRequest, reboot_request::Start,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -29,7 +29,8 @@ pub(crate) async fn run(
          and it is not done twice"
     );
     tokio::pin!(interrupt);
-    let asked = client.reboot(message);
+    let name = AttemptName::new(command.device.clone(), id);
+    let asked = ask(client, command, &name, message);
     let answer = tokio::select! {
         answer = asked => answer,
         () = &mut interrupt => {
@@ -46,7 +47,6 @@ pub(crate) async fn run(
         }
     })?;
 
-    let name = AttemptName::new(command.device.clone(), id);
     if command.wait {
         let patience = command.patience.patience;
         return super::watch::to_the_verdict(
@@ -72,6 +72,32 @@ pub(crate) async fn run(
             terminal.remark(&format!("follow it with: dmctl watch {}", name.short()))?;
             Ok(Exit::Success)
         }
+    }
+}
+
+/// Asks for a reboot. Asked for again with its id, a request has to be the same, and the moment that
+/// `--deadline` means has moved meanwhile: it is asked for with the deadline that it got.
+async fn ask(
+    client: &Client,
+    command: &Reboot,
+    name: &AttemptName,
+    message: RebootRequest,
+) -> Result<RebootAttempt, Error> {
+    let again = command.request_id.is_some() && command.deadline.is_some();
+    let asked = client.reboot(message.clone()).await;
+    match asked {
+        Err(Error::Refused(refusal)) if again && refusal.reason == "REQUEST_ID_USED" => {
+            let Ok(known) = client.get_reboot(name.to_string()).await else {
+                return Err(Error::Refused(refusal));
+            };
+            let deadline = known.deadline;
+            let message = RebootRequest {
+                deadline,
+                ..message
+            };
+            client.reboot(message).await
+        }
+        asked => asked,
     }
 }
 
