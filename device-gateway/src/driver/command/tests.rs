@@ -4,14 +4,20 @@
 use std::{
     fs,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use iot_hub::reboot::{Grade, Mode};
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::driver::tests::{self, ID, rehearsal};
+use crate::driver::{
+    conformance::{self, FakeDevice, Shows},
+    http::test_server::{Asked, Reply, TestServer},
+    tests::{self, ID, rehearsal},
+};
 
 /// A device in a file, and commands for it.
 struct Device {
@@ -89,6 +95,62 @@ async fn observe(driver: &CommandDriver) -> Observation {
 fn is_running(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
     stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// A script that asks for a path at that address. Where nobody answers, the trigger goes down with the
+/// device, as one over a connection does.
+fn asks(server: &TestServer, path: &str) -> CommandLine {
+    let url = server.url();
+    let address = url.trim_start_matches("http://").replace(':', "/");
+    let script = format!(
+        "exec 3<>/dev/tcp/{address} || exit 1\n\
+         printf 'GET {path} HTTP/1.1\\r\\n\\r\\n' >&3\n\
+         IFS=' ' read -r _ status _ <&3 || {{ [ -z \"$DM_REQUEST_ID\" ] || kill -9 $$; exit 1; }}\n\
+         while IFS= read -r line <&3 && [ \"$line\" != $'\\r' ]; do :; done\n\
+         cat <&3\n\
+         [ \"$status\" = 200 ]"
+    );
+    CommandLine {
+        program: "bash".into(),
+        arguments: vec!["-c".into(), script],
+    }
+}
+
+fn answer(device: &FakeDevice, asked: &Asked) -> Option<Reply> {
+    match &*asked.path {
+        "/look" => device.look().map(|shown| {
+            let look = json!({ "bootId": format!("b{}", shown.boots), "causeId": shown.cause });
+            Reply::new(200, look)
+        }),
+        "/health" => device
+            .peek()
+            .map(|shown| Reply::new(if shown.healthy { 200 } else { 500 }, "")),
+        path => {
+            assert_eq!(path, format!("/reboot/{ID}"));
+            device.command(Some(ID)).then(|| Reply::new(200, ""))
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_behavior_behind_scripts_gets_a_false_verdict() {
+    let shows = Shows {
+        proof: Grade::Caused,
+        each_boot: true,
+        health: true,
+    };
+    conformance::check(shows, async |device| {
+        let server = TestServer::start(move |asked| answer(&device, asked)).await;
+        let driver = CommandDriver::new(CommandConfig {
+            baseline: asks(&server, "/look"),
+            trigger: asks(&server, "/reboot/'\"$DM_REQUEST_ID\"'"),
+            observe: asks(&server, "/look"),
+            health: Some(asks(&server, "/health")),
+            timeout: Duration::from_secs(30),
+        });
+        (Arc::new(driver) as Arc<dyn Driver>, server)
+    })
+    .await;
 }
 
 #[tokio::test]
