@@ -14,6 +14,7 @@ use std::{
     collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use daemon::{
@@ -21,6 +22,7 @@ use daemon::{
     settings::{InForce, Mistakes, Section, Sources},
 };
 
+pub(crate) use self::device::Likeness;
 use crate::local_mqtt::own_prefix;
 
 pub use self::{
@@ -92,7 +94,7 @@ fn read(root: &mut Section) -> Option<Config> {
     let log = LogSettings::read(root.section("log"));
     let mut timing = root.section("timing");
     let link = timing::read_link(&mut timing);
-    let defaults = timing::read_engine(&mut timing);
+    let defaults = Arc::new(timing::read_engine(&mut timing));
     drop(timing);
     if !root.has("device") {
         root.mistake("device", "", "at least one [[device]]");

@@ -87,7 +87,7 @@ enum Event {
 /// What a device's task is made of.
 pub(crate) struct Parts {
     pub(crate) id: DeviceId,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) safety: Arc<Safety>,
     /// The local device that is bridged with the hub, and how much of its telemetry is kept.

@@ -56,7 +56,7 @@ use crate::{
 /// The gateway's half of one device's attempts.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    settings: Settings,
+    settings: Arc<Settings>,
     journal: Journal,
     remembered: Arc<Remembered>,
     /// The newest successful probe of this process.
@@ -206,7 +206,7 @@ struct Out {
 impl Engine {
     /// Goes on where the journal ends.
     pub fn start(
-        settings: Settings,
+        settings: Arc<Settings>,
         journal: Journal,
         remembered: Remembered,
         now: Now,

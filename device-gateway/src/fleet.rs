@@ -25,7 +25,7 @@ use tracing::Instrument as _;
 pub use self::changes::Changes;
 use crate::{
     backlog::Bounds,
-    config::{DeviceConfig, DriverConfig, LinkTiming, MqttDialect},
+    config::{DeviceConfig, DriverConfig, Likeness, LinkTiming, MqttDialect},
     device::{Device, Parts, Stop},
     driver::{
         Driver,
@@ -60,7 +60,7 @@ const READERS: usize = 4;
 pub(crate) struct Ground {
     pub(crate) storage: Storage,
     pub(crate) dialer: Dialer,
-    pub(crate) link: LinkTiming,
+    pub(crate) link: Arc<LinkTiming>,
     pub(crate) gateway: GatewayInfo,
     pub(crate) turnstile: Arc<Turnstile>,
     pub(crate) heart: Heart,
@@ -95,9 +95,19 @@ struct Settling {
 
 #[derive(Debug)]
 struct Member {
-    /// What it is to be; what it is, unless it drains.
-    config: Option<DeviceConfig>,
+    wanted: Wanted,
     stop: Stop,
+}
+
+/// What a device is to be.
+#[derive(Debug)]
+enum Wanted {
+    /// What it is. No more is kept of its settings than what tells others from them.
+    Same(Likeness),
+    /// It drains, and begins again with these.
+    Other(Box<DeviceConfig>),
+    /// It drains, and that is the end of it.
+    Gone,
 }
 
 /// A device's task ended though nobody told it to.
@@ -138,15 +148,15 @@ impl Fleet {
         if let Some(ground) = ground {
             self.ground = ground;
         }
-        let present: Vec<_> = self
+        let present = self
             .members
-            .values()
-            .filter_map(|member| member.config.as_ref())
+            .iter()
+            .filter_map(|(id, member)| Some((id, member.wanted.likeness()?)))
             .collect();
-        let mut changes = Changes::between(&present, &wanted, moved);
+        let mut changes = Changes::between(present, &wanted, moved);
         for id in changes.removed.iter().chain(&changes.changed) {
             if let Some(member) = self.members.get_mut(id) {
-                member.config = None;
+                member.wanted = Wanted::Gone;
                 member.stop.drained.cancel();
             }
         }
@@ -158,7 +168,9 @@ impl Fleet {
                         changes.refused.push((id, error.to_string()));
                     }
                 }
-                Some(member) if member.is_draining() => member.config = Some(config),
+                Some(member) if member.is_draining() => {
+                    member.wanted = Wanted::Other(Box::new(config));
+                }
                 Some(_) => {}
             }
         }
@@ -177,17 +189,15 @@ impl Fleet {
         let Some(member) = self.members.remove(&id) else {
             return Err(EndedEarly);
         };
-        if !member.is_draining() {
-            return Err(EndedEarly);
-        }
-        match member.config {
-            Some(config) => {
+        match member.wanted {
+            Wanted::Same(_) => return Err(EndedEarly),
+            Wanted::Other(config) => {
                 tracing::info!(device = %id, "begins anew, by other settings");
-                if let Err(error) = self.begin(config) {
+                if let Err(error) = self.begin(*config) {
                     tracing::error!(device = %id, %error, "cannot hold the device");
                 }
             }
-            None => {
+            Wanted::Gone => {
                 if let Some(accounts) = &self.ground.accounts {
                     accounts.dismiss(id.as_str());
                 }
@@ -206,12 +216,13 @@ impl Fleet {
     fn begin(&mut self, config: DeviceConfig) -> Result<(), NoDriver> {
         let span = tracing::info_span!("device", id = %config.id);
         let driver = self.ground.powered_driver_of(&config)?;
+        let likeness = config.likeness();
         let is_host = config.driver.is_host();
         let member = self.ground.family.member(config.id.clone(), is_host);
         let (link, handle) = Link::new(
             Home::new(
                 config.id.clone(),
-                config.identity.clone(),
+                config.identity,
                 self.ground.storage.clone(),
             ),
             self.ground.link.clone(),
@@ -222,10 +233,10 @@ impl Fleet {
         let local = accounts.and_then(|accounts| accounts.device(config.id.as_str()));
         let parts = Parts {
             bridged: local.map(|local| (local, self.ground.telemetry)),
-            settings: config.settings.clone(),
+            settings: config.settings,
             driver,
             safety: Arc::new(Safety::new(
-                config.safety.clone(),
+                config.safety,
                 self.ground.accounts.as_ref(),
                 member,
             )),
@@ -243,12 +254,11 @@ impl Fleet {
             now: self.shutdown.child_token(),
             drained: CancellationToken::new(),
         };
-        let id = config.id.clone();
         let settling = self.settling.clone();
         let living = live(Box::new(parts), link, stop.clone(), settling).instrument(span);
         self.tasks.spawn(living);
-        let config = Some(config);
-        self.members.insert(id, Member { config, stop });
+        let wanted = Wanted::Same(likeness);
+        self.members.insert(config.id, Member { wanted, stop });
         Ok(())
     }
 }
@@ -277,6 +287,17 @@ async fn live(parts: Box<Parts>, link: Box<Link>, stop: Stop, settling: Settling
 impl Member {
     fn is_draining(&self) -> bool {
         self.stop.drained.is_cancelled()
+    }
+}
+
+impl Wanted {
+    /// Tells it from others; nothing, where there is to be no device.
+    fn likeness(&self) -> Option<Likeness> {
+        match self {
+            Self::Same(likeness) => Some(likeness.clone()),
+            Self::Other(config) => Some(config.likeness()),
+            Self::Gone => None,
+        }
     }
 }
 

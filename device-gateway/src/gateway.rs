@@ -209,7 +209,7 @@ impl Gateway {
         let mut ground = Ground {
             storage: self.storage,
             dialer: self.dialer,
-            link: config.link.clone(),
+            link: Arc::new(config.link.clone()),
             gateway: gateway_info(&config),
             turnstile: Arc::new(Turnstile::new(config.link.connects_per_second)),
             heart: heart.clone(),
@@ -292,7 +292,7 @@ fn reload(
         .then(|| {
             Ok::<_, TlsSetupError>(Ground {
                 dialer: Dialer::new(&wanted.hub)?,
-                link: wanted.link.clone(),
+                link: Arc::new(wanted.link.clone()),
                 turnstile: Arc::new(Turnstile::new(wanted.link.connects_per_second)),
                 gateway: gateway_info(&wanted),
                 ..ground.clone()

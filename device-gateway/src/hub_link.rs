@@ -220,13 +220,13 @@ pub(crate) struct Link {
     home: Home,
     doubt: Doubt,
     /// How to reach the hub, once it is known.
-    connection: Option<DeviceConnection>,
+    connection: Option<Arc<DeviceConnection>>,
     /// How often the device has moved to another hub.
     moves: u64,
     way: Way,
     /// What was shown last.
     certificate: Option<DeviceCertificate>,
-    timing: LinkTiming,
+    timing: Arc<LinkTiming>,
     dialer: Dialer,
     turnstile: Arc<Turnstile>,
     events: Sender<LinkEvent>,
@@ -303,7 +303,7 @@ impl Link {
     /// Makes a link and the device's end of it.
     pub(crate) fn new(
         home: Home,
-        timing: LinkTiming,
+        timing: Arc<LinkTiming>,
         dialer: Dialer,
         turnstile: Arc<Turnstile>,
     ) -> (Box<Self>, LinkHandle) {

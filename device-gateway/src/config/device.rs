@@ -1,5 +1,7 @@
 //! The settings of one `[[device]]`.
 
+use std::sync::Arc;
+
 use daemon::settings::{Fingerprint, Section};
 use iot_hub::{identity::DeviceId, reboot::Grade};
 
@@ -20,8 +22,8 @@ pub struct DeviceConfig {
     pub id: DeviceId,
     /// Who it is to the hub.
     pub identity: Identity,
-    /// The limits of its attempts.
-    pub settings: Settings,
+    /// The limits of its attempts; one of them for all devices that have the same as the rest.
+    pub settings: Arc<Settings>,
     /// How the gateway reaches it.
     pub driver: DriverConfig,
     /// What must say yes before its reboots.
@@ -32,16 +34,26 @@ pub struct DeviceConfig {
     pub(crate) print: Fingerprint,
 }
 
+/// Tells the settings of one device from others. Two that are alike make the same device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Likeness {
+    print: Fingerprint,
+    /// Some of these are not the device's own.
+    settings: Arc<Settings>,
+}
+
 impl DeviceConfig {
-    /// A device of the other settings would be just like this one.
-    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
-        self.print == other.print && self.settings == other.settings
+    pub(crate) fn likeness(&self) -> Likeness {
+        Likeness {
+            print: self.print,
+            settings: self.settings.clone(),
+        }
     }
 }
 
 pub(super) fn read(
     mut section: Section,
-    shared: &Settings,
+    shared: &Arc<Settings>,
     provisioning: Option<&ProvisioningConfig>,
 ) -> Option<DeviceConfig> {
     let id = section.take_or_why("id", |value| {
@@ -76,7 +88,11 @@ pub(super) fn read(
     Some(DeviceConfig {
         id: id?,
         identity: identity?,
-        settings,
+        settings: if settings == **shared {
+            shared.clone()
+        } else {
+            Arc::new(settings)
+        },
         driver: driver?,
         safety,
         power_cycle: match power_cycle {

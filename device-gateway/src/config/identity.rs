@@ -1,7 +1,7 @@
 //! Who a device is to its hub: by a connection string, or to the provisioning service that tells
 //! which hub is its own.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use daemon::settings::{Secret, Section};
 use iot_hub::{
@@ -26,7 +26,7 @@ pub struct Identity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HomeConfig {
     /// It is told here.
-    Fixed(DeviceConnection),
+    Fixed(Arc<DeviceConnection>),
     /// The provisioning service knows.
     Registered {
         /// The device's name there.
@@ -76,7 +76,7 @@ pub(super) fn read(
             let expected = format!("{}, whose connection string it has", connection.device);
             section.mistake("id", id.as_str(), &expected);
         }
-        connection.map(HomeConfig::Fixed)
+        connection.map(|connection| HomeConfig::Fixed(Arc::new(connection)))
     };
     Some(Identity {
         home: home?,

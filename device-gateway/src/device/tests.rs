@@ -118,11 +118,11 @@ impl World {
         let (notices, notices_out) = mpsc::channel(1);
         let id: DeviceId = "d1".parse().unwrap();
         let parts = Parts {
-            settings: Settings {
+            settings: Arc::new(Settings {
                 answer_grace: Duration::ZERO,
                 ack_limit: Duration::from_millis(20),
                 ..Settings::default()
-            },
+            }),
             driver: Arc::new(Idle {
                 orders: orders_in,
                 notices: Mutex::new(Some(notices_out)),

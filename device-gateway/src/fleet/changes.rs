@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use iot_hub::identity::DeviceId;
 
-use crate::config::DeviceConfig;
+use crate::config::{DeviceConfig, Likeness};
 
 /// What a new reading of the settings changes, by device.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,14 +23,16 @@ pub struct Changes {
 
 impl Changes {
     /// Compares. When what all devices stand on is another, none is unchanged.
-    pub(super) fn between(present: &[&DeviceConfig], wanted: &[DeviceConfig], moved: bool) -> Self {
-        let mut present: BTreeMap<_, _> =
-            present.iter().map(|config| (&config.id, *config)).collect();
+    pub(super) fn between(
+        mut present: BTreeMap<&DeviceId, Likeness>,
+        wanted: &[DeviceConfig],
+        moved: bool,
+    ) -> Self {
         let mut changes = Self::default();
         for config in wanted {
             match present.remove(&config.id) {
                 None => changes.added.push(config.id.clone()),
-                Some(former) if moved || !former.says_the_same(config) => {
+                Some(former) if moved || former != config.likeness() => {
                     changes.changed.push(config.id.clone());
                 }
                 Some(_) => changes.unchanged += 1,
@@ -96,9 +98,12 @@ mod tests {
         let b = device("b", "settle = \"1s\"\n[device.mqtt]\npassword = \"p\"");
         let c = device("c", host);
         let before = devices("", &[a.clone(), b.clone(), c.clone()], folder);
-        let before: Vec<_> = before.iter().collect();
+        let before: BTreeMap<_, _> = before
+            .iter()
+            .map(|config| (&config.id, config.likeness()))
+            .collect();
         let check = |after: &[DeviceConfig], moved, expected: [&str; 3]| {
-            let changes = Changes::between(&before, after, moved);
+            let changes = Changes::between(before.clone(), after, moved);
             let ids = |ids: &[DeviceId]| ids.iter().map(DeviceId::as_str).collect::<String>();
             let told = [&changes.added, &changes.removed, &changes.changed].map(|list| ids(list));
             assert_eq!(told, expected, "{changes}");

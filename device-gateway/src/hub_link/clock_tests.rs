@@ -1,6 +1,9 @@
 //! A link by clocks that tests set: a machine whose clock is wrong for a while, and days that pass.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use hub_emulator::{Emulator, EmulatorConfig, Fault, Times};
 use jiff::{SignedDuration, Timestamp};
@@ -49,7 +52,7 @@ impl World {
         let home = Home::new(device.id.clone(), device.identity.clone(), storage);
         let dialer = Dialer::new(&config.hub).unwrap();
         let turnstile = Arc::new(Turnstile::new(1_000));
-        let (link, handle) = Link::new(home, config.link.clone(), dialer, turnstile);
+        let (link, handle) = Link::new(home, Arc::new(config.link.clone()), dialer, turnstile);
         let shutdown = CancellationToken::new();
         let link = Box::new(Link { clock, ..*link });
         Self {

@@ -42,7 +42,7 @@ impl Link {
         self.doubt.on_asked(now, retry_after, &mut rand::rng());
         match (found, &self.connection) {
             (Ok(found), known) => {
-                if known.as_ref() != Some(&found) {
+                if known.as_deref() != Some(&found) {
                     tracing::info!(hub = %found.host, device = %found.device, "the device has a hub");
                     self.move_to(found);
                 }
@@ -64,7 +64,7 @@ impl Link {
     fn move_to(&mut self, connection: DeviceConnection) {
         self.unsent.clear();
         self.moves += 1;
-        self.connection = Some(connection);
+        self.connection = Some(Arc::new(connection));
     }
 
     async fn register(&mut self) -> Result<DeviceConnection, LinkError> {

@@ -4,7 +4,7 @@
 //! hub was out of reach for long. What it said last is on disk, so a start needs no service. While
 //! the service cannot be reached, the hub that is known is tried on.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use iot_hub::{
     identity::{DeviceAuth, DeviceConnection, DeviceId},
@@ -50,7 +50,7 @@ impl Home {
     }
 
     /// What is known from the settings, or from what the service said to an earlier run.
-    pub(super) async fn known(&self, scope: &str) -> Option<DeviceConnection> {
+    pub(super) async fn known(&self, scope: &str) -> Option<Arc<DeviceConnection>> {
         let registration = match &self.config {
             HomeConfig::Fixed(connection) => return Some(connection.clone()),
             HomeConfig::Registered { registration, .. } => registration,
@@ -59,7 +59,8 @@ impl Home {
             Ok(assigned) => {
                 let assigned = assigned?;
                 let ours = assigned.scope == scope && assigned.registration == *registration;
-                ours.then(|| self.connection(assigned.assignment)).flatten()
+                let known = || self.connection(assigned.assignment);
+                ours.then(known).flatten().map(Arc::new)
             }
             Err(error) => {
                 tracing::error!(

@@ -70,7 +70,7 @@ async fn sign_in(
         device.identity.clone(),
         Storage::in_memory(),
     );
-    let (link, _handle) = Link::new(home, config.link.clone(), dialer, turnstile);
+    let (link, _handle) = Link::new(home, Arc::new(config.link.clone()), dialer, turnstile);
     match time::timeout(LIMIT, link.try_once()).await {
         Ok(Ok(hub)) => Ok(format!("signs in at {hub}")),
         Ok(Err(error)) => Err(format!("cannot sign in: {}", said(&error))),

@@ -72,7 +72,7 @@ pub(super) async fn attempt(
     let mut driving = FuturesUnordered::new();
     let mut commanding = None;
     let (mut engine, mut step) = Engine::start(
-        settings(behavior),
+        settings(behavior).into(),
         Journal::default(),
         Remembered::default(),
         now(),

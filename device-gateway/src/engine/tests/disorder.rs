@@ -85,7 +85,7 @@ struct World {
 impl World {
     fn start() -> Self {
         let (engine, step) = Engine::start(
-            Settings::default(),
+            Settings::default().into(),
             Journal::default(),
             Remembered::default(),
             moment(0, 0),
@@ -220,7 +220,7 @@ impl World {
                 self.outstanding.clear();
                 let remembered: Remembered = self.ended.iter().cloned().collect();
                 let (engine, step) = Engine::start(
-                    Settings::default(),
+                    Settings::default().into(),
                     self.disk.clone(),
                     remembered,
                     moment(self.time, self.began),

@@ -149,7 +149,7 @@ impl Sim {
         let settings = Settings::default();
         let now = Now::new(wall(Duration::ZERO), Duration::ZERO);
         let (engine, step) = Engine::start(
-            settings.clone(),
+            settings.clone().into(),
             Journal::default(),
             Remembered::default(),
             now,
@@ -292,7 +292,7 @@ impl Sim {
         self.process_began = self.time;
         let remembered: Remembered = self.ended.iter().cloned().collect();
         let (engine, step) = Engine::start(
-            self.settings.clone(),
+            self.settings.clone().into(),
             self.disk.clone(),
             remembered,
             self.now(),
