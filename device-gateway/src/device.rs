@@ -63,6 +63,21 @@ enum Event {
     Driven(Ticket, Outcome),
     Hint,
     Notice(Notice),
+    Due(Due),
+    /// The watchdog wants to know whether this loop goes round.
+    Pulse,
+    /// The gateway's host is about to go down, or is not any more.
+    HostGoesDown(Option<Timestamp>),
+    /// It shall end as soon as nothing is cut short by that.
+    Drain,
+    /// A local device has something for the hub.
+    Local(Inbound),
+    Stop,
+}
+
+/// What it is time for.
+#[derive(Debug, Clone, Copy)]
+enum Due {
     /// A device that goes down is held up no longer.
     Farewell,
     /// The engine wants to know the time.
@@ -73,15 +88,6 @@ enum Event {
     WatchOver,
     /// What could not be written may be tried again.
     Retry,
-    /// The watchdog wants to know whether this loop goes round.
-    Pulse,
-    /// The gateway's host is about to go down, or is not any more.
-    HostGoesDown(Option<Timestamp>),
-    /// It shall end as soon as nothing is cut short by that.
-    Drain,
-    /// A local device has something for the hub.
-    Local(Inbound),
-    Stop,
 }
 
 /// What a device's task is made of.
@@ -230,26 +236,38 @@ impl Device {
     }
 
     async fn next(&mut self, stop: &Stop) -> Event {
-        let stalled = self.retry_at.is_some();
-        let wake = self.engine.wake_at();
-        let wake = self.began.checked_add(wake).filter(|_| !stalled);
-        let mail = self.mail.wakes_at();
+        let (due_at, due) = self.next_due().unzip();
         tokio::select! {
             event = self.link.events.recv() => event.map_or(Event::Stop, Event::Link),
             Some((ticket, outcome)) = self.driving.next() => Event::Driven(ticket, outcome),
             _ = told(&mut self.hints) => Event::Hint,
             notice = noticed(&mut self.notices) => Event::Notice(notice),
-            () = at(self.farewell.as_ref().map(|(_, until)| *until)) => Event::Farewell,
             since = told(&mut self.host) => Event::HostGoesDown(since),
             inbound = local(&mut self.bridge) => Event::Local(inbound),
-            () = at(wake) => Event::Wake,
-            () = at(mail) => Event::Mail,
-            () = at(self.watches.wakes_at()) => Event::WatchOver,
-            () = at(self.retry_at) => Event::Retry,
+            Some(due) = async { at(due_at).await; due } => Event::Due(due),
             () = self.pulse.beat() => Event::Pulse,
             () = stop.drained.cancelled(), if !self.draining => Event::Drain,
             () = stop.now.cancelled() => Event::Stop,
         }
+    }
+
+    /// What it is time for next, and when. A device waits for that alone: each timer has its room in
+    /// the task.
+    fn next_due(&self) -> Option<(Instant, Due)> {
+        let wake = self.began.checked_add(self.engine.wake_at());
+        let all = [
+            (
+                self.farewell.as_ref().map(|(_, until)| *until),
+                Due::Farewell,
+            ),
+            (wake.filter(|_| self.retry_at.is_none()), Due::Wake),
+            (self.mail.wakes_at(), Due::Mail),
+            (self.watches.wakes_at(), Due::WatchOver),
+            (self.retry_at, Due::Retry),
+        ];
+        all.into_iter()
+            .filter_map(|(at, due)| Some((at?, due)))
+            .min_by_key(|(at, _)| *at)
     }
 
     async fn handle(&mut self, event: Event) {
@@ -272,22 +290,13 @@ impl Device {
                 self.safety.member().announces(false);
                 self.feed(Input::StayingUp).await;
             }
-            Event::Farewell => self.farewell = None,
+            Event::Due(due) => self.on_due(due).await,
             Event::HostGoesDown(since) => self.mail.mark(since, self.engine.report()),
             Event::Local(inbound) => {
                 if let Some(bridge) = &mut self.bridge {
                     bridge
                         .take(inbound, &self.id, &mut self.mail, &self.storage, &self.link)
                         .await;
-                }
-            }
-            Event::Wake => self.feed(Input::Tick).await,
-            Event::Mail => self.mail.send(&self.id, &self.storage, &self.link).await,
-            Event::WatchOver => self.watches.on_time(Instant::now()),
-            Event::Retry => {
-                self.retry_at = None;
-                for input in std::mem::take(&mut self.stalled) {
-                    self.feed(input).await;
                 }
             }
             Event::Drain => {
@@ -306,6 +315,21 @@ impl Device {
             self.farewell = None;
             if self.mail.is_marked() {
                 self.safety.member().has_told();
+            }
+        }
+    }
+
+    async fn on_due(&mut self, due: Due) {
+        match due {
+            Due::Farewell => self.farewell = None,
+            Due::Wake => self.feed(Input::Tick).await,
+            Due::Mail => self.mail.send(&self.id, &self.storage, &self.link).await,
+            Due::WatchOver => self.watches.on_time(Instant::now()),
+            Due::Retry => {
+                self.retry_at = None;
+                for input in std::mem::take(&mut self.stalled) {
+                    self.feed(input).await;
+                }
             }
         }
     }
