@@ -251,7 +251,7 @@ impl Fleet {
             id: config.id.clone(),
         };
         let stop = Stop {
-            now: self.shutdown.child_token(),
+            now: self.shutdown.clone(),
             drained: CancellationToken::new(),
         };
         let settling = self.settling.clone();
