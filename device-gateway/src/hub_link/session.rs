@@ -202,22 +202,29 @@ impl Link {
             if let Some(stream) = Box::pin(self.catch_up(session)).await? {
                 return Ok(End::Renew(stream));
             }
-            match self.next(session, shutdown).await? {
-                Happening::Packet(packet) => {
-                    Box::pin(self.on_packet(session, packet, renewed)).await?;
-                }
-                Happening::Answer(answer) => Box::pin(self.answer(session, answer)).await?,
-                Happening::Patch(patch) => Box::pin(self.send_patch(session, &patch)).await?,
-                Happening::Message(message) => {
-                    Box::pin(self.send_message(session, message)).await?;
-                }
-                Happening::Check(number) => Box::pin(self.check_twin(session, number)).await?,
-                Happening::Time => Box::pin(self.on_time(session)).await?,
-                Happening::Stop => {
-                    Box::pin(self.sign_off(session)).await?;
-                    return Ok(End::Stopped);
-                }
+            let happening = self.next(session, shutdown).await?;
+            let stops = matches!(happening, Happening::Stop);
+            Box::pin(self.on_happening(session, happening, renewed)).await?;
+            if stops {
+                return Ok(End::Stopped);
             }
+        }
+    }
+
+    async fn on_happening(
+        &mut self,
+        session: &mut Session,
+        happening: Happening,
+        renewed: bool,
+    ) -> Result<(), LinkError> {
+        match happening {
+            Happening::Packet(packet) => self.on_packet(session, packet, renewed).await,
+            Happening::Answer(answer) => self.answer(session, answer).await,
+            Happening::Patch(patch) => self.send_patch(session, &patch).await,
+            Happening::Message(message) => self.send_message(session, message).await,
+            Happening::Check(number) => self.check_twin(session, number).await,
+            Happening::Time => self.on_time(session).await,
+            Happening::Stop => self.sign_off(session).await,
         }
     }
 
