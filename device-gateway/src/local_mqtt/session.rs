@@ -56,14 +56,14 @@ pub(super) enum Next {
 pub(super) struct Retained {
     messages: BTreeMap<String, (QoS, Bytes)>,
     /// The gateway's own, which a device neither replaces nor crowds out.
-    ours: BTreeMap<String, Bytes>,
+    ours: Vec<(String, Bytes)>,
 }
 
 impl Retained {
     /// Keeps a message; an empty one deletes. What finds no room is not kept.
     fn put(&mut self, topic: &str, qos: QoS, payload: &Bytes) {
         self.messages.remove(topic);
-        if payload.is_empty() || self.ours.contains_key(topic) {
+        if payload.is_empty() || self.is_ours(topic) {
             return;
         }
         let bytes: usize = self
@@ -84,11 +84,22 @@ impl Retained {
     /// Keeps a message of the gateway.
     pub(super) fn put_ours(&mut self, topic: &str, payload: &Bytes) {
         self.messages.remove(topic);
-        self.ours.insert(topic.to_owned(), payload.clone());
+        match self.ours.iter_mut().find(|(known, _)| known == topic) {
+            Some((_, kept)) => kept.clone_from(payload),
+            None => {
+                // There are one or two, which nearly every device has.
+                self.ours.reserve_exact(1);
+                self.ours.push((topic.to_owned(), payload.clone()));
+            }
+        }
+    }
+
+    fn is_ours(&self, topic: &str) -> bool {
+        self.ours.iter().any(|(known, _)| known == topic)
     }
 
     /// Those of the gateway.
-    pub(super) fn ours(&self) -> impl Iterator<Item = (&String, &Bytes)> {
+    pub(super) fn ours(&self) -> impl Iterator<Item = &(String, Bytes)> {
         self.ours.iter()
     }
 
