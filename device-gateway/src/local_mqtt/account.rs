@@ -2,14 +2,17 @@
 
 use std::{
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use mqtt_wire::{LastWill, Packet};
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::{Mutex as Seat, MutexGuard as SeatGuard, Notify, oneshot, watch};
+use tokio::sync::{Mutex as Seat, MutexGuard as SeatGuard, Notify, oneshot};
 
 use super::{
     Event, Inbound, PublishError,
@@ -41,8 +44,7 @@ pub(super) struct Account {
     corner: Mutex<Corner>,
     /// Held by the connection that the device has.
     seat: Seat<()>,
-    /// Rises with every connection that signs in; an older one then has to leave.
-    newest: watch::Sender<u64>,
+    newest: Newest,
     /// There is something to be written.
     wake: Notify,
 }
@@ -51,26 +53,66 @@ pub(super) struct Account {
 #[derive(Debug)]
 pub(super) struct Seated<'a> {
     number: u64,
-    newest: watch::Receiver<u64>,
+    newest: &'a Newest,
     _seat: SeatGuard<'a, ()>,
 }
 
 impl Seated<'_> {
     /// Ends when a newer connection wants this place.
-    pub(super) async fn is_wanted(&mut self) {
-        is_newer(&mut self.newest, self.number).await;
+    pub(super) async fn is_wanted(&self) {
+        self.newest.is_above(self.number).await;
     }
 }
 
-/// Ends when there is a connection that is newer than the one of that number.
-async fn is_newer(newest: &mut watch::Receiver<u64>, number: u64) {
-    // It never fails: the account outlives its connections.
-    let _ = newest.wait_for(|newest| *newest > number).await;
+/// The number of the newest connection. It rises with every one that signs in; an older one then has to
+/// leave.
+#[derive(Debug, Default)]
+struct Newest {
+    number: AtomicU64,
+    /// A channel that tells its value would have ten times the room, and most devices are connected
+    /// once.
+    risen: Notify,
 }
+
+impl Newest {
+    /// The number of one more connection.
+    fn next(&self) -> u64 {
+        let number = self.number.fetch_add(1, Ordering::SeqCst) + 1;
+        self.risen.notify_waiters();
+        number
+    }
+
+    /// Makes every connection leave, and every one that comes.
+    fn end(&self) {
+        // There are never that many.
+        self.number.fetch_or(ENDED, Ordering::SeqCst);
+        self.risen.notify_waiters();
+    }
+
+    /// Ends when there is a newer connection than the one of that number, or there shall be none.
+    async fn is_above(&self, number: u64) {
+        let is_above = || {
+            let newest = self.number.load(Ordering::SeqCst);
+            newest > number || newest & ENDED != 0
+        };
+        loop {
+            // It is told of every rise from here on.
+            let risen = self.risen.notified();
+            if is_above() {
+                return;
+            }
+            risen.await;
+        }
+    }
+}
+
+/// Marks the number of the newest connection: there shall be none any more.
+const ENDED: u64 = 1 << 63;
 
 #[derive(Debug, Default)]
 struct Corner {
-    session: Option<Session>,
+    /// Boxed, for many devices are away.
+    session: Option<Box<Session>>,
     retained: Retained,
     subscribers: Vec<Sender<Event>>,
     bridge: Option<Sender<Inbound>>,
@@ -94,7 +136,7 @@ impl Account {
             at_broker,
             corner: Mutex::default(),
             seat: Seat::default(),
-            newest: watch::Sender::new(0),
+            newest: Newest::default(),
             wake: Notify::new(),
         }
     }
@@ -249,27 +291,23 @@ impl Account {
     /// Makes the device's other connection leave, waits until it has, and takes its place. `None`
     /// when a newer connection came meanwhile and wants it too.
     pub(super) async fn take_seat(&self) -> Option<Seated<'_>> {
-        let mut number = 0;
-        self.newest.send_modify(|newest| {
-            number = newest.saturating_add(1).min(u64::MAX - 1);
-            *newest = number.max(*newest);
-        });
-        let mut newest = self.newest.subscribe();
+        let newest = &self.newest;
+        let number = newest.next();
         tokio::select! {
             seat = self.seat.lock() => Some(Seated { number, newest, _seat: seat }),
-            () = is_newer(&mut newest, number) => None,
+            () = newest.is_above(number) => None,
         }
     }
 
     /// Makes the connection leave, and every one that comes.
     pub(super) fn close_for_good(&self) {
-        self.newest.send_replace(u64::MAX);
+        self.newest.end();
     }
 
     /// Begins a connection.
     pub(super) fn open(&self, will: Option<LastWill>) -> Result<(), Violation> {
         let session = Session::new(&self.topics, will)?;
-        self.corner().session = Some(session);
+        self.corner().session = Some(Box::new(session));
         Ok(())
     }
 

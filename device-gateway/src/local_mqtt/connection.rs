@@ -84,7 +84,7 @@ where
         Err(code) => return refuse(&mut link, code).await,
     };
 
-    let mut seated = account.take_seat().await.ok_or(Ended::TakenOver)?;
+    let seated = account.take_seat().await.ok_or(Ended::TakenOver)?;
     drop(stranger);
     *link.codec_mut() = ServerCodec::new(account.max_packet());
     if account.open(connect.last_will).is_err() {

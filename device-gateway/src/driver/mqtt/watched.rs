@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::watch, time};
+use tokio::{
+    sync::{Notify, watch},
+    time,
+};
 
 use super::contact::{Answer, Contact};
 use crate::{
@@ -69,8 +72,8 @@ pub(super) struct Watched<P> {
 #[derive(Debug)]
 struct Shared<P> {
     picture: Mutex<P>,
-    /// Rises with every change of the picture.
-    changes: watch::Sender<u64>,
+    /// The picture has changed.
+    changed: Notify,
     /// Changes when it is worth looking at the device.
     hints: watch::Sender<u64>,
 }
@@ -81,7 +84,7 @@ impl<P: Picture> Watched<P> {
     pub(super) fn start(device: LocalDevice, picture: P) -> Self {
         let shared = Arc::new(Shared {
             picture: Mutex::new(picture),
-            changes: watch::Sender::new(0),
+            changed: Notify::new(),
             hints: watch::Sender::new(0),
         });
         tokio::spawn(listen(device.subscribe(), shared.clone()));
@@ -106,17 +109,17 @@ impl<P: Picture> Watched<P> {
         limit: Duration,
         shows: impl Fn(&mut P) -> Option<T>,
     ) -> Option<T> {
-        let mut changes = self.shared.changes.subscribe();
         let shown = async {
             loop {
+                // It is told of every change from here on.
+                let changed = self.shared.changed.notified();
                 if let Some(shown) = shows(&mut self.picture()) {
-                    return Some(shown);
+                    return shown;
                 }
-                // The sender lives as long as this driver.
-                changes.changed().await.ok()?;
+                changed.await;
             }
         };
-        time::timeout(limit, shown).await.ok().flatten()
+        time::timeout(limit, shown).await.ok()
     }
 
     /// Fails while nobody knows whether the device is there: neither its presence nor its absence is
@@ -206,7 +209,7 @@ async fn listen<P: Picture>(mut events: Receiver<Event>, shared: Arc<Shared<P>>)
             }
             picture.contact().hints()
         };
-        shared.changes.send_modify(|version| *version += 1);
+        shared.changed.notify_waiters();
         shared.hints.send_if_modified(|known| {
             let news = *known != hints;
             *known = hints;
