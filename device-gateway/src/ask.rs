@@ -183,7 +183,7 @@ fn describe(status: &Status, runs: bool) -> anyhow::Result<String> {
             (true, true) => "up  ",
             (true, false) => "DOWN",
         };
-        let attempt = match &device.attempt {
+        let attempt = match device.attempt.as_deref() {
             Some((id, state)) => format!("{state} {id}"),
             None => "no attempt".to_owned(),
         };

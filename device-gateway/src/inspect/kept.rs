@@ -20,7 +20,7 @@ pub async fn kept(config: &Config) -> Result<Status, StorageError> {
         let stood = match storage.load(&device.id).await {
             Ok(kept) => stood(&kept),
             Err(error @ StorageError::Damaged { .. }) => DeviceStatus {
-                journal_error: Some(Trouble::now(chain(&error))),
+                journal_error: Some(Box::new(Trouble::now(chain(&error)))),
                 ..DeviceStatus::default()
             },
             Err(error) => return Err(error),
@@ -32,10 +32,12 @@ pub async fn kept(config: &Config) -> Result<Status, StorageError> {
 
 fn stood(kept: &Kept) -> DeviceStatus {
     let open = kept.journal.open.as_ref().map(|attempt| &attempt.report);
+    let newest = kept.journal.newest.as_deref();
     DeviceStatus {
         undelivered: !kept.outbox.is_settled(),
-        attempt: open.map(|report| (report.request_id.to_string(), report.state.to_string())),
-        ended: kept.journal.newest.as_deref().map(Trouble::of_ended),
+        attempt: open
+            .map(|report| Box::new((report.request_id.to_string(), report.state.to_string()))),
+        ended: newest.map(|report| Box::new(Trouble::of_ended(report))),
         ..DeviceStatus::default()
     }
 }

@@ -51,7 +51,7 @@ impl Desk {
     pub(crate) fn stands(&self, open: Option<(RequestId, State)>, undelivered: bool) {
         self.change(|device| {
             device.undelivered = undelivered;
-            device.attempt = open.map(|(id, state)| (id.to_string(), state.to_string()));
+            device.attempt = open.map(|(id, state)| Box::new((id.to_string(), state.to_string())));
         });
     }
 
@@ -59,13 +59,13 @@ impl Desk {
     pub(crate) fn reported(&self, newest: Option<&AttemptReport>) {
         let newest = newest.filter(|report| report.state.is_terminal());
         if let Some(newest) = newest.map(Trouble::of_ended) {
-            self.change(|device| device.ended = Some(newest));
+            self.change(|device| device.ended = Some(Box::new(newest)));
         }
     }
 
     /// The journal was used.
     pub(crate) fn journal(&self, error: Option<&StorageError>) {
-        let trouble = error.map(|error| Trouble::now(chain(error)));
+        let trouble = error.map(|error| Box::new(Trouble::now(chain(error))));
         self.change(|device| device.journal_error = trouble);
     }
 
@@ -101,7 +101,7 @@ impl Desk {
         let errors = &self.instruments.0.driver_errors;
         errors.get_or_create(&Kind { kind }).inc();
         let trouble = Trouble::now(error.to_string());
-        self.change(|device| device.driver_error = Some(trouble));
+        self.change(|device| device.driver_error = Some(Box::new(trouble)));
     }
 
     fn change(&self, change: impl FnOnce(&mut DeviceStatus)) {

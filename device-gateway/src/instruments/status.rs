@@ -18,7 +18,7 @@ pub struct Status {
     pub devices: BTreeMap<String, DeviceStatus>,
 }
 
-/// Where a device stands.
+/// Where a device stands. What few of them have is boxed: a gateway may hold thousands.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceStatus {
@@ -27,17 +27,17 @@ pub struct DeviceStatus {
     /// The hub does not have its newest report yet.
     pub undelivered: bool,
     /// Its open attempt: the request and the state.
-    pub attempt: Option<(String, String)>,
+    pub attempt: Option<Box<(String, String)>>,
     /// The device itself is connected to the gateway; nothing is known of those that do not connect.
     #[serde(default)]
     pub local: Option<bool>,
     /// How its newest ended attempt ended.
     #[serde(default)]
-    pub ended: Option<Trouble>,
+    pub ended: Option<Box<Trouble>>,
     /// What failed last of its journal, until it works again.
-    pub journal_error: Option<Trouble>,
+    pub journal_error: Option<Box<Trouble>>,
     /// What failed last of its driver.
-    pub driver_error: Option<Trouble>,
+    pub driver_error: Option<Box<Trouble>>,
 }
 
 /// What failed, and when.
