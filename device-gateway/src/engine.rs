@@ -21,6 +21,7 @@
 //! - **Always an end.** Every state has a limit, and the limits go on over a restart.
 
 mod clock;
+mod copy_on_write;
 mod desired;
 mod finish;
 mod going_down;
@@ -41,6 +42,7 @@ mod watch;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use clock::Now;
+use copy_on_write::CopyOnWrite;
 use desired::Desired;
 use iot_hub::reboot::{Blocker, Mode, Refusal, RefusalCode, Report, RequestId, State, TraceParent};
 use live::Live;
@@ -57,18 +59,18 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Engine {
     settings: Arc<Settings>,
-    journal: Journal,
+    journal: CopyOnWrite<Journal>,
     remembered: Arc<Remembered>,
     /// The newest successful probe of this process.
     probe: Option<Probe>,
     probing: Option<Ticket>,
     next_probe: Duration,
     /// A look at the device that has to end before an attempt begins.
-    survey: Option<Survey>,
+    survey: Option<Box<Survey>>,
     /// What of the open attempt is not on disk.
     live: Option<Box<Live>>,
     /// The queued request that has not become an attempt.
-    desired: Option<Desired>,
+    desired: Option<Box<Desired>>,
     /// An earlier process journalled that the device goes down, and which boot it is in now is not
     /// known yet.
     announced_before: bool,
@@ -218,7 +220,7 @@ impl Engine {
                 .as_ref()
                 .map(|attempt| Box::new(Live::resume(attempt, journal.seq, now))),
             settings,
-            journal,
+            journal: journal.into(),
             remembered: Arc::new(remembered),
             probe: None,
             probing: None,
@@ -310,7 +312,7 @@ impl Engine {
         self.journal.open.as_ref()?.call.traceparent
     }
 
-    fn close(&mut self, before: &Journal, out: Out) -> Step {
+    fn close(&mut self, before: &CopyOnWrite<Journal>, out: Out) -> Step {
         let mut step = Step {
             answers: out.answers,
             check: out.check,
@@ -333,7 +335,7 @@ impl Engine {
             }));
         }
         step.persist = Some(Box::new(Record {
-            journal: self.journal.clone(),
+            journal: Journal::clone(&self.journal),
             ended: out.ended,
         }));
         step
@@ -377,7 +379,11 @@ impl Engine {
                 }
                 self.probe = Some(probe);
                 capabilities.typical_duration_sec = self.expected_duration();
-                self.journal.capabilities = Some(capabilities);
+                // It is the same nearly every time, and then the journal need not be copied.
+                let capabilities = Some(capabilities);
+                if self.journal.capabilities != capabilities {
+                    self.journal.capabilities = capabilities;
+                }
             }
             Err(error) => {
                 let wait = self

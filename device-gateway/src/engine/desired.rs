@@ -27,7 +27,7 @@ impl Engine {
         let Some((id, call)) = queued else { return };
         if self.known(id).is_none() && !self.joins_queued(id) {
             let retry_at = self.now.mono;
-            self.desired = Some(Desired { id, call, retry_at });
+            self.desired = Some(Box::new(Desired { id, call, retry_at }));
             self.advance_desired(out);
         }
     }
@@ -130,7 +130,7 @@ impl Engine {
     /// Looks at a queued request again later.
     pub(super) fn wait_with(&mut self, id: RequestId, call: RebootCall) {
         let retry_at = self.now.mono + self.settings.block_interval;
-        self.desired = Some(Desired { id, call, retry_at });
+        self.desired = Some(Box::new(Desired { id, call, retry_at }));
     }
 
     /// Rejects a queued request, or waits where waiting helps.

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use iot_hub::reboot::{
     AttemptReport, Failure, FailureCode, Grade, HISTORY_LENGTH, HistoryEntry, Refusal, State,
 };
-use jiff::Timestamp;
 
 use super::{Engine, Out, survey::Purpose};
 use crate::journal::Ended;
@@ -166,12 +165,10 @@ impl Engine {
     /// now: else they would keep the device from being rebooted until that time has come.
     pub(super) fn mend_boots(&mut self) {
         let now = self.now.wall;
-        let to_come = |at: &&mut Timestamp| **at > now;
-        self.journal
-            .boots
-            .iter_mut()
-            .filter(to_come)
-            .for_each(|at| *at = now);
+        if self.journal.boots.iter().any(|at| *at > now) {
+            let boots = self.journal.boots.iter_mut();
+            boots.for_each(|at| *at = now.min(*at));
+        }
     }
 
     /// How long a device that keeps booting is left alone.

@@ -152,7 +152,7 @@ impl Engine {
     }
 
     pub(super) fn abandon_intake(&mut self, refusal: &Refusal) -> Vec<Answer> {
-        let is_intake = |survey: &mut Survey| matches!(survey.purpose, Purpose::Intake(_));
+        let is_intake = |survey: &mut Box<Survey>| matches!(survey.purpose, Purpose::Intake(_));
         let Some(Purpose::Intake(intake)) = self.survey.take_if(is_intake).map(|s| s.purpose)
         else {
             return Vec::new();

@@ -102,13 +102,13 @@ impl Engine {
         if self.probe.is_none() && self.probing.is_none() {
             self.next_probe = self.now.mono;
         }
-        self.survey = Some(Survey {
+        self.survey = Some(Box::new(Survey {
             purpose,
             since: self.now.mono,
             blockers: Slot::Asked(self.ask(DriverStep::CheckBlockers(mode), out)),
             baseline: Slot::Asked(self.ask(DriverStep::TakeBaseline, out)),
             probe_failed: None,
-        });
+        }));
     }
 
     pub(super) fn advance_survey(&mut self, out: &mut Out) {
