@@ -159,7 +159,7 @@ impl Device {
     ) -> Option<Box<Self>> {
         match started {
             Ok(device) => Some(device),
-            Err(failed) => unread::wait(failed, stop).await,
+            Err(failed) => Box::pin(unread::wait(failed, stop)).await,
         }
     }
 

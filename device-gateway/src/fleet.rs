@@ -266,16 +266,15 @@ impl Fleet {
 /// A device and its link, from the reading of its journal to its end.
 async fn live(parts: Box<Parts>, link: Box<Link>, stop: Stop, settling: Settling) -> DeviceId {
     let id = parts.id.clone();
-    let starting = async {
-        // It is closed at no time; a permit that is missing only lets more read at once.
-        let _turn = settling.turns.acquire().await;
-        Device::start(*parts).await
-    };
-    let started = Box::pin(starting).await;
+    // It is closed at no time; a permit that is missing only lets more read at once.
+    let turn = settling.turns.acquire().await;
+    // Room is taken when it is its turn: what many take at once and give back leaves holes.
+    let started = Box::pin(Device::start(*parts)).await;
+    drop(turn);
     drop(settling);
     let hang_up = stop.now.child_token();
     let linked = tokio::spawn(link.run(hang_up.clone()).in_current_span());
-    if let Some(device) = Box::pin(Device::when_possible(started, &stop)).await {
+    if let Some(device) = Device::when_possible(started, &stop).await {
         device.run(&stop).await;
     }
     hang_up.cancel();

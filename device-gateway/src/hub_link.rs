@@ -357,7 +357,7 @@ impl Link {
             let renewed = standing.is_some();
             let began = Instant::now();
             let opened = tokio::select! {
-                opened = Box::pin(self.open(standing.take())) => opened,
+                opened = self.open(standing.take()) => opened,
                 () = shutdown.cancelled() => return,
             };
             let mut was_up = Duration::ZERO;
@@ -408,16 +408,21 @@ impl Link {
 
     /// Connects and signs in.
     async fn open(&mut self, standing: Option<Stream>) -> Result<Box<Session>, LinkError> {
-        if standing.is_none() {
+        if standing.is_none() && self.home.registers_as().is_some() {
             Box::pin(self.find_home()).await?;
         }
-        let limit = self.timing.connect_limit;
         // One that stands is renewed; its device is away until that is done.
         let turnstile = Arc::clone(&self.turnstile);
         let _turn = match standing {
             Some(_) => None,
             None => turnstile.pass().await,
         };
+        // Room is taken when it is its turn: thousands may wait for theirs.
+        Box::pin(self.connect(standing)).await
+    }
+
+    async fn connect(&mut self, standing: Option<Stream>) -> Result<Box<Session>, LinkError> {
+        let limit = self.timing.connect_limit;
         let connecting = async {
             let stream = match standing {
                 Some(stream) => stream,

@@ -12,7 +12,8 @@ use crate::{
     safety::Safety,
 };
 
-/// Carries out one step.
+/// Carries out one step. What only a reboot needs is in boxes of its own: an idle device is probed for
+/// all of its life.
 pub(crate) fn drive(
     driver: Arc<dyn Driver>,
     safety: Arc<Safety>,
@@ -23,13 +24,17 @@ pub(crate) fn drive(
         let outcome = match step {
             DriverStep::Probe => Outcome::Probed(limited("probe", driver.probe()).await),
             DriverStep::CheckBlockers(mode) => Outcome::Blockers(
-                limited("check for blockers", blockers(&*driver, &safety, mode)).await,
+                limited(
+                    "check for blockers",
+                    Box::pin(blockers(&*driver, &safety, mode)),
+                )
+                .await,
             ),
             DriverStep::TakeBaseline => {
                 Outcome::BaselineTaken(limited("take the baseline", driver.baseline()).await)
             }
             DriverStep::Prepare(order) => {
-                let mut objections = safety.prepare(&order).await;
+                let mut objections = Box::pin(safety.prepare(&order)).await;
                 // A device that cannot be asked now is looked at next.
                 let checked = limited("check for blockers", driver.blockers(order.mode)).await;
                 objections.extend(checked.unwrap_or_default());

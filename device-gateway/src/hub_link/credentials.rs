@@ -30,7 +30,7 @@ impl Link {
     pub(super) async fn dial_to(&mut self, host: &HubHost) -> Result<Stream, LinkError> {
         if let Some(files) = &self.home.certificate {
             let read = DeviceCertificate::read(files, self.dialer.crypto(), (self.clock)());
-            let read = read.await?;
+            let read = Box::pin(read).await?;
             let known = self.certificate.as_ref().map(DeviceCertificate::thumbprint);
             if known.is_some_and(|known| known != read.thumbprint()) {
                 tracing::info!(

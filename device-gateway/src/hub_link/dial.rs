@@ -130,7 +130,7 @@ impl Dialer {
         };
         let name = ServerName::try_from(address.to_owned()).map_err(io::Error::other)?;
         let socket = match self.hub.proxy_to(address) {
-            Some(proxy) => tunnel::open(proxy, address, port).await?,
+            Some(proxy) => Box::pin(tunnel::open(proxy, address, port)).await?,
             None => TcpStream::connect((address, port)).await?,
         };
         // Every packet is small and waited for.
@@ -139,7 +139,7 @@ impl Dialer {
         let stream = Box::pin(TlsStream::connect(tls, name, socket)).await?;
         Ok(match way {
             Way::Mqtt => Box::new(stream),
-            Way::WebSockets => websocket::open(stream, address).await?,
+            Way::WebSockets => Box::pin(websocket::open(stream, address)).await?,
         })
     }
 

@@ -21,11 +21,9 @@ const PROVISIONING_API_VERSION: &str = "2019-03-31";
 const REGISTRATION_LIFE: Duration = Duration::from_secs(3_600);
 
 impl Link {
-    /// Asks the provisioning service which hub is the device's, where there is reason to.
+    /// Asks the provisioning service, which knows the device, which hub is its own, where there is reason
+    /// to.
     pub(super) async fn find_home(&mut self) -> Result<(), LinkError> {
-        if self.home.registers_as().is_none() {
-            return Ok(());
-        }
         if self.connection.is_none() {
             if let Some(at) = self.doubt.may_ask_at() {
                 time::sleep_until(at).await;
