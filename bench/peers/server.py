@@ -4,9 +4,9 @@ Prints its port as one line of JSON. Messages are bytes, without protobuf, which
 """
 
 import asyncio
-import json
 
 import grpc
+from serving import serve
 
 MESSAGE = bytes(75)
 
@@ -32,17 +32,13 @@ class Peer:
 
 async def main():
     peer = Peer()
-    server = grpc.aio.server()
-    handlers = {
-        "Empty": grpc.unary_unary_rpc_method_handler(peer.empty),
-        "Watch": grpc.unary_stream_rpc_method_handler(peer.watch),
-        "Publish": grpc.unary_unary_rpc_method_handler(peer.publish),
-    }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Peer", handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    print(json.dumps({"port": port}), flush=True)
-    await server.wait_for_termination()
+    await serve(
+        {
+            "Empty": grpc.unary_unary_rpc_method_handler(peer.empty),
+            "Watch": grpc.unary_stream_rpc_method_handler(peer.watch),
+            "Publish": grpc.unary_unary_rpc_method_handler(peer.publish),
+        }
+    )
 
 
 asyncio.run(main())

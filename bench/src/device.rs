@@ -18,7 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-pub(crate) use self::reboots::{AWAY, Fate};
+pub(crate) use self::reboots::Fate;
 use crate::{emulator::EmulatorProcess, packets::Packets};
 
 /// How many connect at once.

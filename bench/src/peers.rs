@@ -5,7 +5,11 @@
 //! installed from its registry, below the target folder, on first use. A peer that cannot be run
 //! is no error: it says so in its place.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    path::PathBuf,
+    process::{self, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context as _, ensure};
 use iothubdm_packages::{Language, sdk};
@@ -16,6 +20,9 @@ use crate::{Effort, emulator::EmulatorProcess, guard::watch_over, process::Proce
 
 /// What each peer said of its work, or why it said nothing.
 pub(crate) type Peers = Vec<(&'static str, Result<Value, String>)>;
+
+/// What services are made of.
+const SERVICES: [&str; 2] = ["grpcio + azure-iot-hub", "grpc-js + azure-iothub"];
 
 /// How long a script may take, the installation of what it needs apart.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -34,11 +41,10 @@ pub(crate) async fn hub_calls(emulator: &EmulatorProcess, device: &str, effort: 
 /// gRPC server in the same language its `start` (ms), its `memory` (MiB) and as `unary` its empty
 /// call.
 pub(crate) async fn reboots(emulator: &EmulatorProcess, device: &str, effort: Effort) -> Peers {
-    let names = ["grpcio + azure-iot-hub", "grpc-js + azure-iothub"];
     let servers = grpc_servers().await;
     let calls = hub_calls(emulator, device, effort).await;
     let mut peers = Peers::new();
-    for ((name, (_, server)), (_, calls)) in names.into_iter().zip(servers).zip(calls) {
+    for ((name, (_, server)), (_, calls)) in SERVICES.into_iter().zip(servers).zip(calls) {
         let said = async {
             let (server, mut said) = (server?, calls?);
             let unary = unary::measure(&server.process, &server.address, unary::EMPTY, effort);
@@ -105,8 +111,11 @@ async fn with_sdks(
 pub(crate) async fn grpc_servers() -> Vec<(&'static str, Result<PeerServer, String>)> {
     let mut servers = Vec::new();
     for (language, name) in [(Language::Python, "grpcio"), (Language::Node, "grpc-js")] {
-        let server = PeerServer::start(language).await;
-        servers.push((name, server.map_err(explain)));
+        let server = async {
+            let command = language.command(&examples(language), &target()?)?;
+            PeerServer::start(language, "server", command).await
+        };
+        servers.push((name, server.await.map_err(explain)));
     }
     servers
 }
@@ -119,12 +128,31 @@ pub(crate) struct PeerServer {
     pub(crate) address: String,
 }
 
+/// Services as others would write them: `/bench.Peer/Reboot`, which calls the method `reboot` of the
+/// device that it is told.
+pub(crate) async fn services(
+    emulator: &EmulatorProcess,
+) -> Vec<(&'static str, Result<PeerServer, String>)> {
+    let hub = emulator.local_hub();
+    let mut services = Vec::new();
+    for (language, name) in [Language::Python, Language::Node].into_iter().zip(SERVICES) {
+        let service = async {
+            let mut command = sdk::command(language, &hub, &target()?)?;
+            language.beside(&mut command, &examples(language), &target()?)?;
+            PeerServer::start(language, "service", command).await
+        };
+        services.push((name, service.await.map_err(explain)));
+    }
+    services
+}
+
 impl PeerServer {
-    async fn start(language: Language) -> anyhow::Result<Self> {
-        // The examples of how to call us need the same library.
-        let examples = root().join("docs/examples").join(language.name());
-        let mut command = language.command(&examples, &target()?)?;
-        command.arg(path(language, "server"));
+    async fn start(
+        language: Language,
+        script: &str,
+        mut command: process::Command,
+    ) -> anyhow::Result<Self> {
+        command.arg(path(language, script));
         let process = Process::announced(command).await?;
         let port = process.ready["port"].as_u64().context("find its port")?;
         Ok(Self {
@@ -159,6 +187,11 @@ fn path(language: Language, script: &str) -> PathBuf {
         Language::Node => "js",
     };
     root().join(format!("bench/peers/{script}.{extension}"))
+}
+
+/// The examples of how to call us, which need gRPC's library, too.
+fn examples(language: Language) -> PathBuf {
+    root().join("docs/examples").join(language.name())
 }
 
 fn root() -> PathBuf {
@@ -208,7 +241,7 @@ mod tests {
     #[test]
     fn every_script_is_there() {
         for language in [Language::Python, Language::Node] {
-            for script in ["calls", "devices", "installed", "server"] {
+            for script in ["calls", "devices", "installed", "server", "service"] {
                 assert!(path(language, script).is_file(), "{script}");
             }
         }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
+use prost::Message;
 use serde_json::{Value, json};
 use tonic::{Request, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
 use tonic_prost::ProstCodec;
@@ -30,7 +31,7 @@ pub(crate) async fn measure(
     let mut times = Vec::new();
     for number in 0..effort.count(2_000, 100) {
         let begin = Instant::now();
-        call(channel.clone(), path).await?;
+        call(channel.clone(), path, ()).await?;
         if number >= 20 {
             times.push(begin.elapsed());
         }
@@ -38,7 +39,7 @@ pub(crate) async fn measure(
     let count = effort.count(5_000, 500);
     let before = process.processor_time()?;
     let mut calls = stream::iter(0..count)
-        .map(|_| call(channel.clone(), path))
+        .map(|_| call(channel.clone(), path, ()))
         .buffer_unordered(AT_ONCE);
     while let Some(done) = calls.next().await {
         done?;
@@ -51,12 +52,16 @@ pub(crate) async fn measure(
     }))
 }
 
-/// One call with an empty message, whose answer is not looked at.
-pub(crate) async fn call(channel: Channel, path: &'static str) -> anyhow::Result<()> {
+/// One call, whose answer is not looked at.
+pub(crate) async fn call<M: Message + 'static>(
+    channel: Channel,
+    path: &'static str,
+    message: M,
+) -> anyhow::Result<()> {
     let mut client = Grpc::new(channel);
     client.ready().await.context("wait for the connection")?;
-    let codec = ProstCodec::<(), ()>::default();
+    let codec = ProstCodec::<M, ()>::default();
     let path = PathAndQuery::from_static(path);
-    client.unary(Request::new(()), path, codec).await?;
+    client.unary(Request::new(message), path, codec).await?;
     Ok(())
 }

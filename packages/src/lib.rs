@@ -7,6 +7,7 @@
 pub mod sdk;
 
 use std::{
+    env,
     fs::{self, File},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
@@ -61,6 +62,25 @@ impl Language {
         };
         command.current_dir(scripts);
         Ok(command)
+    }
+
+    /// Lets the script of a command find another folder's packages, too.
+    pub fn beside(self, command: &mut Command, scripts: &Path, target: &Path) -> Result<()> {
+        let home = self.installed(scripts, target)?;
+        let (variable, packages) = match self {
+            Self::Python => {
+                // There is one folder, named after the version.
+                let versions = fs::read_dir(home.join("venv/lib")).context("find the packages")?;
+                let version = versions.flatten().next().context("find the packages")?;
+                ("PYTHONPATH", version.path().join("site-packages"))
+            }
+            Self::Node => ("NODE_PATH", home.join("node_modules")),
+        };
+        let known = command.get_envs().find(|(name, _)| *name == variable);
+        let known = known.and_then(|(_, value)| value).map(PathBuf::from);
+        let paths = env::join_paths(known.into_iter().chain([packages]));
+        command.env(variable, paths.context("join the paths of packages")?);
+        Ok(())
     }
 
     /// Installs a folder's packages if they are not yet; returns where they are.

@@ -16,7 +16,7 @@ use super::Device;
 
 /// For how long a device is away: as long as a small one may be, so that as many reboots are open at a
 /// time as are asked for in a second.
-pub(crate) const AWAY: Duration = Duration::from_secs(1);
+const AWAY: Duration = Duration::from_secs(1);
 
 /// How the reboots of a device go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -155,7 +155,7 @@ async fn theirs(server: &PeerServer, watchers: usize, times: usize) -> anyhow::R
         streams.settle(QUIET).await?;
         let before = server.process.processor_time()?;
         let begin = Instant::now();
-        let publish = unary::call(channel.clone(), PUBLISH);
+        let publish = unary::call(channel.clone(), PUBLISH, ());
         let (answer, arrival) = tokio::join!(publish, streams.next());
         answer?;
         let cpu = server.process.processor_time()? - before;

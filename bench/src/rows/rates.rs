@@ -3,7 +3,9 @@
 
 use anyhow::{Context as _, anyhow};
 use futures_util::{FutureExt as _, future::try_join_all};
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tonic::transport::Channel;
 
 use super::Row;
 use crate::{
@@ -12,8 +14,10 @@ use crate::{
     emulator::EmulatorProcess,
     measure::Measure,
     offered::{Offered, offer},
+    peers::{self, PeerServer, Peers},
     service::{ServiceProcess, request, unhurried},
     statistics::percentile,
+    unary,
 };
 
 pub(super) const ROW: Row = Row {
@@ -57,23 +61,68 @@ async fn begin(rate: usize, seconds: usize) -> anyhow::Result<Vec<Measure>> {
         client.reboot(request(devices[number])).await?;
         Ok(())
     };
+    let connections = emulator.counter("httpConnections").await?;
     let (before, memory) = (service.process.processor_time()?, service.process.memory()?);
     let offered = offer(rate, seconds, ask).await?;
     let used = service.process.processor_time()? - before;
+    let connections = emulator.counter("httpConnections").await? - connections;
     let each = 1.0 / (rate * seconds) as f64;
     let about = format!("A2 service: {rate} reboots offered a second");
-    let mut measures = told(&about, rate, offered)?;
+    let peers = peers(&emulator, rate, seconds).await;
+    let mut measures = told(&about, rate, offered, &peers)?;
     measures.extend([
         Measure::new(
             format!("{about}, processor time of each (us)"),
             used.as_secs_f64() * 1e6 * each,
-        ),
+        )
+        .peers(&peers, |said| said["cpu"].as_f64()),
         Measure::new(
             format!("{about}, growth of memory for each (KiB)"),
             (service.process.memory()? - memory) * each,
         ),
+        Measure::new(format!("{about}, connections to the hub"), connections),
     ]);
     Ok(measures)
+}
+
+/// The same rate offered to others' services, for a quarter of the time: what they do not keep up with
+/// they have to catch up with.
+async fn peers(emulator: &EmulatorProcess, rate: usize, seconds: usize) -> Peers {
+    let devices: Vec<&String> = emulator.devices.keys().collect();
+    let mut peers = Peers::new();
+    for (name, service) in peers::services(emulator).await {
+        let said = async {
+            let service = service?;
+            let offered = offer_peer(&service, &devices, rate, seconds.div_ceil(4)).await;
+            offered.map_err(|error| format!("{error:#}"))
+        };
+        peers.push((name, said.await));
+    }
+    peers
+}
+
+async fn offer_peer(
+    service: &PeerServer,
+    devices: &[&String],
+    rate: usize,
+    seconds: usize,
+) -> anyhow::Result<Value> {
+    let endpoint = Channel::from_shared(format!("http://{}", service.address))?;
+    let channels = try_join_all((0..CONNECTIONS).map(|_| endpoint.connect())).await?;
+    let ask = async |number: usize| {
+        let channel = channels[number % CONNECTIONS].clone();
+        unary::call(channel, "/bench.Peer/Reboot", devices[number].clone()).await
+    };
+    let before = service.process.processor_time()?;
+    let mut offered = offer(rate, seconds, ask).await?;
+    let used = service.process.processor_time()? - before;
+    Ok(json!({
+        "rate": offered.rate(),
+        "p50": percentile(&mut offered.times, 0.5) / 1e3,
+        "p99": percentile(&mut offered.times, 0.99) / 1e3,
+        "failed": offered.failures.len(),
+        "cpu": used.as_secs_f64() * 1e6 / (rate * seconds) as f64,
+    }))
 }
 
 /// How many were begun, how soon, and how many were not.
@@ -81,6 +130,7 @@ pub(super) fn told<T>(
     about: &str,
     rate: usize,
     mut offered: Offered<T>,
+    peers: &Peers,
 ) -> anyhow::Result<Vec<Measure>> {
     let failed = offered.failures.len();
     let failure = offered.failures.pop();
@@ -90,10 +140,16 @@ pub(super) fn told<T>(
     let mut late = |share| percentile(&mut offered.times, share) / 1e3;
     let (half, most) = (late(0.5), late(0.99));
     let mut measures = vec![
-        Measure::new(format!("{about}, begun (1/s)"), offered.rate()).at_least(0.99 * rate as f64),
-        Measure::new(format!("{about}, begun after, p50 (ms)"), half),
-        Measure::new(format!("{about}, begun after, p99 (ms)"), most),
-        Measure::new(format!("{about}, not begun"), failed as f64).at_most(0.0),
+        Measure::new(format!("{about}, begun (1/s)"), offered.rate())
+            .peers(peers, |said| said["rate"].as_f64())
+            .at_least(0.99 * rate as f64),
+        Measure::new(format!("{about}, begun after, p50 (ms)"), half)
+            .peers(peers, |said| said["p50"].as_f64()),
+        Measure::new(format!("{about}, begun after, p99 (ms)"), most)
+            .peers(peers, |said| said["p99"].as_f64()),
+        Measure::new(format!("{about}, not begun"), failed as f64)
+            .peers(peers, |said| said["failed"].as_f64())
+            .at_most(0.0),
     ];
     measures.extend(
         failure.map(|why| {

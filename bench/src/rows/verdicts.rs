@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Effort,
-    device::{AWAY, Dialer, Fate},
+    device::{Dialer, Fate},
     emulator::EmulatorProcess,
     measure::Measure,
     offered::offer,
@@ -35,7 +35,7 @@ pub(super) const ROW: Row = Row {
     run: |effort| run(effort).boxed_local(),
 };
 
-/// How long the last verdict may take after the last reboot was asked for.
+/// How long the last verdict may take after the last reboot was begun.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks at what is still open.
@@ -73,6 +73,7 @@ async fn begin_and_end(rate: usize, seconds: usize) -> anyhow::Result<Vec<Measur
     };
     let before = service.process.processor_time()?;
     let reads = emulator.counter("serviceTwinReads").await?;
+    let connections = emulator.counter("httpConnections").await?;
     let offered = offer(rate, seconds, ask).await?;
     let begin = Instant::now();
     let mut client = service.client().await?;
@@ -86,6 +87,7 @@ async fn begin_and_end(rate: usize, seconds: usize) -> anyhow::Result<Vec<Measur
     let last = begin.elapsed();
     let used = service.process.processor_time()? - before;
     let reads = emulator.counter("serviceTwinReads").await? - reads;
+    let connections = emulator.counter("httpConnections").await? - connections;
     let found = all(&mut client).await?;
     let found: HashMap<_, _> = found.iter().map(|one| (&one.name, one)).collect();
     let (mut open, mut wrong) = (0, 0);
@@ -100,20 +102,20 @@ async fn begin_and_end(rate: usize, seconds: usize) -> anyhow::Result<Vec<Measur
     let count = offered.answers.len() as f64;
     let about = format!("A2 service: {rate} whole reboots offered a second");
     let name = |what: &str| format!("{about}, {what}");
-    let mut measures = told(&about, rate, offered)?;
+    let mut measures = told(&about, rate, offered, &Vec::new())?;
     measures.extend([
         Measure::new(name("wrong verdicts"), f64::from(wrong)).at_most(0.0),
         Measure::new(name("without a verdict"), f64::from(open)).at_most(0.0),
         Measure::new(
-            name("the last verdict after the last request (s)"),
+            name("the last verdict after the last was begun (s)"),
             last.as_secs_f64(),
-        )
-        .floor(AWAY.as_secs_f64()),
+        ),
         Measure::new(
             name("processor time of each with its end (us)"),
             used.as_secs_f64() * 1e6 / count,
         ),
         Measure::new(name("twin reads of each"), reads / count),
+        Measure::new(name("connections to the hub"), connections),
     ]);
     Ok(measures)
 }
