@@ -35,6 +35,8 @@ pub(super) struct Live {
     pub(super) unreported: Unreported,
     pub(super) check: Check,
     pub(super) preparation: Preparation,
+    /// When it was last told what its blockers say, on the monotonic clock.
+    pub(super) words_told: Option<Duration>,
     /// How often its preparation met with an objection.
     pub(super) objections: u32,
     /// This process has seen the device present, so that an absence is the device's own. Before that
@@ -132,6 +134,7 @@ impl Live {
             unreported: Unreported::Nothing,
             check: Check::Due(now.mono),
             preparation: Preparation::Wanted,
+            words_told: None,
             objections: 0,
             met: true,
             next_look: now.mono,

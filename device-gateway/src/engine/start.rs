@@ -1,6 +1,6 @@
 //! An attempt from its acceptance to the command.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use iot_hub::reboot::{Blocker, FailureCode, Grade, Mode, State, Step};
 
@@ -17,6 +17,9 @@ use crate::{
     driver::{DriverError, Triggered},
     evidence::Sign,
 };
+
+/// How often it is told anew what the same blockers say.
+const WORDS_EVERY: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// Journals the baseline; the command waits for the acknowledgements.
@@ -76,12 +79,19 @@ impl Engine {
         }
     }
 
+    /// Names who forbids the attempt for now. What the same ones say is told anew only now and then: it
+    /// may be another word at each look, and each word would cost an update of the twin.
     pub(super) fn set_blockers(&mut self, blockers: BTreeMap<String, Blocker>) {
-        if let Some(attempt) = &mut self.journal.open {
-            attempt.report.blockers = blockers;
-        }
-        if let Some(live) = &mut self.live {
-            live.next_look = self.now.mono + self.settings.block_interval;
+        let now = self.now.mono;
+        let (Some(attempt), Some(live)) = (&mut self.journal.open, &mut self.live) else {
+            return;
+        };
+        live.next_look = now + self.settings.block_interval;
+        let known = &mut attempt.report.blockers;
+        let same = known.keys().eq(blockers.keys());
+        if !same || live.words_told.is_none_or(|told| told + WORDS_EVERY <= now) {
+            *known = blockers;
+            live.words_told = Some(now);
         }
     }
 

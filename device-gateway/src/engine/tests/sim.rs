@@ -94,6 +94,10 @@ pub(super) struct Sim {
     /// The device is the machine that the engine runs on.
     pub(super) host: bool,
     pub(super) blocked_until: Duration,
+    /// What blocks says something else at each look.
+    pub(super) blocked_in_many_words: bool,
+    /// From then on somebody else blocks, too.
+    pub(super) blocked_by_two_from: Duration,
     /// The modes that the device offers.
     pub(super) offers: Vec<Mode>,
     /// Until then something objects at the last moment.
@@ -161,6 +165,8 @@ impl Sim {
             settings,
             host,
             blocked_until: Duration::ZERO,
+            blocked_in_many_words: false,
+            blocked_by_two_from: Duration::MAX,
             offers: vec![Mode::Graceful, Mode::Forced],
             objects_until: Duration::ZERO,
             preparations: 0,
@@ -462,7 +468,19 @@ impl Sim {
     }
 
     fn blockers(&self) -> BTreeMap<String, Blocker> {
-        named("b1", self.time < self.blocked_until)
+        let blocked = self.time < self.blocked_until;
+        let mut blockers = named("b1", blocked);
+        blockers.extend(named(
+            "b2",
+            blocked && self.time >= self.blocked_by_two_from,
+        ));
+        if self.blocked_in_many_words {
+            let words = format!("{} writes", self.time.as_secs());
+            blockers
+                .values_mut()
+                .for_each(|blocker| blocker.why.clone_from(&words));
+        }
+        blockers
     }
 
     fn objections(&self) -> BTreeMap<String, Blocker> {

@@ -230,6 +230,34 @@ fn a_blocked_reboot_waits_and_goes_on() {
 }
 
 #[test]
+fn blockers_that_say_something_else_at_each_look_cost_few_reports() {
+    let mut sim = Sim::new(Behavior::Reboots);
+    sim.blocked_until = seconds(1_200);
+    sim.blocked_in_many_words = true;
+    sim.blocked_by_two_from = seconds(605);
+    sim.call("reboot", request());
+    sim.run_until(|sim| sim.time >= seconds(1_190));
+    let told: Vec<_> = sim
+        .reports
+        .iter()
+        .filter_map(|report| report.attempt.as_ref())
+        .collect();
+    assert!((20..25).contains(&told.len()), "{}", told.len());
+    // Who else blocks is told at once.
+    let both = told
+        .iter()
+        .find(|attempt| attempt.blockers.len() == 2)
+        .unwrap();
+    let why = &both.blockers["b2"].why;
+    assert!(
+        ["605 writes", "610 writes", "615 writes"]
+            .iter()
+            .any(|said| why <= &(*said).to_owned()),
+        "{why}"
+    );
+}
+
+#[test]
 fn a_blocked_reboot_expires_at_its_deadline() {
     let mut sim = Sim::new(Behavior::Reboots);
     sim.blocked_until = seconds(10_000);
