@@ -120,6 +120,9 @@ pub(crate) enum Silence {
     /// It may have arrived.
     #[error("{0}")]
     Cut(String),
+    /// It did, and what came back is more than anybody reads.
+    #[error("the answer has more than {MAX_ANSWER} bytes")]
+    Endless,
 }
 
 impl Endpoint {
@@ -321,9 +324,7 @@ async fn read(mut response: Response) -> Result<Answer, Silence> {
     let cut = |error: reqwest::Error| Silence::Cut(chain(&error));
     while let Some(part) = response.chunk().await.map_err(cut)? {
         if body.len() + part.len() > MAX_ANSWER {
-            return Err(Silence::Cut(format!(
-                "the answer has more than {MAX_ANSWER} bytes"
-            )));
+            return Err(Silence::Endless);
         }
         body.extend_from_slice(&part);
     }

@@ -317,8 +317,9 @@ async fn the_answer_to_the_trigger_is_what_it_says() {
 
 #[tokio::test]
 async fn an_answer_that_shows_nothing_is_no_absence_and_no_evidence() {
-    for (status, body) in [(502, ""), (401, ""), (404, "")] {
-        let server = TestServer::start(move |_| Some(Reply::new(status, body))).await;
+    // The last one is more than anybody reads.
+    for (status, bytes) in [(502, 0), (401, 0), (404, 0), (200, 300 * 1_024)] {
+        let server = TestServer::start(move |_| Some(Reply::new(status, "x".repeat(bytes)))).await;
         let driver = driver(&server, Auth::None, generic());
         let seen = observe(&driver).await;
         assert!(matches!(seen, Err(DriverError::Failed { .. })), "{seen:?}");

@@ -19,7 +19,10 @@ impl Trouble {
     /// a device that is busy, answers too.
     pub(crate) fn while_looking(self) -> DriverError {
         match self {
-            Self::Silence(silence) => DriverError::Unreachable(silence.to_string()),
+            Self::Silence(silence @ Silence::Endless) => no_evidence(silence.to_string()),
+            Self::Silence(silence @ (Silence::NotSent(_) | Silence::Cut(_))) => {
+                DriverError::Unreachable(silence.to_string())
+            }
             Self::Status(status, words) => no_evidence(told(status, &words)),
             Self::Error(words) => no_evidence(words),
         }
@@ -28,7 +31,9 @@ impl Trouble {
     /// What an answer to the command means.
     pub(crate) fn after_command(self) -> Result<Triggered, DriverError> {
         Err(match self {
-            Self::Silence(Silence::Cut(_)) => return Ok(Triggered::Unacknowledged),
+            Self::Silence(Silence::Cut(_) | Silence::Endless) => {
+                return Ok(Triggered::Unacknowledged);
+            }
             Self::Silence(Silence::NotSent(why)) => DriverError::Unreachable(why),
             Self::Error(words) => DriverError::Refused(words),
             Self::Status(status @ 500.., words) => DriverError::Failed {
@@ -42,7 +47,10 @@ impl Trouble {
     /// What an answer to a health check means.
     pub(crate) fn while_checking(self) -> Result<Health, DriverError> {
         Ok(Health::Unhealthy(match self {
-            Self::Silence(silence) => return Err(DriverError::Unreachable(silence.to_string())),
+            Self::Silence(silence @ Silence::Endless) => silence.to_string(),
+            Self::Silence(silence @ (Silence::NotSent(_) | Silence::Cut(_))) => {
+                return Err(DriverError::Unreachable(silence.to_string()));
+            }
             Self::Status(status, words) => told(status, &words),
             Self::Error(words) => words,
         }))
