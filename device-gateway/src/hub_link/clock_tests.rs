@@ -46,13 +46,7 @@ impl World {
             hub.mqtt_port(),
             hub.device("d1"),
         );
-        let config = Config::parse(&text, folder.path()).unwrap();
-        let device = &config.devices[0];
-        let storage = Storage::open(&config.state_dir).unwrap();
-        let home = Home::new(device.id.clone(), device.identity.clone(), storage);
-        let dialer = Dialer::new(&config.hub).unwrap();
-        let turnstile = Arc::new(Turnstile::new(1_000));
-        let (link, handle) = Link::new(home, Arc::new(config.link.clone()), dialer, turnstile);
+        let (link, handle) = link_of(&Config::parse(&text, folder.path()).unwrap());
         let shutdown = CancellationToken::new();
         let link = Box::new(Link { clock, ..*link });
         Self {
@@ -83,6 +77,16 @@ impl World {
         self.shutdown.cancel();
         self.linked.await.unwrap();
     }
+}
+
+/// The link of the first device.
+pub(super) fn link_of(config: &Config) -> (Box<Link>, LinkHandle) {
+    let device = &config.devices[0];
+    let storage = Storage::open(&config.state_dir).unwrap();
+    let home = Home::new(device.id.clone(), device.identity.clone(), storage);
+    let dialer = Dialer::new(&config.hub).unwrap();
+    let turnstile = Arc::new(Turnstile::new(1_000));
+    Link::new(home, Arc::new(config.link.clone()), dialer, turnstile)
 }
 
 #[tokio::test]

@@ -65,6 +65,8 @@ pub(super) struct Session {
     /// Until when a ping has to be answered.
     pinged: Option<Instant>,
     subscribed: bool,
+    /// Until when the subscriptions have to be acknowledged.
+    subscribed_by: Option<Instant>,
     /// Answers by the packet that carries them.
     in_flight: BTreeMap<u16, Outgoing>,
     /// Messages by the packet that carries them.
@@ -95,6 +97,7 @@ impl Session {
             last_sent: Instant::now(),
             pinged: None,
             subscribed: false,
+            subscribed_by: None,
             in_flight: BTreeMap::new(),
             messages: BTreeMap::new(),
             get: Asked::default(),
@@ -119,6 +122,7 @@ impl Session {
             filters.map(|filter| SubscribeFilter::new(filter.to_string(), QoS::AtLeastOnce));
         let mut subscribe = Subscribe::new_many(filters);
         subscribe.pkid = self.free_pkid();
+        self.subscribed_by = Some(Instant::now() + limit);
         self.send(Packet::Subscribe(subscribe), limit).await
     }
 
@@ -167,7 +171,10 @@ impl Session {
     fn wakes_at(&self) -> Instant {
         let twin = [self.get.until, self.check.until, self.patch.until];
         let renewal = self.renewing.or(self.renewal);
-        let all = twin.into_iter().chain([renewal]).flatten();
+        let all = twin
+            .into_iter()
+            .chain([renewal, self.subscribed_by])
+            .flatten();
         all.fold(self.ping_due(), Instant::min)
     }
 }
@@ -334,6 +341,9 @@ impl Link {
         // Whoever asked for a check asks again.
         session.check.is_late(now);
         let limit = self.timing.request_limit;
+        if session.subscribed_by.is_some_and(|until| until <= now) {
+            return Err(LinkError::Slow("subscribing", limit));
+        }
         if session.pinged.is_some_and(|until| until <= now) {
             return Err(LinkError::Slow("a ping", limit));
         }
@@ -375,6 +385,7 @@ impl Link {
                 if ack.return_codes.contains(&SubscribeReasonCode::Failure) {
                     return Err(LinkError::Subscription);
                 }
+                session.subscribed_by = None;
                 if std::mem::replace(&mut session.subscribed, true) {
                     // Renewing was put off: the calls are wanted again, and the rest was kept.
                     return Ok(());
@@ -406,3 +417,6 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
