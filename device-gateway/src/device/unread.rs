@@ -60,10 +60,7 @@ pub(super) async fn wait(failed: Box<(Parts, StorageError)>, stop: &Stop) -> Opt
                         heard.epoch = Some(epoch);
                         heard.events.push(event);
                     }
-                    event @ LinkEvent::Twin { .. } => {
-                        heard.told = Some(Told::Nothing);
-                        heard.events.push(event);
-                    }
+                    event @ LinkEvent::Twin { .. } => heard.read(event),
                     LinkEvent::PatchApplied => heard.arrived(),
                     LinkEvent::PatchRefused { status, message } => {
                         tracing::warn!(status, message, "the hub does not take what is wrong");
@@ -98,6 +95,15 @@ pub(super) async fn wait(failed: Box<(Parts, StorageError)>, stop: &Stop) -> Opt
 }
 
 impl Heard {
+    /// Takes in the twin, which is the news of all that was heard before: a link that lasts reads it with
+    /// each new token.
+    fn read(&mut self, twin: LinkEvent) {
+        self.told = Some(Told::Nothing);
+        self.events
+            .retain(|event| matches!(event, LinkEvent::Up(_)));
+        self.events.push(twin);
+    }
+
     /// Has the twin say what is wrong, once.
     fn tell(&mut self, parts: &Parts, trouble: &str) {
         let Some(epoch) = self.epoch else { return };
@@ -146,4 +152,37 @@ impl Heard {
 fn gateway_document(gateway: Value) -> Map<String, Value> {
     let own = json!({ "gateway": gateway });
     [("iothubDM".to_owned(), own)].into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_heard_is_no_more_after_many_tokens() {
+        let properties = |number: u64| json!({ "n": number }).as_object().unwrap().clone();
+        let mut heard = Heard::default();
+        heard.events.push(LinkEvent::Up(1));
+        for number in 0..100 {
+            heard.events.push(LinkEvent::Renewing);
+            heard.read(LinkEvent::Twin {
+                reported: Map::new(),
+                desired: properties(number),
+            });
+            let patch = properties(number + 1);
+            heard.events.push(LinkEvent::Desired {
+                version: number,
+                patch,
+            });
+        }
+        let [
+            LinkEvent::Up(1),
+            LinkEvent::Twin { desired, .. },
+            LinkEvent::Desired { .. },
+        ] = &heard.events[..]
+        else {
+            panic!("{:?}", heard.events);
+        };
+        assert_eq!(desired["n"], 99);
+    }
 }
