@@ -427,6 +427,11 @@ impl Device {
         if self.retry_at.is_some() {
             return refuse(call.reply, RefusalCode::Internal, UNWRITABLE.to_owned());
         }
+        if self.replies.contains_key(&call.rid) {
+            // The hub delivered it again, and what is answered to the first time answers both. Of a
+            // caller that names no request nothing else tells that it is the same.
+            return;
+        }
         self.replies.insert(call.rid.clone(), call.reply);
         self.feed(Input::Call(Call {
             rid: call.rid,

@@ -426,3 +426,16 @@ async fn what_the_hub_has_is_on_disk_once_the_device_has_stopped() {
     let kept = world.storage.load(&"d1".parse().unwrap()).await.unwrap();
     assert!(kept.outbox.is_settled(), "{:?}", kept.outbox);
 }
+
+#[tokio::test]
+async fn a_call_that_is_delivered_again_has_the_answer_of_the_first_time() {
+    let mut world = World::start();
+    // The caller names no request, and the hub's name for the call is the same.
+    for _ in 0..2 {
+        world.link.deliver("reboot", json!(null)).await;
+    }
+    let (status, body) = world.link.answer().await;
+    assert_eq!((status, &body["state"]), (200, &json!("ACCEPTED")));
+    world.link.call("capabilities", json!(null)).await;
+    assert!(!world.link.is_answered(), "once is enough");
+}
