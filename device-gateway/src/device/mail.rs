@@ -24,6 +24,9 @@ use crate::{
 /// room for the reports of its reboots.
 const OWN_BYTES: usize = 24 * 1024;
 
+/// How often the pause may double after which a patch is sent again.
+const DOUBLINGS: u32 = 4;
+
 /// A device's outbox at work.
 #[derive(Debug)]
 pub(super) struct Mail {
@@ -49,6 +52,8 @@ pub(super) struct Mail {
     known: bool,
     /// When to look for something to send.
     due: Option<Instant>,
+    /// How often the hub could not take a patch, one time after the other.
+    failures: u32,
     /// There was something to send while a patch was under way.
     held_up: bool,
     /// The hub refused this, and would again.
@@ -87,6 +92,7 @@ impl Mail {
             connected: None,
             known: false,
             due: None,
+            failures: 0,
             held_up: false,
             refused: None,
             acked: None,
@@ -284,6 +290,7 @@ impl Mail {
 
     pub(super) fn on_applied(&mut self) {
         self.outbox.on_applied();
+        self.failures = 0;
         self.stale = true;
         // What became due meanwhile goes now; what may wait, waits.
         if std::mem::take(&mut self.held_up) {
@@ -319,7 +326,7 @@ impl Mail {
         }
         if status == 429 || status >= 500 {
             tracing::info!(status, "the hub cannot take the report now");
-            self.due = Some(Instant::now() + self.retry.mul_f64(1.0 + rand::random::<f64>()));
+            self.send_later();
         } else {
             tracing::error!(status, message, "the hub refused the report");
             self.refused = Some(self.outbox.target.clone());
@@ -330,7 +337,15 @@ impl Mail {
 
     pub(super) fn on_unanswered(&mut self) {
         self.outbox.on_unknown();
-        self.due = Some(Instant::now() + self.retry);
+        self.send_later();
+    }
+
+    /// Sends again after a pause that grows, and is not the same for all: a hub that has too much to do
+    /// is not to have more for it.
+    fn send_later(&mut self) {
+        let pause = self.retry * 2_u32.pow(self.failures.min(DOUBLINGS));
+        self.failures += 1;
+        self.due = Some(Instant::now() + pause.mul_f64(1.0 + rand::random::<f64>()));
     }
 
     /// The hub has all that the twin should say.

@@ -21,6 +21,7 @@ use crate::{
     driver::{Baseline, DriverError, Health, Observation, Order, Probe, Triggered},
     hub_link::tests::LooseLink,
     local_mqtt::{LocalMqtt, test_device::TestDevice},
+    outbox::Outbox,
     storage::tests::on_disk,
 };
 
@@ -438,4 +439,29 @@ async fn a_call_that_is_delivered_again_has_the_answer_of_the_first_time() {
     assert_eq!((status, &body["state"]), (200, &json!("ACCEPTED")));
     world.link.call("capabilities", json!(null)).await;
     assert!(!world.link.is_answered(), "once is enough");
+}
+
+#[test]
+fn a_hub_that_has_too_much_to_do_is_asked_less_and_less() {
+    let second = Duration::from_secs(1);
+    let gateway = GatewayInfo::default();
+    let mut mail = Mail::new(Outbox::default(), gateway, false, Duration::ZERO, second);
+    mail.on_up(1);
+    mail.on_twin(&Map::new());
+    let mut check = |doublings: u32, applied: bool| {
+        if applied {
+            mail.on_applied();
+        }
+        let before = Instant::now();
+        match doublings % 2 {
+            0 => assert!(!mail.on_refused(429, "busy")),
+            _ => mail.on_unanswered(),
+        }
+        let (due, least) = (mail.wakes_at().unwrap(), second * 2_u32.pow(doublings));
+        assert!(due >= before + least && due <= Instant::now() + 2 * least);
+    };
+    for doublings in [0, 1, 2, 3, 4, 4, 4] {
+        check(doublings, false);
+    }
+    check(0, true);
 }
