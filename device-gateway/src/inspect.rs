@@ -1,6 +1,7 @@
 //! A look at what the settings say, without a gateway that serves: whether the hub can be reached and
 //! lets each device in, and what each device would do.
 
+mod device;
 mod kept;
 mod running;
 mod sessions;
@@ -12,19 +13,18 @@ use std::{
 
 use iot_hub::{
     identity::{DeviceId, HubHost},
-    reboot::{Mode, RequestId},
+    reboot::Grade,
 };
 use jiff::Timestamp;
 pub use kept::kept;
 pub use running::{Running, running};
 use serde::Serialize;
 use tokio::time;
-use uuid::Uuid;
 
 use crate::{
     causes::chain,
     config::{BrokerConfig, Config, DeviceConfig, HomeConfig, MqttPlace},
-    driver::{Driver, DriverError, Order, Triggered},
+    driver::{Driver, DriverError},
     fleet::{NoDriver, driver_of, powered},
     hub_link::{Dialer, LinkError, advice},
     local_mqtt::BrokerSettings,
@@ -98,7 +98,7 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     for device in &config.devices {
         let found = match seen(device, &running) {
             Some(seen) => seen,
-            None => look(device, probe).await,
+            None => look(device, device::probe).await,
         };
         findings.push(Finding::of(&device.id, found));
     }
@@ -147,7 +147,10 @@ pub async fn rehearse(config: &Config, ids: &[DeviceId]) -> Vec<Finding> {
     }
     for device in &config.devices {
         if ids.is_empty() || ids.contains(&device.id) {
-            findings.push(Finding::of(&device.id, look(device, go_through).await));
+            findings.push(Finding::of(
+                &device.id,
+                look(device, device::go_through).await,
+            ));
         }
     }
     findings
@@ -165,7 +168,7 @@ fn host_of<'a>(config: &'a Config, device: &'a DeviceConfig) -> Option<&'a HubHo
 
 async fn look(
     device: &DeviceConfig,
-    look: impl AsyncFnOnce(&DeviceConfig, &dyn Driver) -> Result<String, DriverError>,
+    look: impl AsyncFnOnce(Option<Grade>, &dyn Driver) -> Result<String, DriverError>,
 ) -> Result<String, String> {
     let driver = match driver_of(device, None) {
         Ok(driver) => powered(device, driver),
@@ -174,58 +177,8 @@ async fn look(
         }
         Err(error) => return Err(error.to_string()),
     };
-    match time::timeout(LIMIT, look(device, &*driver)).await {
+    match time::timeout(LIMIT, look(device.settings.required_grade, &*driver)).await {
         Ok(found) => found.map_err(|error| error.to_string()),
         Err(_) => Err(format!("no answer within {LIMIT:?}")),
     }
-}
-
-async fn probe(device: &DeviceConfig, driver: &dyn Driver) -> Result<String, DriverError> {
-    let probe = driver.probe().await?;
-    let required = device.settings.required_grade;
-    let required = required.unwrap_or(probe.required_grade);
-    if required > probe.best_grade {
-        return Err(DriverError::Unsupported(format!(
-            "evidence of grade {}: {} is its best",
-            required.name(),
-            probe.best_grade.name()
-        )));
-    }
-    let modes: Vec<_> = probe.modes.iter().map(|mode| mode.name()).collect();
-    Ok(format!(
-        "answers; reboots {}; can prove {}, has to prove {}",
-        modes.join(", "),
-        probe.best_grade.name(),
-        required.name()
-    ))
-}
-
-async fn go_through(_: &DeviceConfig, driver: &dyn Driver) -> Result<String, DriverError> {
-    driver.baseline().await?;
-    let blockers = driver.blockers(Mode::Graceful).await?;
-    let order = Order {
-        id: RequestId(Uuid::new_v4()),
-        mode: Mode::Graceful,
-        force: false,
-        dry_run: true,
-        reason: "a rehearsal".to_owned(),
-    };
-    match driver.trigger(&order).await? {
-        Triggered::Rehearsed => {}
-        Triggered::Acknowledged | Triggered::Unacknowledged | Triggered::Seen(_) => {
-            return Err(DriverError::Failed {
-                doing: "rehearse",
-                message: "the driver gave the command".to_owned(),
-            });
-        }
-    }
-    let blockers: Vec<_> = blockers
-        .values()
-        .map(|blocker| format!("{} ({})", blocker.who, blocker.why))
-        .collect();
-    Ok(if blockers.is_empty() {
-        "would be rebooted".to_owned()
-    } else {
-        format!("would be rebooted after: {}", blockers.join(", "))
-    })
 }
