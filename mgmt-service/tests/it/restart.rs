@@ -142,3 +142,14 @@ async fn a_request_is_stored_although_the_hub_is_slow_to_show_the_twin() {
     world.reaches(&name, AttemptState::Accepted).await;
     assert_eq!(world.emulator.counters().method_calls.total, 1);
 }
+
+/// SQLite lists this nowhere, so what it was compiled by is looked at: its build reads this variable from
+/// where the compiler of this test does.
+#[test]
+fn a_commit_syncs_what_was_written_and_not_the_times_of_the_file() {
+    let flags = option_env!("LIBSQLITE3_FLAGS").unwrap_or_default();
+    let is_set = flags
+        .split_whitespace()
+        .any(|flag| flag == "-DHAVE_FDATASYNC=1");
+    assert!(is_set, "{flags}");
+}
