@@ -1,4 +1,5 @@
-//! MQTT 3.1.1 packets for the server's side of a connection, strictly checked.
+//! MQTT 3.1.1 packets for the server's side of a connection, strictly checked, and what a client takes
+//! in of them.
 //!
 //! ```text
 //! bytes ─► [ header ] ─► [ connect, topics, ids ] ─► Packet ─► server
@@ -11,6 +12,7 @@
 //!
 //! - [`ServerCodec`]: reads what a client sends and writes what a server sends, for `tokio_util`'s
 //!   `Framed`.
+//! - [`FromServer`]: what a client may hear of a server.
 //! - [`Filter`]: a subscription, and which topics it matches.
 //! - [`bytes_inside`]: MQTT inside a WebSocket's messages, for either end.
 //! - [`Error`]: why a connection has to be closed.
@@ -26,6 +28,7 @@ mod codec;
 mod connect;
 mod error;
 mod filter;
+mod from_server;
 mod header;
 mod messages;
 mod publish;
@@ -43,5 +46,6 @@ pub use self::{
     codec::ServerCodec,
     error::Error,
     filter::{Filter, FilterError},
+    from_server::{FromServer, NotFromServer},
     messages::{Content, bytes_inside},
 };

@@ -11,6 +11,7 @@ use std::{
 
 use bytes::BytesMut;
 use futures_util::future::poll_fn;
+use mqtt_wire::FromServer;
 use rumqttc::{Packet, mqttbytes};
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 
@@ -49,8 +50,9 @@ impl Packets {
     }
 
     /// Waits for the next packet. Nothing is lost when it is waited for no longer.
-    pub(crate) async fn next(&mut self) -> Result<Packet, LinkError> {
-        poll_fn(|context| self.poll_next(context)).await
+    pub(crate) async fn next(&mut self) -> Result<FromServer, LinkError> {
+        let packet = poll_fn(|context| self.poll_next(context)).await?;
+        FromServer::try_from(packet).map_err(protocol)
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Packet, LinkError>> {
@@ -114,9 +116,15 @@ mod tests {
         assert!(packets.next().now_or_never().is_none(), "it is not whole");
         theirs.write_all(rest).await.unwrap();
         for packet in &sent {
-            assert_eq!(packets.next().await.unwrap(), *packet);
+            let expected = FromServer::try_from(packet.clone()).unwrap();
+            assert_eq!(packets.next().await.unwrap(), expected);
         }
         assert_eq!(packets.received.capacity(), 0, "no room while it is silent");
+        let mut nonsense = BytesMut::new();
+        Packet::PingReq.write(&mut nonsense, MAX_PACKET).unwrap();
+        theirs.write_all(&nonsense).await.unwrap();
+        let heard = packets.next().await;
+        assert!(matches!(heard, Err(LinkError::Protocol(_))), "{heard:?}");
         drop(theirs);
         let end = packets.next().await;
         assert!(matches!(end, Err(LinkError::Closed)));

@@ -16,6 +16,7 @@ use iot_hub::{
     },
     topic::RequestId,
 };
+use mqtt_wire::FromServer;
 use rumqttc::{Packet, PubAck, Publish, QoS, Subscribe, SubscribeReasonCode};
 use serde_json::Value;
 use tokio::time;
@@ -159,7 +160,7 @@ async fn answer(
 ) -> Result<(AnswerTopic, Vec<u8>), LinkError> {
     loop {
         match packets.next().await? {
-            Packet::Publish(publish) => {
+            FromServer::Publish(publish) => {
                 if publish.qos == QoS::AtLeastOnce {
                     packets
                         .send(Packet::PubAck(PubAck::new(publish.pkid)))
@@ -171,22 +172,14 @@ async fn answer(
                     return Ok((topic, publish.payload.to_vec()));
                 }
             }
-            Packet::SubAck(ack) if ack.return_codes.contains(&SubscribeReasonCode::Failure) => {
+            FromServer::SubAck(ack) if ack.return_codes.contains(&SubscribeReasonCode::Failure) => {
                 return Err(LinkError::Subscription);
             }
-            Packet::SubAck(_)
-            | Packet::Connect(_)
-            | Packet::ConnAck(_)
-            | Packet::PubAck(_)
-            | Packet::PubRec(_)
-            | Packet::PubRel(_)
-            | Packet::PubComp(_)
-            | Packet::Subscribe(_)
-            | Packet::Unsubscribe(_)
-            | Packet::UnsubAck(_)
-            | Packet::PingReq
-            | Packet::PingResp
-            | Packet::Disconnect => {}
+            FromServer::SubAck(_)
+            | FromServer::ConnAck(_)
+            | FromServer::PubAck(_)
+            | FromServer::UnsubAck(_)
+            | FromServer::PingResp => {}
         }
     }
 }

@@ -5,6 +5,7 @@ mod requests;
 use std::{collections::BTreeMap, time::Duration};
 
 use iot_hub::topic::Filter;
+use mqtt_wire::FromServer;
 use requests::Asked;
 use rumqttc::{
     Packet, PubAck, Publish, QoS, Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe,
@@ -40,7 +41,7 @@ pub(super) enum End {
 
 /// What a session waits for.
 enum Happening {
-    Packet(Packet),
+    Packet(FromServer),
     Answer(Outgoing),
     Patch(Patch),
     Message(Message),
@@ -357,11 +358,11 @@ impl Link {
     async fn on_packet(
         &mut self,
         session: &mut Session,
-        packet: Packet,
+        packet: FromServer,
         renewed: bool,
     ) -> Result<(), LinkError> {
         match packet {
-            Packet::Publish(publish) => {
+            FromServer::Publish(publish) => {
                 match publish.qos {
                     QoS::AtMostOnce => {}
                     QoS::AtLeastOnce => {
@@ -372,7 +373,7 @@ impl Link {
                 }
                 self.on_publish(session, &publish).await
             }
-            Packet::PubAck(ack) => {
+            FromServer::PubAck(ack) => {
                 if let Some(message) = session.messages.remove(&ack.pkid) {
                     return self.tell(LinkEvent::MessageAcked(message.number)).await;
                 }
@@ -381,7 +382,7 @@ impl Link {
                     None => Err(protocol("an acknowledgement of nothing")),
                 }
             }
-            Packet::SubAck(ack) => {
+            FromServer::SubAck(ack) => {
                 if ack.return_codes.contains(&SubscribeReasonCode::Failure) {
                     return Err(LinkError::Subscription);
                 }
@@ -397,23 +398,15 @@ impl Link {
                 }
                 self.get_twin(session).await
             }
-            Packet::UnsubAck(_) => {
+            FromServer::UnsubAck(_) => {
                 session.quiet = true;
                 Ok(())
             }
-            Packet::PingResp => {
+            FromServer::PingResp => {
                 session.pinged = None;
                 Ok(())
             }
-            Packet::Connect(_)
-            | Packet::ConnAck(_)
-            | Packet::PubRec(_)
-            | Packet::PubRel(_)
-            | Packet::PubComp(_)
-            | Packet::Subscribe(_)
-            | Packet::Unsubscribe(_)
-            | Packet::PingReq
-            | Packet::Disconnect => Err(protocol("a packet that a hub does not send")),
+            FromServer::ConnAck(_) => Err(protocol("a second CONNACK")),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The first packets of a connection: who we are, and whether that is accepted.
 
+use mqtt_wire::FromServer;
 use rumqttc::{
     ConnectReturnCode, Packet,
     mqttbytes::v4::{Connect, LastWill},
@@ -31,7 +32,7 @@ pub(crate) async fn sign_in(stream: Stream, login: Login) -> Result<Packets, Lin
     connect.last_will = login.will;
     connect.set_login(login.user, login.password);
     packets.send(Packet::Connect(connect)).await?;
-    let Packet::ConnAck(ack) = packets.next().await? else {
+    let FromServer::ConnAck(ack) = packets.next().await? else {
         return Err(LinkError::Protocol("expected CONNACK".to_owned()));
     };
     match ack.code {

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    ConnAck, Connect, ConnectReturnCode, LastWill, Login, PubAck, Publish, QoS, SubAck, Subscribe,
-    SubscribeFilter, SubscribeReasonCode, UnsubAck, Unsubscribe,
+    ConnAck, Connect, ConnectReturnCode, FromServer, LastWill, Login, PubAck, Publish, QoS, SubAck,
+    Subscribe, SubscribeFilter, SubscribeReasonCode, UnsubAck, Unsubscribe,
 };
 
 const LIMIT: usize = 1024;
@@ -413,8 +413,24 @@ proptest! {
     #[test]
     fn a_client_reads_what_we_write(packet in server_packet()) {
         let mut bytes = write(packet.clone());
-        prop_assert_eq!(Packet::read(&mut bytes, LIMIT).unwrap(), packet);
+        let read = Packet::read(&mut bytes, LIMIT).unwrap();
+        prop_assert_eq!(&read, &packet);
         prop_assert!(bytes.is_empty());
+        let heard = match FromServer::try_from(read).unwrap() {
+            FromServer::ConnAck(ack) => Packet::ConnAck(ack),
+            FromServer::Publish(publish) => Packet::Publish(publish),
+            FromServer::PubAck(ack) => Packet::PubAck(ack),
+            FromServer::SubAck(ack) => Packet::SubAck(ack),
+            FromServer::UnsubAck(ack) => Packet::UnsubAck(ack),
+            FromServer::PingResp => Packet::PingResp,
+        };
+        prop_assert_eq!(heard, packet);
+    }
+
+    #[test]
+    fn a_client_hears_nothing_that_only_clients_say(packet in client_packet()) {
+        let both_say = matches!(packet, Packet::Publish(_) | Packet::PubAck(_));
+        prop_assert_eq!(FromServer::try_from(packet).is_ok(), both_say);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use mqtt_wire::{
-    ConnectReturnCode, LastWill, Packet, PubAck, Publish, QoS, Subscribe, SubscribeFilter,
-    SubscribeReasonCode,
+    ConnectReturnCode, FromServer, LastWill, Packet, PubAck, Publish, QoS, Subscribe,
+    SubscribeFilter, SubscribeReasonCode,
 };
 use rustls::{ClientConfig, pki_types::ServerName};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -242,27 +242,20 @@ impl Line {
                 }
             };
             match packet {
-                Packet::Publish(publish) => return Ok(Heard::Message(publish)),
-                Packet::PingResp => {
+                FromServer::Publish(publish) => return Ok(Heard::Message(publish)),
+                FromServer::PingResp => {
                     self.pong_due = None;
                     return Ok(Heard::Pong);
                 }
-                Packet::SubAck(ack) => {
+                FromServer::SubAck(ack) => {
                     if ack.return_codes.contains(&SubscribeReasonCode::Failure) {
                         tracing::error!("the broker does not let the gateway listen to a device");
                     }
                 }
-                Packet::PubAck(_) => {}
-                Packet::Connect(_)
-                | Packet::ConnAck(_)
-                | Packet::PubRec(_)
-                | Packet::PubRel(_)
-                | Packet::PubComp(_)
-                | Packet::Subscribe(_)
-                | Packet::Unsubscribe(_)
-                | Packet::UnsubAck(_)
-                | Packet::PingReq
-                | Packet::Disconnect => return Err(LineError::Unexpected),
+                FromServer::PubAck(_) => {}
+                FromServer::ConnAck(_) | FromServer::UnsubAck(_) => {
+                    return Err(LineError::Unexpected);
+                }
             }
         }
     }
