@@ -183,7 +183,7 @@ mod tests {
                 let _ = entry.covers(&host);
             }
             let entry: NoProxy = name.parse().unwrap();
-            let (below, longer, other) = (format!("x.{name}"), format!("x{name}"), format!("{name}.x"));
+            let (below, longer, other) = (format!("x.{name}"), format!("x{name}"), format!("{name}.0"));
             prop_assert!(entry.covers(&name) && entry.covers(&below));
             prop_assert!(!entry.covers(&longer) && !entry.covers(&other));
         }
