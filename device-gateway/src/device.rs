@@ -50,10 +50,6 @@ use crate::{
     storage::{Kept, Storage, StorageError},
 };
 
-/// How long a device that goes down is held up, so that the hub still hears of it. Less than the five
-/// seconds that systemd-logind waits by default.
-const FAREWELL: Duration = Duration::from_secs(3);
-
 /// What a caller is told while nothing can be begun.
 const UNWRITABLE: &str = "the gateway cannot write its journal";
 
@@ -282,7 +278,7 @@ impl Device {
                 tracing::info!("the device announces that it goes down");
                 self.safety.member().announces(true);
                 self.feed(Input::GoingDown).await;
-                self.farewell = Some((delay, Instant::now() + FAREWELL));
+                self.farewell = Some((delay, Instant::now() + self.engine.settings.farewell));
             }
             Event::Notice(Notice::ShutdownCalledOff) => {
                 tracing::info!("the device stays up, after all");

@@ -58,7 +58,7 @@ use crate::{
 /// The gateway's half of one device's attempts.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    settings: Arc<Settings>,
+    pub(crate) settings: Arc<Settings>,
     journal: CopyOnWrite<Journal>,
     remembered: Arc<Remembered>,
     /// The newest successful probe of this process.

@@ -45,6 +45,8 @@ pub struct Settings {
     pub probe_interval: Duration,
     /// How long a caller waits for the device to be surveyed.
     pub survey_limit: Duration,
+    /// How long a device that goes down is held up, so that the hub still hears of it.
+    pub farewell: Duration,
 }
 
 /// One command of a device's escalation, and how long it is given.
@@ -83,6 +85,8 @@ impl Default for Settings {
             block_interval: seconds(10),
             probe_interval: seconds(60),
             survey_limit: seconds(20),
+            // Less than the five seconds that systemd-logind waits by default.
+            farewell: seconds(3),
         }
     }
 }
