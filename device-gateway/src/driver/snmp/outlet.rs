@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::{self, Instant};
+use tracing::Instrument as _;
 
 use super::{
     SnmpAgent, SnmpOutletSettings,
@@ -21,8 +22,8 @@ const PACE: Duration = Duration::from_millis(500);
 /// How long an outlet may take to switch off.
 const SWITCH_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long an outlet may take to be on after it was switched on explicitly.
-const ON_LIMIT: Duration = Duration::from_secs(10);
+/// How long it is tried to switch an outlet on that stays off. A PDU may start anew meanwhile.
+const ON_LIMIT: Duration = Duration::from_secs(300);
 
 /// An outlet of a switched PDU.
 #[derive(Debug, Clone)]
@@ -36,10 +37,12 @@ pub(crate) struct SnmpOutlet {
 enum Watched {
     /// It went off and is on again.
     Cycled { off: Duration, on: Duration },
-    /// It was on all the time.
+    /// It was on, as far as it was seen, and still is.
     NeverOff,
     /// It is off, or was when it was last seen.
     StaysOff,
+    /// Whether it went off is not known, nor whether it is on: the PDU does not answer.
+    Unseen,
 }
 
 impl SnmpOutlet {
@@ -57,6 +60,11 @@ impl SnmpOutlet {
         self.pace = Duration::from_millis(10);
         self.switch_limit = Duration::from_millis(500);
         self
+    }
+
+    #[cfg(test)]
+    pub(super) fn allow_for_an_answer(&mut self, timeout: Duration) {
+        self.settings.agent.timeout = timeout;
     }
 
     fn agent(&self) -> &SnmpAgent {
@@ -87,31 +95,37 @@ impl SnmpOutlet {
         }
     }
 
+    /// Watches the outlet for as long as its limits allow, however slowly the PDU answers.
     async fn watch(&self, family: Family) -> Watched {
         let began = Instant::now();
         let mut off = None;
+        let limit = |off: Option<Duration>| match off {
+            None => self.switch_limit + self.settings.off_limit,
+            Some(_) => self.settings.off_limit,
+        };
         loop {
+            let look = time::timeout_at(began + limit(off), self.power(family)).await;
             let elapsed = began.elapsed();
-            match (self.power(family).await, off) {
-                (Ok(Power::Off), None) => off = Some(began.elapsed()),
-                (Ok(Power::On), Some(off)) => {
-                    let on = began.elapsed();
-                    return Watched::Cycled { off, on };
+            match (look, off) {
+                (Ok(Ok(Power::Off)), None) => off = Some(elapsed),
+                (Ok(Ok(Power::On)), Some(off)) => return Watched::Cycled { off, on: elapsed },
+                (Ok(Ok(Power::On)), None) if elapsed >= self.switch_limit => {
+                    return Watched::NeverOff;
                 }
                 // A PDU that does not answer for a moment may be busy switching.
-                (Ok(_) | Err(_), _) => {}
+                (Ok(Ok(_) | Err(_)) | Err(_), _) => {}
             }
             match off {
-                None if elapsed >= self.switch_limit => return Watched::NeverOff,
-                Some(_) if elapsed >= self.settings.off_limit => return Watched::StaysOff,
+                None if elapsed >= limit(off) => return Watched::Unseen,
+                Some(_) if elapsed >= limit(off) => return Watched::StaysOff,
                 Some(_) | None => time::sleep(self.pace).await,
             }
         }
     }
 
-    /// Gives the power back to an outlet that stays off. That is no second cycle, so it may be
-    /// repeated.
-    async fn switch_on(&self, family: Family) -> Result<Triggered, DriverError> {
+    /// Gives the power back to an outlet that stays off, or may. That is no second cycle, so it may
+    /// be repeated.
+    async fn switch_on(&self, family: Family, because: &str) -> Result<Triggered, DriverError> {
         let began = Instant::now();
         while began.elapsed() < ON_LIMIT {
             let command = family.command(self.settings.outlet);
@@ -121,10 +135,12 @@ impl SnmpOutlet {
             }
             time::sleep(self.pace).await;
             if let Ok(Power::On) = self.power(family).await {
-                return Ok(self.seen("went off, stayed off, and was switched on".to_owned()));
+                return Ok(self.seen(format!("{because}, and was switched on")));
             }
         }
-        Err(failed("it went off and cannot be switched on"))
+        let outlet = self.settings.outlet;
+        tracing::error!(outlet, "the outlet {because}, and cannot be switched on");
+        Err(failed("it cannot be switched on"))
     }
 
     async fn do_cycle(&self) -> Result<Triggered, DriverError> {
@@ -135,6 +151,15 @@ impl SnmpOutlet {
                 "outlet {outlet} is off already"
             )));
         }
+        // Once the command has left, somebody has to see to it that the power comes back: also when
+        // the caller does not wait that long.
+        let own = self.clone();
+        let cycling = async move { own.command_and_watch(family).await };
+        let cycled = tokio::spawn(cycling.in_current_span()).await;
+        cycled.unwrap_or_else(|error| Err(failed(&error.to_string())))
+    }
+
+    async fn command_and_watch(&self, family: Family) -> Result<Triggered, DriverError> {
         let command = family.command(self.settings.outlet);
         let answered = set(self.agent(), command, family.cycle()).await?;
         if let Answered::No(why) = answered {
@@ -145,7 +170,8 @@ impl SnmpOutlet {
                 let (off, on) = (off.as_secs_f32(), on.as_secs_f32());
                 Ok(self.seen(format!("off after {off:.1} s, on again after {on:.1} s")))
             }
-            Watched::StaysOff => self.switch_on(family).await,
+            Watched::StaysOff => self.switch_on(family, "went off, stayed off").await,
+            Watched::Unseen => self.switch_on(family, "could not be seen").await,
             Watched::NeverOff if answered == Answered::Nothing => Ok(Triggered::Unacknowledged),
             Watched::NeverOff => Err(failed("the outlet was not seen off")),
         }

@@ -199,8 +199,9 @@ impl Line {
         match time::timeout(self.timeout, self.session.set(&values)).await {
             Ok(Ok(answer)) if answer.error_status == 0 => Ok(Answered::Yes),
             Ok(Ok(answer)) => Ok(Answered::No(refusal(answer.error_status))),
-            Ok(Err(Error::Receive)) | Err(_) => Ok(Answered::Nothing),
-            Ok(Err(error)) => Err(Problem::of(&error)),
+            Ok(Err(error @ Error::Send)) => Err(Problem::of(&error)),
+            // It has left, whatever came back.
+            Ok(Err(_)) | Err(_) => Ok(Answered::Nothing),
         }
     }
 

@@ -6,7 +6,10 @@ use std::{
 };
 
 use iot_hub::reboot::{Grade, Mode};
-use tokio::time::Instant;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 
 use super::{
     family::Family,
@@ -14,7 +17,7 @@ use super::{
     *,
 };
 use crate::driver::{
-    Driver, DriverError, Triggered,
+    Driver, DriverError, STEP_LIMIT, Triggered,
     conformance::{FakeDevice, Shows, check_in},
     power::{Outlet as _, Powered},
     tests::{order, rehearsal},
@@ -27,6 +30,9 @@ const ENGINE_BOOTS: &str = "1.3.6.1.6.3.10.2.1.2.0";
 
 /// How long the power is away at least; it also waits until somebody saw it off.
 const OFF_TIME: Duration = Duration::from_millis(20);
+
+/// The longest that a test waits for what has to come.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What a PDU does with the command to cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +49,10 @@ enum Cycling {
     Refuses,
     /// Switches off, and on when told to.
     StaysOff,
+    /// The same, and does not tell its state meanwhile.
+    Mute,
+    /// The same, and tells its state once.
+    FallsMute,
 }
 
 /// A PDU of APC's first generation, with one outlet.
@@ -70,9 +80,23 @@ impl Pdu {
         let away = self.told.map(|told| told.elapsed());
         match (self.cycling, away) {
             (Cycling::Cycles | Cycling::NoAnswer, Some(away)) => self.seen_off && away >= OFF_TIME,
-            (Cycling::StaysOff, Some(_)) => self.switched_on,
+            (Cycling::StaysOff | Cycling::Mute | Cycling::FallsMute, Some(_)) => self.switched_on,
             (_, None) | (Cycling::Lies | Cycling::Deaf | Cycling::Refuses, _) => true,
         }
+    }
+
+    fn is_mute(&self) -> bool {
+        let mute = match self.cycling {
+            Cycling::Mute => true,
+            Cycling::FallsMute => self.seen_off,
+            Cycling::Cycles
+            | Cycling::NoAnswer
+            | Cycling::Lies
+            | Cycling::Deaf
+            | Cycling::Refuses
+            | Cycling::StaysOff => false,
+        };
+        mute && self.told.is_some() && !self.switched_on
     }
 
     fn tell(&mut self, asked: &Asked) -> Told {
@@ -82,6 +106,7 @@ impl Pdu {
             Asked::Get(name) if name == SYS_OBJECT_ID => {
                 Told::Name(vec![1, 3, 6, 1, 4, 1, 318, 1, 3, 4, 5])
             }
+            Asked::Get(name) if *name == status && self.is_mute() => Told::Silence,
             Asked::Get(name) if *name == status || *name == command => {
                 let on = self.is_on();
                 self.seen_off |= !on;
@@ -90,7 +115,12 @@ impl Pdu {
             Asked::Set(name, 3) if *name == command => match self.cycling {
                 Cycling::Refuses => Told::Error(17),
                 Cycling::Deaf => Told::Silence,
-                Cycling::Cycles | Cycling::NoAnswer | Cycling::Lies | Cycling::StaysOff => {
+                Cycling::Cycles
+                | Cycling::NoAnswer
+                | Cycling::Lies
+                | Cycling::StaysOff
+                | Cycling::Mute
+                | Cycling::FallsMute => {
                     self.told = Some(Instant::now());
                     let answers = (self.on_cycle)();
                     if answers && self.cycling != Cycling::NoAnswer {
@@ -162,6 +192,57 @@ async fn an_outlet_that_stays_off_is_switched_on() {
         (3, 1)
     );
     assert!(sets[1..].iter().all(|set| *set == 1), "{sets:?}");
+}
+
+#[tokio::test]
+async fn an_outlet_that_may_be_off_is_switched_on_however_slowly_its_pdu_answers() {
+    for (cycling, expected) in [
+        (Cycling::Mute, "could not be seen"),
+        (Cycling::FallsMute, "went off, stayed off"),
+    ] {
+        let mut pdu = Pdu::new(cycling);
+        let agent = TestAgent::start(move |asked| pdu.tell(asked)).await;
+        let mut outlet = outlet_of(&agent);
+        // One answer may take longer than the whole command.
+        outlet.allow_for_an_answer(2 * STEP_LIMIT);
+        let result = timeout(DEADLINE, outlet.cycle()).await;
+        let seen = format!("outlet 4: {expected}, and was switched on");
+        assert_eq!(result, Ok(Ok(Triggered::Seen(seen))), "{cycling:?}");
+        assert_eq!(agent.sets(), [3, 1], "{cycling:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_outlet_is_switched_on_although_nobody_waits_for_the_end_of_its_cycle() {
+    let (told, mut commands) = mpsc::unbounded_channel();
+    let mut pdu = Pdu::new(Cycling::StaysOff);
+    let agent = TestAgent::start(move |asked| {
+        if let Asked::Set(_, number) = asked {
+            // Nobody listens once the test has ended.
+            let _ = told.send(*number);
+        }
+        pdu.tell(asked)
+    })
+    .await;
+    let outlet = outlet_of(&agent);
+    tokio::select! {
+        result = outlet.cycle() => panic!("{result:?}"),
+        first = commands.recv() => assert_eq!(first, Some(3)),
+    }
+    drop(outlet);
+    assert_eq!(timeout(DEADLINE, commands.recv()).await, Ok(Some(1)));
+}
+
+#[tokio::test]
+async fn a_command_whose_answer_makes_no_sense_may_have_taken_the_power_away() {
+    let mut pdu = Pdu::new(Cycling::StaysOff);
+    let agent = TestAgent::start(move |asked| match (pdu.tell(asked), asked) {
+        (_, Asked::Set(_, 3)) => Told::Garbage(vec![0x30, 0]),
+        (told, _) => told,
+    })
+    .await;
+    let seen = "outlet 4: went off, stayed off, and was switched on".to_owned();
+    assert_eq!(outlet_of(&agent).cycle().await, Ok(Triggered::Seen(seen)));
 }
 
 #[tokio::test]
