@@ -12,13 +12,22 @@ use std::{
     task::Poll,
 };
 
+use tokio::task::JoinError;
+
 /// What a panic said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("panicked: {0}")]
 pub struct Panicked(String);
 
 impl Panicked {
-    /// What is told of a panic that was caught as `payload`.
+    /// Why a task was not joined.
+    pub fn of_task(error: JoinError) -> Self {
+        match error.try_into_panic() {
+            Ok(payload) => Self::of(payload),
+            Err(aborted) => Self(aborted.to_string()),
+        }
+    }
+
     fn of(payload: Box<dyn Any + Send>) -> Self {
         let text = payload
             .downcast_ref::<&str>()

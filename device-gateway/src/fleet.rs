@@ -7,9 +7,12 @@
 //!                          the rest: notices nothing
 //! ```
 //!
-//! A device that drains goes on until no attempt of it is open, so that no attempt is cut short.
+//! A device that drains goes on until no attempt of it is open, so that no attempt is cut short. One
+//! whose task panics begins again as after a restart of the gateway: its journal decides what is done,
+//! and the others notice nothing.
 
 mod changes;
+mod life;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -23,10 +26,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 pub use self::changes::Changes;
+use self::life::{Ended, Fallen, Settling, live};
 use crate::{
     backlog::Bounds,
     config::{DeviceConfig, DriverConfig, Likeness, LinkTiming, MqttDialect},
-    device::{Device, Parts, Stop},
+    device::{Parts, Stop},
     driver::{
         Driver,
         command::CommandDriver,
@@ -79,18 +83,11 @@ pub(crate) struct Ground {
 pub(crate) struct Fleet {
     ground: Ground,
     members: BTreeMap<DeviceId, Member>,
-    tasks: JoinSet<DeviceId>,
+    tasks: JoinSet<Ended>,
+    fallen: Fallen,
     settling: Settling,
     settled: mpsc::Receiver<()>,
     shutdown: CancellationToken,
-}
-
-/// Held by a device until it has gone on where its journal ends, or could not.
-#[derive(Debug, Clone)]
-struct Settling {
-    /// So that many devices do not take many threads to wait for one disk.
-    turns: Arc<Semaphore>,
-    until: mpsc::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -102,12 +99,22 @@ struct Member {
 /// What a device is to be.
 #[derive(Debug)]
 enum Wanted {
-    /// What it is. No more is kept of its settings than what tells others from them.
-    Same(Likeness),
+    /// What it is.
+    Same(Making),
     /// It drains, and begins again with these.
     Other(Box<DeviceConfig>),
     /// It drains, and that is the end of it.
     Gone,
+}
+
+/// What a device begins again from. No more is kept of its settings than what tells others from them;
+/// the rest is shared with the device, and a panic leaves nothing in it that is half changed.
+#[derive(Debug, Clone)]
+struct Making {
+    likeness: Likeness,
+    home: Arc<Home>,
+    driver: Arc<dyn Driver>,
+    safety: Arc<Safety>,
 }
 
 /// A device's task ended though nobody told it to.
@@ -122,6 +129,7 @@ impl Fleet {
             ground,
             members: BTreeMap::new(),
             tasks: JoinSet::new(),
+            fallen: Fallen::default(),
             settling: Settling {
                 turns: Arc::new(Semaphore::new(READERS)),
                 until,
@@ -164,7 +172,7 @@ impl Fleet {
             match self.members.get_mut(&config.id) {
                 None => {
                     let id = config.id.clone();
-                    if let Err(error) = self.begin(config) {
+                    if let Err(error) = self.begin(config, Duration::ZERO) {
                         changes.refused.push((id, error.to_string()));
                     }
                 }
@@ -183,21 +191,34 @@ impl Fleet {
             // No device, and so none that ends.
             return std::future::pending().await;
         };
-        let Ok(id) = ended else {
+        let Ok((id, lived)) = ended else {
             return Err(EndedEarly);
         };
         let Some(member) = self.members.remove(&id) else {
             return Err(EndedEarly);
         };
+        let pause = match lived {
+            Ok(()) if member.is_draining() => Duration::ZERO,
+            Ok(()) => return Err(EndedEarly),
+            Err(panicked) => {
+                let pause = self.fallen.pause_of(&id, Instant::now());
+                tracing::error!(device = %id, ?pause, "the device's task {panicked}");
+                pause
+            }
+        };
         match member.wanted {
-            Wanted::Same(_) => return Err(EndedEarly),
+            Wanted::Same(making) => {
+                tracing::info!(device = %id, "begins anew, where its journal ends");
+                self.raise(id, making, pause);
+            }
             Wanted::Other(config) => {
                 tracing::info!(device = %id, "begins anew, by other settings");
-                if let Err(error) = self.begin(*config) {
+                if let Err(error) = self.begin(*config, pause) {
                     tracing::error!(device = %id, %error, "cannot hold the device");
                 }
             }
             Wanted::Gone => {
+                self.fallen.forget(&id);
                 if let Some(accounts) = &self.ground.accounts {
                     accounts.dismiss(id.as_str());
                 }
@@ -212,75 +233,63 @@ impl Fleet {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// A driver that cannot be made leaves the device out.
-    fn begin(&mut self, config: DeviceConfig) -> Result<(), NoDriver> {
-        let span = tracing::info_span!("device", id = %config.id);
-        let driver = self.ground.powered_driver_of(&config)?;
+    /// Begins a device after a pause. A driver that cannot be made leaves it out.
+    fn begin(&mut self, config: DeviceConfig, pause: Duration) -> Result<(), NoDriver> {
         let likeness = config.likeness();
+        let driver = self.ground.powered_driver_of(&config)?;
         let is_host = config.driver.is_host();
         let member = self.ground.family.member(config.id.clone(), is_host);
-        let (link, handle) = Link::new(
-            Home::new(
+        let accounts = self.ground.accounts.as_ref();
+        let making = Making {
+            likeness,
+            driver,
+            safety: Arc::new(Safety::new(config.safety, accounts, member)),
+            home: Home::new(
                 config.id.clone(),
                 config.identity,
                 self.ground.storage.clone(),
             ),
+        };
+        self.raise(config.id, making, pause);
+        Ok(())
+    }
+
+    /// Begins a device after a pause, for the first time or as it was before.
+    fn raise(&mut self, id: DeviceId, making: Making, pause: Duration) {
+        let span = tracing::info_span!("device", %id);
+        let (link, handle) = Link::new(
+            making.home.clone(),
             self.ground.link.clone(),
             self.ground.dialer.clone(),
             self.ground.turnstile.clone(),
         );
         let accounts = self.ground.accounts.as_ref();
-        let local = accounts.and_then(|accounts| accounts.device(config.id.as_str()));
+        let local = accounts.and_then(|accounts| accounts.device(id.as_str()));
         let parts = Parts {
             bridged: local.map(|local| (local, self.ground.telemetry)),
-            settings: config.settings,
-            driver,
-            safety: Arc::new(Safety::new(
-                config.safety,
-                self.ground.accounts.as_ref(),
-                member,
-            )),
+            settings: making.likeness.settings().clone(),
+            driver: making.driver.clone(),
+            safety: making.safety.clone(),
             storage: self.ground.storage.clone(),
             link: handle,
             gateway: self.ground.gateway.clone(),
             report_delay: self.ground.link.report_delay,
             retry: RETRY,
-            pulse: self.ground.heart.pulse(config.id.to_string()),
-            desk: self.ground.instruments.desk(&config.id),
+            pulse: self.ground.heart.pulse(id.to_string()),
+            desk: self.ground.instruments.desk(&id),
             began: Instant::now(),
-            id: config.id.clone(),
+            id: id.clone(),
         };
         let stop = Stop {
             now: self.shutdown.clone(),
             drained: CancellationToken::new(),
         };
         let settling = self.settling.clone();
-        let living = live(Box::new(parts), link, stop.clone(), settling).instrument(span);
-        self.tasks.spawn(living);
-        let wanted = Wanted::Same(likeness);
-        self.members.insert(config.id, Member { wanted, stop });
-        Ok(())
+        let living = live(Box::new(parts), link, stop.clone(), settling, pause);
+        self.tasks.spawn(living.instrument(span));
+        let wanted = Wanted::Same(making);
+        self.members.insert(id, Member { wanted, stop });
     }
-}
-
-/// A device and its link, from the reading of its journal to its end.
-async fn live(parts: Box<Parts>, link: Box<Link>, stop: Stop, settling: Settling) -> DeviceId {
-    let id = parts.id.clone();
-    // It is closed at no time; a permit that is missing only lets more read at once.
-    let turn = settling.turns.acquire().await;
-    // Room is taken when it is its turn: what many take at once and give back leaves holes.
-    let started = Box::pin(Device::start(*parts)).await;
-    drop(turn);
-    drop(settling);
-    let hang_up = stop.now.child_token();
-    let linked = tokio::spawn(link.run(hang_up.clone()).in_current_span());
-    if let Some(device) = Device::when_possible(started, &stop).await {
-        device.run(&stop).await;
-    }
-    hang_up.cancel();
-    // Should it have panicked, that ended the device.
-    let _ = linked.await;
-    id
 }
 
 impl Member {
@@ -293,7 +302,7 @@ impl Wanted {
     /// Tells it from others; nothing, where there is to be no device.
     fn likeness(&self) -> Option<Likeness> {
         match self {
-            Self::Same(likeness) => Some(likeness.clone()),
+            Self::Same(making) => Some(making.likeness.clone()),
             Self::Other(config) => Some(config.likeness()),
             Self::Gone => None,
         }

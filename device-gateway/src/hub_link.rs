@@ -217,7 +217,7 @@ impl LinkHandle {
 /// One device's link.
 #[derive(Debug)]
 pub(crate) struct Link {
-    home: Home,
+    home: Arc<Home>,
     doubt: Doubt,
     /// How to reach the hub, once it is known.
     connection: Option<Arc<DeviceConnection>>,
@@ -302,7 +302,7 @@ fn refusal(code: ConnectReturnCode) -> &'static str {
 impl Link {
     /// Makes a link and the device's end of it.
     pub(crate) fn new(
-        home: Home,
+        home: Arc<Home>,
         timing: Arc<LinkTiming>,
         dialer: Dialer,
         turnstile: Arc<Turnstile>,

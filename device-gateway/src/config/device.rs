@@ -42,6 +42,13 @@ pub(crate) struct Likeness {
     settings: Arc<Settings>,
 }
 
+impl Likeness {
+    /// The limits of the device's attempts.
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+}
+
 impl DeviceConfig {
     pub(crate) fn likeness(&self) -> Likeness {
         Likeness {

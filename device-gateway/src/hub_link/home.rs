@@ -32,13 +32,14 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    pub(crate) fn new(device: DeviceId, identity: Identity, storage: Storage) -> Self {
-        Self {
+    /// For the link, and for one that comes after it.
+    pub(crate) fn new(device: DeviceId, identity: Identity, storage: Storage) -> Arc<Self> {
+        Arc::new(Self {
             device,
             config: identity.home,
             certificate: identity.certificate,
             storage,
-        }
+        })
     }
 
     /// Who the provisioning service knows the device as, if it is asked.

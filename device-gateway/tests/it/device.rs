@@ -22,6 +22,10 @@ pub(crate) enum Script {
     Lies,
     /// It waits for [`ScriptedDevice::boot`].
     Waits,
+    /// Its driver panics before it gives the command.
+    PanicsBefore,
+    /// Its driver panics once it has given the command; else like [`Self::Waits`].
+    PanicsAfter,
 }
 
 #[derive(Debug)]
@@ -122,12 +126,11 @@ impl Driver for ScriptedDevice {
             if order.dry_run {
                 return Ok(Triggered::Rehearsed);
             }
-            let script = {
-                let mut state = self.state();
-                state.orders.push(order.clone());
-                state.script
-            };
+            let script = self.state().script;
+            assert_ne!(script, Script::PanicsBefore, "a fault in the driver");
+            self.state().orders.push(order.clone());
             self.triggered.notify_waiters();
+            assert_ne!(script, Script::PanicsAfter, "a fault in the driver");
             if script == Script::Reboots {
                 self.boot(Some(order.id));
             }

@@ -5,6 +5,7 @@
 mod ask;
 mod away;
 mod device;
+mod fallen;
 mod family;
 mod hub;
 mod identities;
