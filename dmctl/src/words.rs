@@ -97,6 +97,10 @@ pub(crate) fn waiting(state: AttemptState) -> &'static str {
 /// What to do about an attempt that did not succeed; `None` where there is nothing to add.
 pub(crate) fn advice(state: AttemptState, error: Option<&AttemptError>) -> Option<&'static str> {
     let by_code = match error.map_or("", |error| error.code.as_str()) {
+        // Less proof would not have done either.
+        "PROOF_TOO_WEAK" if error.is_some_and(|error| error.retryable) => {
+            "it may have rebooted; to ask again reboots it once more"
+        }
         "NO_SHUTDOWN" => {
             "the command did not take effect; look at the device itself, or try --mode forced"
         }
@@ -202,6 +206,20 @@ mod tests {
         assert_eq!(grade(EvidenceGrade::Unspecified), None);
         assert_eq!(dialect(Dialect::TutorialJava), Some("TUTORIAL_JAVA"));
         assert_eq!(mode(RebootMode::PowerCycle), "power-cycle");
+    }
+
+    #[test]
+    fn weaker_proof_is_advised_only_where_it_would_do() {
+        let advice = |retryable| {
+            let error = AttemptError {
+                code: "PROOF_TOO_WEAK".into(),
+                retryable,
+                ..AttemptError::default()
+            };
+            advice(AttemptState::Failed, Some(&error)).unwrap()
+        };
+        assert!(advice(false).contains("--require"));
+        assert!(!advice(true).contains("--require"));
     }
 
     #[test]

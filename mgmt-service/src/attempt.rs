@@ -34,6 +34,7 @@
 //!   arrived.
 
 mod cancel;
+mod claim;
 mod dispatch;
 mod expected;
 mod follow;

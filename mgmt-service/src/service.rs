@@ -123,11 +123,7 @@ impl Service {
             tasks: TaskTracker::new(),
             shutdown,
         });
-        let now = Timestamp::now();
-        let lost_since = now
-            .checked_sub(inner.timing.recovery_limit)
-            .unwrap_or(Timestamp::MIN);
-        for attempt in inner.store.unsettled(lost_since).await? {
+        for attempt in inner.store.unsettled(inner.lost_since()).await? {
             let id = attempt.view.id;
             tracing::info!(%id, device = %attempt.view.device, state = %attempt.view.state, "resuming an attempt");
             let events = inner.store.events(id).await?;
@@ -307,6 +303,14 @@ impl Inner {
             // Each holder changes one entry in one step.
             Err(poisoned) => poisoned.into_inner(),
         }
+    }
+
+    /// Whoever was lost since then is still looked for.
+    fn lost_since(&self) -> Timestamp {
+        let limit = self.timing.recovery_limit;
+        Timestamp::now()
+            .checked_sub(limit)
+            .unwrap_or(Timestamp::MIN)
     }
 
     /// The task of this log is over; the id may have a new one already.

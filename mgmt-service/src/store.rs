@@ -55,6 +55,14 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// aftermath.
     fn unsettled(&self, lost_since: Timestamp) -> BoxFuture<'_, Result<Vec<Attempt>, StoreError>>;
 
+    /// Reads the newest attempts on a device that have ended since then, at most as many as anybody
+    /// makes while the first may still be heard of.
+    fn ended(
+        &self,
+        device: DeviceId,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<Attempt>, StoreError>>;
+
     /// Reads the kept events of an attempt.
     fn events(&self, id: RequestId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>>;
 

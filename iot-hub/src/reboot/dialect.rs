@@ -7,12 +7,15 @@ use serde_json::{Map, Value};
 
 use super::{UnknownName, method};
 
+/// Where a device tells that it has begun.
+const STARTED: &[&str] = &["iothubDM", "reboot", "startedRebootTime"];
+
 /// Where the tutorials' devices report a reboot, below the reported properties. A change of any of
 /// these, by the hub's own `$lastUpdated`, is the device's claim; the text is not judged, for three
 /// of the five dialects write local time without a zone.
 pub const CLAIM_PATHS: [&[&str]; 4] = [
     &["iothubDM", "reboot", "lastReboot"],
-    &["iothubDM", "reboot", "startedRebootTime"],
+    STARTED,
     &["lastReboot"],
     &["rebootTime"],
 ];
@@ -66,6 +69,12 @@ impl Dialect {
     /// does not must never be sent a request again whose first sending may have arrived.
     pub fn dedupes(self) -> bool {
         self == Self::Native
+    }
+
+    /// Says whether a change of this one of [`CLAIM_PATHS`] claims a reboot. That a reboot has begun is a
+    /// claim only of a device that says no more.
+    pub fn claims_by(self, path: &[&str]) -> bool {
+        (self == Self::SdkSample) == (path == STARTED)
     }
 
     /// Tells a device's dialect from its twin: the tag `iothubDM.dialect` where it is set, else the
@@ -148,6 +157,16 @@ mod tests {
             native,
             Some(Dialect::Native),
         );
+    }
+
+    #[test]
+    fn the_start_is_a_claim_only_of_a_device_that_says_no_more() {
+        for dialect in Dialect::ALL {
+            let says_no_more = dialect == Dialect::SdkSample;
+            let claims = CLAIM_PATHS.map(|path| dialect.claims_by(path));
+            let started = CLAIM_PATHS.map(|path| path.ends_with(&["startedRebootTime"]));
+            assert_eq!(claims, started.map(|started| started == says_no_more));
+        }
     }
 
     #[test]

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use iot_hub::reboot::{
-    AttemptReport, CLAIM_PATHS, Dialect, Evidence, Failure, FailureCode, Grade, HistoryEntry, Mode,
-    State,
+    AttemptReport, Dialect, Evidence, Failure, FailureCode, Grade, HistoryEntry, Mode, State,
 };
 use jiff::Timestamp;
 
@@ -14,9 +13,6 @@ use super::{
     reading::{Baseline, Reading},
     turn::Turn,
 };
-
-/// How evidence of the grade CLAIMED is obtained.
-const CLAIM_METHOD: &str = "reported-claim";
 
 impl Turn<'_> {
     /// The twin was read.
@@ -81,11 +77,9 @@ impl Turn<'_> {
                     self.claimed(evidence);
                 }
             }
-            Phase::Waiting { .. }
-            | Phase::Retrying { .. }
-            | Phase::Calling { .. }
-            | Phase::Queueing
-            | Phase::Ended => {}
+            // It counts once the answer is there; another attempt's makes room for ours at once.
+            Phase::Calling { .. } => self.pay(reading),
+            Phase::Waiting { .. } | Phase::Retrying { .. } | Phase::Queueing | Phase::Ended => {}
         }
     }
 
@@ -217,7 +211,7 @@ impl Turn<'_> {
     }
 
     /// Ends the attempt as the gateway says, but for a success without the evidence required.
-    fn judge(&mut self, state: State, time: Timestamp, error: Option<Failure>) {
+    pub(super) fn judge(&mut self, state: State, time: Timestamp, error: Option<Failure>) {
         let required = self.attempt.view.required_grade.unwrap_or(Grade::Claimed);
         let grade = self
             .attempt
@@ -285,33 +279,6 @@ impl Turn<'_> {
         if view.state != newest && (State::Scheduled..=State::Verifying).contains(&newest) {
             self.enter(newest, self.now, tell(newest));
         }
-    }
-
-    /// What a device that follows a tutorial claims since it was called.
-    fn claim(&self, reading: &Reading) -> Option<Evidence> {
-        let baseline = self.attempt.progress.baseline.as_ref()?;
-        if self.attempt.view.dialect == Some(Dialect::Native) || reading.report.is_some() {
-            return None;
-        }
-        let pairs = baseline.claims.iter().zip(&reading.claims).zip(CLAIM_PATHS);
-        pairs.into_iter().find_map(|((before, after), path)| {
-            let after = after.filter(|after| before.is_none_or(|before| before != *after))?;
-            let path = path.join(".");
-            Some(Evidence {
-                grade: Grade::Claimed,
-                method: CLAIM_METHOD.to_owned(),
-                before: match before {
-                    Some(before) => format!("{path} written at {before}"),
-                    None => format!("{path} never written"),
-                },
-                after: format!("{path} written at {after}"),
-            })
-        })
-    }
-
-    fn claimed(&mut self, evidence: Evidence) {
-        self.attempt.view.evidence = Some(evidence);
-        self.judge(State::Succeeded, self.now, None);
     }
 
     /// A lost attempt's device may have been seen again.

@@ -38,6 +38,8 @@ pub struct Reading {
     pub class: String,
     /// How long the reboots of such devices take, when that was looked up.
     pub estimate: Option<Estimate>,
+    /// How many earlier attempts may be what the device claims next, when that was looked up.
+    pub owed: u32,
 }
 
 /// What the twin said before the device was called.
@@ -47,6 +49,12 @@ pub(super) struct Baseline {
     pub(super) boot_id: Option<String>,
     #[serde(default)]
     pub(super) etag: String,
+    /// How many claims from now on may be of earlier attempts.
+    #[serde(default)]
+    pub(super) owed: u32,
+    /// There was such a claim.
+    #[serde(default)]
+    pub(super) disputed: bool,
 }
 
 impl Reading {
@@ -62,6 +70,7 @@ impl Reading {
             claims: CLAIM_PATHS.map(|path| twin.reported.last_updated(path)),
             class: class(twin),
             estimate: None,
+            owed: 0,
         }
     }
 
@@ -73,6 +82,8 @@ impl Reading {
                 .as_ref()
                 .and_then(|report| report.boot_id.clone()),
             etag: self.etag.clone(),
+            owed: self.owed,
+            disputed: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The machine's rules as values, and a model that no sequence of inputs may break.
 
 mod cancelling;
+mod claiming;
 mod dispatching;
 mod ending;
 mod expecting;

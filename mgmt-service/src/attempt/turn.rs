@@ -280,6 +280,9 @@ impl<'a> Turn<'a> {
             let message = "the deadline passed before the request could be sent";
             let error = failure(FailureCode::DeadlineExceeded, message, true);
             self.end(State::Expired, self.now, error, message);
+        } else if let Some(error) = self.disputed() {
+            let message = error.message.clone();
+            self.end(State::Failed, self.now, Some(error), &message);
         } else if self.attempt.view.state.is_past_no_return() {
             let message = "the device went to reboot and did not come back before the deadline";
             let error = failure(FailureCode::NoReturn, message, false);

@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use iot_hub::{
     identity::DeviceId,
     method::MethodCall,
-    reboot::{RequestId, method},
+    reboot::{Dialect, RequestId, method},
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -343,6 +343,9 @@ pub(super) async fn input_of(inner: &Inner, attempt: &Attempt, read: &TwinRead) 
                 let (device, class) = (twin.device.clone(), reading.class.clone());
                 reading.estimate = estimate(inner, device, class).await;
             }
+            if attempt.wants_owed() && reading.dialect != Some(Dialect::Native) {
+                reading.owed = owed(inner, &twin.device, &reading).await;
+            }
             Input::Read(Box::new(reading))
         }
         Err(trouble) => {
@@ -360,6 +363,25 @@ async fn estimate(inner: &Inner, device: DeviceId, class: String) -> Option<Esti
             let error = anyhow::Error::from(error);
             tracing::warn!("failed to {error:#}");
             None
+        }
+    }
+}
+
+/// How many earlier attempts may be what the device claims next. Without knowing that, one: a claim too
+/// many is asked for rather than a wrong one taken.
+async fn owed(inner: &Inner, device: &DeviceId, reading: &Reading) -> u32 {
+    match inner.store.ended(device.clone(), inner.lost_since()).await {
+        Ok(ended) => {
+            let now = Timestamp::now();
+            let owed = ended
+                .iter()
+                .filter(|attempt| attempt.may_yet_be_claimed(reading, now));
+            u32::try_from(owed.count()).unwrap_or(u32::MAX)
+        }
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            tracing::warn!("failed to {error:#}");
+            1
         }
     }
 }

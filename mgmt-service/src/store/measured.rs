@@ -137,6 +137,14 @@ impl Store for Measured {
             .boxed()
     }
 
+    fn ended(
+        &self,
+        device: DeviceId,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<Attempt>, StoreError>> {
+        self.read("ended", self.store.ended(device, since))
+    }
+
     fn events(&self, id: RequestId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>> {
         self.read("events", self.store.events(id))
     }

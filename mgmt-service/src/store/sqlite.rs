@@ -189,6 +189,14 @@ impl Store for Sqlite {
         self.read(move |connection| rows::unsettled(connection, lost_since))
     }
 
+    fn ended(
+        &self,
+        device: DeviceId,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<Attempt>, StoreError>> {
+        self.read(move |connection| rows::ended(connection, &device, since))
+    }
+
     fn events(&self, id: RequestId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>> {
         self.read(move |connection| rows::events(connection, id))
     }

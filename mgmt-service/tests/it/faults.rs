@@ -250,6 +250,14 @@ impl Store for FaultyStore {
         self.store.unsettled(lost_since)
     }
 
+    fn ended(
+        &self,
+        device: DeviceId,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<Attempt>, StoreError>> {
+        self.store.ended(device, since)
+    }
+
     fn events(
         &self,
         id: RequestId,

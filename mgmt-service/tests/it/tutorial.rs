@@ -1,6 +1,8 @@
 //! Devices that follow a tutorial: driven as they are, and graded as only saying so.
 
-use iothubdm_proto::v1::{AttemptState, Dialect, EvidenceGrade, RebootRequest};
+use std::time::{Duration, SystemTime};
+
+use iothubdm_proto::v1::{AttemptState, Dialect, EvidenceGrade, RebootAttempt, RebootRequest};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -63,6 +65,39 @@ async fn a_python_device_is_found_by_its_own_method() {
     let attempt = world.reaches(&attempt.name, AttemptState::Succeeded).await;
     assert_eq!(attempt.dialect(), Dialect::TutorialPython);
     assert_eq!(world.emulator.counters().method_calls.total, 2);
+}
+
+#[tokio::test]
+async fn a_late_claim_of_a_lost_attempt_is_no_proof_for_the_next() {
+    let mut world = World::start().await;
+    let mut device = Device::plain(&world.emulator, "node").await;
+    let last_reboot = |time: &str| json!({ "iothubDM": { "reboot": { "lastReboot": time } } });
+    device.report(&last_reboot("before")).await;
+    let in_short = RebootRequest {
+        deadline: Some((SystemTime::now() + Duration::from_secs(2)).into()),
+        ..request("node")
+    };
+    let mut names = Vec::new();
+    for asked in [in_short, request("node")] {
+        let reboot = world.ask_meanwhile(asked);
+        let call = device.called().await;
+        device.answer(&call, 200, &json!("Reboot started")).await;
+        let name = reboot.await.unwrap().unwrap().name;
+        if names.is_empty() {
+            world.reaches(&name, AttemptState::Lost).await;
+        }
+        names.push(name);
+    }
+    device.report(&last_reboot("the first one, late")).await;
+    let is_back = |attempt: &RebootAttempt| attempt.recovered_time.is_some();
+    world.becomes(&names[0], is_back).await;
+    let doubted = |attempt: &RebootAttempt| attempt.revision > 4;
+    let second = world.becomes(&names[1], doubted).await;
+    assert_eq!(second.state(), AttemptState::Rebooting);
+
+    device.report(&last_reboot("the second one")).await;
+    let second = world.reaches(&names[1], AttemptState::Succeeded).await;
+    assert_eq!(second.evidence.unwrap().grade(), EvidenceGrade::Claimed);
 }
 
 #[tokio::test]

@@ -13,6 +13,9 @@ use crate::{
 /// How many refusals are kept, however young: who is refused chooses how often.
 const DENIALS: i64 = 100_000;
 
+/// How many ended attempts of one device are looked through.
+const ENDED: i64 = 20;
+
 type Result<T> = std::result::Result<T, StoreError>;
 
 /// Names what was being done when the database failed.
@@ -189,15 +192,20 @@ pub(super) fn open_on(connection: &Connection, device: &DeviceId) -> Result<Opti
 
 pub(super) fn unsettled(connection: &Connection, lost_since: Timestamp) -> Result<Vec<Attempt>> {
     let sql = "SELECT data FROM attempts WHERE open = 1 OR (awaits_return = 1 AND end_time >= ?1)";
-    texts(
-        connection,
-        sql,
-        &[&lost_since.as_microsecond()],
-        "read the open attempts",
-    )?
-    .iter()
-    .map(|text| from_text(text))
-    .collect()
+    let since = lost_since.as_microsecond();
+    attempts(connection, sql, &[&since], "read the open attempts")
+}
+
+pub(super) fn ended(
+    connection: &Connection,
+    device: &DeviceId,
+    since: Timestamp,
+) -> Result<Vec<Attempt>> {
+    let sql = "SELECT data FROM attempts WHERE device = ?1 AND open = 0 AND end_time >= ?2
+               ORDER BY create_time DESC, id DESC LIMIT ?3";
+    let (device, since) = (device.as_str(), since.as_microsecond());
+    let values: [&dyn ToSql; 3] = [&device, &since, &ENDED];
+    attempts(connection, sql, &values, "read the attempts before")
 }
 
 pub(super) fn events(connection: &Connection, id: RequestId) -> Result<Vec<Event>> {
@@ -256,10 +264,8 @@ pub(super) fn list(connection: &Connection, query: &ListQuery) -> Result<Vec<Vie
     sql += " ORDER BY create_time DESC, id DESC LIMIT ?";
     values.push(Box::new(i64::try_from(query.limit).unwrap_or(i64::MAX)));
     let values: Vec<&dyn ToSql> = values.iter().map(AsRef::as_ref).collect();
-    texts(connection, &sql, &values, "list the attempts")?
-        .iter()
-        .map(|text| from_text::<Attempt>(text).map(|attempt| attempt.view))
-        .collect()
+    let listed = attempts(connection, &sql, &values, "list the attempts")?;
+    Ok(listed.into_iter().map(|attempt| attempt.view).collect())
 }
 
 /// A condition that a time in this column fulfils, of a value to come.
@@ -288,6 +294,16 @@ pub(super) fn prune(connection: &Connection, before: Timestamp) -> Result<()> {
         })
         .map(drop)
         .map_err(during("remove what is past the retention"))
+}
+
+fn attempts(
+    connection: &Connection,
+    sql: &str,
+    values: &[&dyn ToSql],
+    doing: &'static str,
+) -> Result<Vec<Attempt>> {
+    let texts = texts(connection, sql, values, doing)?;
+    texts.iter().map(|text| from_text(text)).collect()
 }
 
 fn texts(
