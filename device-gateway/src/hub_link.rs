@@ -11,7 +11,8 @@
 //!
 //! The packets are rumqttc's; their order is ours, because the outbox has to know what became of each
 //! message. What was not acknowledged is not lost with a connection: answers are sent again by the
-//! next one, and a patch is told to be unsettled.
+//! next one, and a patch is told to be unsettled. A hub that is there and leaves a message without its
+//! acknowledgement, or patches without answers, is left and connected to again.
 
 mod advice;
 mod backoff;
@@ -259,6 +260,9 @@ pub(crate) enum LinkError {
     },
     #[error("{0} took longer than {1:?}")]
     Slow(&'static str, Duration),
+    /// It is there, and does not do its part.
+    #[error("the hub has not {0} within {1:?}")]
+    Unanswered(&'static str, Duration),
     #[error("{}", refusal(*.0))]
     Refused(ConnectReturnCode),
     #[error(
@@ -283,6 +287,25 @@ pub(crate) enum LinkError {
     Closed,
     #[error("speak MQTT: {0}")]
     Protocol(String),
+}
+
+impl LinkError {
+    /// For how long a link was of use that was up so long and ended with this.
+    fn was_of_use(&self, was_up: Duration) -> Duration {
+        match self {
+            Self::Unanswered(_, waited) => was_up.saturating_sub(*waited),
+            Self::Dial { .. }
+            | Self::Slow(..)
+            | Self::Refused(_)
+            | Self::RefusedCertificate(_)
+            | Self::Certificate(_)
+            | Self::Registration { .. }
+            | Self::Homeless
+            | Self::Subscription
+            | Self::Closed
+            | Self::Protocol(_) => was_up,
+        }
+    }
 }
 
 fn refusal(code: ConnectReturnCode) -> &'static str {
@@ -384,7 +407,7 @@ impl Link {
             if self.events.send(LinkEvent::Down).await.is_err() {
                 return;
             }
-            let wait = backoff.next_wait(was_up, &mut rand::rng());
+            let wait = backoff.next_wait(error.was_of_use(was_up), &mut rand::rng());
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 advice = advice(&error, (self.clock)()),

@@ -3,7 +3,8 @@
 //!
 //! The reported properties are a document that patches are merged into. A patch that was sent and
 //! never answered was applied or was not, so the next one is made to be right in either case:
-//! wherever the two differ it says what should be there, and `null` where nothing should.
+//! wherever the two differ it says what should be there, and `null` where nothing should. A few such
+//! patches are enough: after them, the hub has to say what it made of them.
 
 mod folded;
 
@@ -15,6 +16,10 @@ pub use self::folded::Folded;
 /// A JSON object.
 pub type Document = Map<String, Value>;
 
+/// How many patches may be without an answer. Each was another one, and what they may have left behind
+/// grows with their number.
+pub const UNSETTLED: usize = 4;
+
 /// What one device's reported properties should be and may be.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -23,7 +28,8 @@ pub struct Outbox {
     pub target: Folded,
     /// What they were at the last answer.
     pub acked: Folded,
-    /// Patches that left since and were not answered: each was applied or was not.
+    /// Patches that left since and were not answered: each was applied or was not. There are at most
+    /// [`UNSETTLED`].
     pub unsettled: Vec<Document>,
     /// What the properties are once the patch under way is applied.
     #[serde(skip)]
@@ -49,10 +55,16 @@ impl Outbox {
         self.unsettled.is_empty() && self.acked == self.target
     }
 
+    /// Says whether too many patches are without an answer: no other leaves before the hub has
+    /// [said](Self::on_truth) what the properties are.
+    pub fn wants_truth(&self) -> bool {
+        self.unsettled.len() >= UNSETTLED
+    }
+
     /// Makes the next patch, and remembers that it may have been applied. `None` while one is under
-    /// way, and when nothing needs to change.
+    /// way, when nothing needs to change, and when the hub has to say first what the properties are.
     pub fn next_patch(&mut self) -> Option<Document> {
-        if self.in_flight.is_some() {
+        if self.in_flight.is_some() || self.wants_truth() {
             return None;
         }
         let unsettled: Vec<_> = self.unsettled.iter().map(Touch::Merged).collect();
@@ -288,6 +300,23 @@ mod tests {
     }
 
     #[test]
+    fn a_hub_that_says_nothing_costs_no_more_than_so_many_patches() {
+        let mut outbox = holding(json!({}), json!({}));
+        for number in 0..100 {
+            outbox.set_target(document(json!({ format!("k{number}"): number })));
+            outbox.next_patch();
+            outbox.on_unknown();
+            let restarted = serde_json::from_value(json!(outbox)).unwrap();
+            outbox = restarted;
+        }
+        assert_eq!(outbox.unsettled.len(), UNSETTLED);
+        assert!(!outbox.is_settled() && outbox.wants_truth());
+        outbox.on_truth(document(json!({ "k1": 1 })));
+        let patch = outbox.next_patch().map(Value::Object);
+        assert_eq!(patch, Some(json!({ "k1": null, "k99": 99 })));
+    }
+
+    #[test]
     fn a_refused_patch_left_no_trace() {
         let mut outbox = holding(json!({ "a": 1 }), json!({ "a": 2 }));
         assert!(outbox.next_patch().is_some());
@@ -367,6 +396,11 @@ mod tests {
                     }
                     Happening::Truth => outbox.on_truth(hub.clone()),
                 }
+                prop_assert!(outbox.unsettled.len() <= UNSETTLED);
+            }
+            if outbox.wants_truth() {
+                prop_assert_eq!(outbox.next_patch(), None);
+                outbox.on_truth(hub.clone());
             }
             if let Some(patch) = outbox.next_patch() {
                 twin::merge(&mut hub, &patch);

@@ -15,7 +15,8 @@ pub(crate) fn advice(error: &LinkError, now: Timestamp) -> Option<String> {
             "a signed token is good for a time that this machine's clock gives; it says {now:.0}"
         )),
         LinkError::Slow(..) => Some("look for a firewall that swallows packets".to_owned()),
-        LinkError::Refused(_)
+        LinkError::Unanswered(..)
+        | LinkError::Refused(_)
         | LinkError::RefusedCertificate(_)
         | LinkError::Certificate(_)
         | LinkError::Registration { .. }

@@ -178,6 +178,7 @@ impl Doubt {
             LinkError::RefusedCertificate(_) => self.refused = true,
             LinkError::Dial { .. }
             | LinkError::Slow(..)
+            | LinkError::Unanswered(..)
             | LinkError::Refused(_)
             | LinkError::Closed
             | LinkError::Protocol(_)

@@ -1,8 +1,9 @@
 //! One connection to the hub, from its CONNECT to its end.
 
 mod requests;
+mod unacknowledged;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use iot_hub::topic::Filter;
 use mqtt_wire::FromServer;
@@ -12,6 +13,7 @@ use rumqttc::{
 };
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
+use unacknowledged::Unacknowledged;
 
 use super::{
     ANSWER_LIFE, Link, LinkError, LinkEvent, Message, Outgoing, Patch,
@@ -28,6 +30,10 @@ const MESSAGES_IN_FLIGHT: usize = 32;
 
 /// How long a connection that has to be renewed waits for what is under way.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many patches may be left without an answer, with none applied in between, until the connection is
+/// given up. The next one begins with the twin, which says what became of them.
+const UNANSWERED: u32 = 3;
 
 /// How a connection ended.
 pub(super) enum End {
@@ -69,14 +75,16 @@ pub(super) struct Session {
     /// Until when the subscriptions have to be acknowledged.
     subscribed_by: Option<Instant>,
     /// Answers by the packet that carries them.
-    in_flight: BTreeMap<u16, Outgoing>,
+    in_flight: Unacknowledged<Outgoing>,
     /// Messages by the packet that carries them.
-    messages: BTreeMap<u16, Message>,
+    messages: Unacknowledged<Message>,
     get: Asked,
     check: Asked,
     /// The number of the newest check that was asked for.
     checked: u64,
     patch: Asked,
+    /// How many patches were not answered since the last that was applied.
+    unanswered: u32,
 }
 
 impl Session {
@@ -99,12 +107,13 @@ impl Session {
             pinged: None,
             subscribed: false,
             subscribed_by: None,
-            in_flight: BTreeMap::new(),
-            messages: BTreeMap::new(),
+            in_flight: Unacknowledged::default(),
+            messages: Unacknowledged::default(),
             get: Asked::default(),
             check: Asked::default(),
             checked: 0,
             patch: Asked::default(),
+            unanswered: 0,
         }))
     }
 
@@ -146,7 +155,7 @@ impl Session {
     fn free_pkid(&mut self) -> u16 {
         loop {
             self.pkid = self.pkid.checked_add(1).unwrap_or(1);
-            if !self.in_flight.contains_key(&self.pkid) && !self.messages.contains_key(&self.pkid) {
+            if !self.in_flight.contains(self.pkid) && !self.messages.contains(self.pkid) {
                 return self.pkid;
             }
         }
@@ -169,12 +178,18 @@ impl Session {
             .unwrap_or_else(|| self.last_sent + self.keep_alive.mul_f64(0.75))
     }
 
+    /// When the first acknowledgement is overdue.
+    fn overdue_at(&self) -> Option<Instant> {
+        let all = [self.in_flight.overdue_at(), self.messages.overdue_at()];
+        all.into_iter().flatten().min()
+    }
+
     fn wakes_at(&self) -> Instant {
         let twin = [self.get.until, self.check.until, self.patch.until];
         let renewal = self.renewing.or(self.renewal);
         let all = twin
             .into_iter()
-            .chain([renewal, self.subscribed_by])
+            .chain([renewal, self.subscribed_by, self.overdue_at()])
             .flatten();
         all.fold(self.ping_due(), Instant::min)
     }
@@ -188,9 +203,15 @@ impl Link {
         renewed: bool,
         shutdown: &CancellationToken,
     ) -> End {
-        let end = self.work(&mut session, renewed, shutdown).await;
-        self.unsent.extend(session.in_flight.into_values());
-        self.unsent_messages.extend(session.messages.into_values());
+        let mut end = self.work(&mut session, renewed, shutdown).await;
+        if matches!(end, Ok(End::Renew(_)))
+            && !session.patch.is_answered()
+            && let Err(error) = self.tell(LinkEvent::PatchUnanswered).await
+        {
+            end = Err(error);
+        }
+        self.unsent.extend(session.in_flight.into_items());
+        self.unsent_messages.extend(session.messages.into_items());
         let messages = self.unsent_messages.make_contiguous();
         messages.sort_by_key(|message| message.number);
         end.unwrap_or_else(End::Lost)
@@ -333,15 +354,22 @@ impl Link {
 
     async fn on_time(&mut self, session: &mut Session) -> Result<(), LinkError> {
         let now = Instant::now();
+        let limit = self.timing.request_limit;
+        if session.overdue_at().is_some_and(|until| until <= now) {
+            return Err(LinkError::Unanswered("acknowledged a message", limit));
+        }
         if session.patch.is_late(now) {
             self.tell(LinkEvent::PatchUnanswered).await?;
+            session.unanswered += 1;
+            if session.unanswered == UNANSWERED {
+                return Err(LinkError::Unanswered("answered patches", limit));
+            }
         }
         if session.get.is_late(now) {
             self.get_twin(session).await?;
         }
         // Whoever asked for a check asks again.
         session.check.is_late(now);
-        let limit = self.timing.request_limit;
         if session.subscribed_by.is_some_and(|until| until <= now) {
             return Err(LinkError::Slow("subscribing", limit));
         }
@@ -374,10 +402,10 @@ impl Link {
                 self.on_publish(session, &publish).await
             }
             FromServer::PubAck(ack) => {
-                if let Some(message) = session.messages.remove(&ack.pkid) {
+                if let Some(message) = session.messages.remove(ack.pkid) {
                     return self.tell(LinkEvent::MessageAcked(message.number)).await;
                 }
-                match session.in_flight.remove(&ack.pkid) {
+                match session.in_flight.remove(ack.pkid) {
                     Some(answer) => self.tell(LinkEvent::AnswerAcked(answer.rid)).await,
                     None => Err(protocol("an acknowledgement of nothing")),
                 }

@@ -12,7 +12,7 @@ use super::{
     super::{
         Link, LinkError, LinkEvent, Message, MethodCall, Outgoing, Patch, Reply, packets::protocol,
     },
-    Session,
+    IN_FLIGHT, Session,
 };
 
 /// How much of what the hub says of an error is worth repeating.
@@ -27,7 +27,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    fn ask(&mut self, rid: u64, until: Instant) {
+    pub(super) fn ask(&mut self, rid: u64, until: Instant) {
         self.rid = Some(rid.to_string());
         self.until = Some(until);
     }
@@ -77,7 +77,9 @@ impl Link {
         let limit = self.timing.request_limit;
         match session.publish(publish, limit).await {
             Ok(pkid) => {
-                session.in_flight.insert(pkid, answer);
+                session
+                    .in_flight
+                    .insert(pkid, answer, Instant::now() + limit);
                 Ok(())
             }
             Err(error) => {
@@ -107,7 +109,9 @@ impl Link {
         let limit = self.timing.request_limit;
         match session.publish(publish, limit).await {
             Ok(pkid) => {
-                session.messages.insert(pkid, message);
+                session
+                    .messages
+                    .insert(pkid, message, Instant::now() + limit);
                 Ok(())
             }
             Err(error) => {
@@ -167,7 +171,7 @@ impl Link {
         session.send(Packet::Publish(publish), limit).await
     }
 
-    fn next_request(&mut self) -> (u64, Instant) {
+    pub(super) fn next_request(&mut self) -> (u64, Instant) {
         self.requests += 1;
         (self.requests, Instant::now() + self.timing.request_limit)
     }
@@ -225,6 +229,7 @@ impl Link {
     ) -> Result<(), LinkError> {
         if session.patch.takes(rid) {
             let event = if (200..300).contains(&status) {
+                session.unanswered = 0;
                 LinkEvent::PatchApplied
             } else {
                 let message = String::from_utf8_lossy(body);
@@ -259,8 +264,12 @@ impl Link {
         Ok(())
     }
 
-    /// Answers a call that there is no place for.
+    /// Answers a call that there is no place for, unless too many such answers wait already: of a hub
+    /// that takes none, callers learn nothing anyway.
     fn refuse_call(&mut self, rid: String) {
+        if self.unsent.len() >= IN_FLIGHT {
+            return;
+        }
         let refusal = Refusal::new(RefusalCode::Internal, "too many calls at once");
         self.unsent.push_back(Outgoing {
             rid,

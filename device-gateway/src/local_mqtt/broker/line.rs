@@ -113,6 +113,7 @@ impl From<LinkError> for LineError {
             LinkError::Protocol(message) => Self::Protocol(message),
             LinkError::Dial { .. }
             | LinkError::Slow(..)
+            | LinkError::Unanswered(..)
             | LinkError::RefusedCertificate(_)
             | LinkError::Certificate(_)
             | LinkError::Registration { .. }
