@@ -57,7 +57,8 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Gives the reboot command, once. The engine never calls it twice for one id.
     fn trigger<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Triggered, DriverError>>;
 
-    /// Looks at the device now.
+    /// Looks at the device now. One that says nothing is [`DriverError::Unreachable`], which is an
+    /// absence only when it lasts; [`DriverError::Absent`] is one at once.
     fn observe<'a>(
         &'a self,
         baseline: &'a Baseline,
@@ -222,9 +223,12 @@ pub enum Health {
 /// Why a step failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DriverError {
-    /// The device does not answer.
+    /// The device does not answer. It may be away, and a network that loses a message looks the same.
     #[error("reach the device: {0}")]
     Unreachable(String),
+    /// The device is away: whoever knows it says so, or its machine turns connections away.
+    #[error("the device is away: {0}")]
+    Absent(String),
     /// The device said no, and nothing happened.
     #[error("the device refused: {0}")]
     Refused(String),

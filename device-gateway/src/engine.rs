@@ -32,6 +32,7 @@ mod methods;
 mod phases;
 mod prepare;
 mod settings;
+mod silence;
 mod start;
 mod survey;
 #[cfg(test)]

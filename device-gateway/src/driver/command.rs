@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `baseline` | before the reboot | what it prints; a failure says that the device is not reachable |
 //! | `trigger` | once | its exit status: 0 acknowledged, another refused, a signal or a timeout nothing |
-//! | `observe` | again and again | what it prints; a failure says that the device is absent |
+//! | `observe` | again and again | what it prints; a failure says that the device does not answer |
 //! | `health` | once it is back | its exit status: 0 healthy |
 //!
 //! `baseline` and `observe` print one JSON object, `{"bootId", "uptimeSec", "bootCount", "present",
@@ -67,7 +67,7 @@ impl CommandDriver {
             doing,
             message: format!("{}: {error}", line.program),
         })?;
-        reading.ok_or_else(|| DriverError::Unreachable("it is said to be absent".to_owned()))
+        reading.ok_or_else(|| DriverError::Absent("it is said to be absent".to_owned()))
     }
 
     async fn read_baseline(&self) -> Result<Reading, DriverError> {

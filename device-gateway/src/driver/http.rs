@@ -7,7 +7,8 @@
 //!
 //! | answer | to a look | to the trigger | to the health check |
 //! | --- | --- | --- | --- |
-//! | none | absent | not sent: unreachable; cut: nobody confirmed it | unreachable |
+//! | none | unreachable | not sent: unreachable; cut: nobody confirmed it | unreachable |
+//! | the connection is refused or reset | absent | the same | the same |
 //! | a status that means yes | what it shows | acknowledged | healthy |
 //! | 401, 403, other 4xx | no evidence | refused | unhealthy |
 //! | 5xx | no evidence | it may have happened: the evidence decides | unhealthy |
@@ -105,7 +106,7 @@ impl HttpDriver {
                 .as_ref()
                 .is_some_and(|there| !there.holds(&body))
             {
-                return Err(DriverError::Unreachable("it does not run".into()));
+                return Err(DriverError::Absent("it does not run".into()));
             }
             let mut shown = look.read(&body);
             if look.uptime.as_ref().is_some_and(|uptime| uptime.lags) {

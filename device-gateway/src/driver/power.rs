@@ -48,7 +48,7 @@ impl Driver for Powered {
             let mut probe = probe?;
             match outlet {
                 // What can be done does not depend on what can be reached now.
-                Ok(()) | Err(DriverError::Unreachable(_)) => {
+                Ok(()) | Err(DriverError::Unreachable(_) | DriverError::Absent(_)) => {
                     if !probe.modes.contains(&Mode::PowerCycle) {
                         probe.modes.push(Mode::PowerCycle);
                     }

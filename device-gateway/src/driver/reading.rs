@@ -27,7 +27,7 @@ impl Reading {
     pub(super) fn if_present(look: Result<Self, DriverError>) -> Result<Option<Self>, DriverError> {
         match look {
             Ok(reading) => Ok(Some(reading)),
-            Err(DriverError::Unreachable(_)) => Ok(None),
+            Err(DriverError::Unreachable(_) | DriverError::Absent(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -157,7 +157,7 @@ impl RedfishDriver {
         })?;
         if let Some(why) = system.why_away(baseline.detail.contains(OS_RUNNING)) {
             self.went_away.store(true, Ordering::Relaxed);
-            return Err(DriverError::Unreachable(why));
+            return Err(DriverError::Absent(why));
         }
         let detail = match self.task().await {
             Some(task) => format!("{system}, {task}"),
@@ -199,7 +199,7 @@ impl Driver for RedfishDriver {
         Box::pin(async {
             let system = self.look().await.map_err(Trouble::while_looking)?;
             if let Some(why) = system.why_away(false) {
-                return Err(DriverError::Unreachable(why));
+                return Err(DriverError::Absent(why));
             }
             self.went_away.store(false, Ordering::Relaxed);
             Ok(Baseline {
@@ -236,6 +236,7 @@ fn before_command(trouble: Trouble) -> DriverError {
     match trouble.while_looking() {
         DriverError::Failed { message, .. } => DriverError::Refused(message),
         error @ (DriverError::Unreachable(_)
+        | DriverError::Absent(_)
         | DriverError::Refused(_)
         | DriverError::Unsupported(_)) => error,
     }

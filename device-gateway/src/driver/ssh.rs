@@ -46,7 +46,7 @@ impl SshDriver {
             Some(0) => {
                 let reading = command::parse(&finished.printed);
                 let reading = reading.map_err(|error| failed(error.to_string()))?;
-                reading.ok_or_else(|| DriverError::Unreachable("it is said to be absent".into()))
+                reading.ok_or_else(|| DriverError::Absent("it is said to be absent".into()))
             }
             Some(_) => Err(failed(finished.why())),
             // It goes down.
@@ -60,6 +60,7 @@ impl SshDriver {
             .await
             .map_err(|error| match error {
                 SshError::Unreachable(why) => DriverError::Unreachable(why),
+                SshError::TurnedAway(why) => DriverError::Absent(why),
                 // Somebody is there, and nothing is known of the device.
                 SshError::HostKeyChanged { .. }
                 | SshError::NotAccepted(_)
@@ -85,6 +86,7 @@ impl SshDriver {
         // Whatever is wrong here, the command was not given.
         let finished = finished.map_err(|error| match error {
             SshError::Unreachable(why) => DriverError::Unreachable(why),
+            SshError::TurnedAway(why) => DriverError::Absent(why),
             SshError::HostKeyChanged { .. }
             | SshError::NotAccepted(_)
             | SshError::HostKeyFile(_) => DriverError::Refused(error.to_string()),

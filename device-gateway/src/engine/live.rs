@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use iot_hub::reboot::State;
 
-use super::{Now, Ticket, clock::Stopwatch, ladder::Doubt, prepare::Preparation};
+use super::{Now, Ticket, clock::Stopwatch, ladder::Doubt, prepare::Preparation, silence::Silence};
 use crate::{
     driver::Health,
     evidence::{Elapsed, Glimpse, Sign},
@@ -48,6 +48,8 @@ pub(super) struct Live {
     /// The newest command seems not to have been enough.
     pub(super) doubt: Option<Doubt>,
     pub(super) observing: Option<Look>,
+    /// What nobody has answered since the command.
+    pub(super) silence: Silence,
     /// There was a reason to look while a look was under way.
     pub(super) look_again: bool,
     pub(super) checking: Option<Ticket>,
@@ -142,6 +144,7 @@ impl Live {
             triggering: None,
             doubt: None,
             observing: None,
+            silence: Silence::default(),
             look_again: false,
             checking: None,
             sign: None,
@@ -216,6 +219,12 @@ impl Live {
         if self.observing.is_none_or(|look| look.began < then) {
             self.look_now(now);
         }
+    }
+
+    /// The newest look showed nothing of the device.
+    pub(super) fn lose_sight(&mut self) {
+        self.sign = None;
+        self.steady = None;
     }
 
     pub(super) fn is_acknowledged(&self) -> bool {

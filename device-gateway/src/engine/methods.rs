@@ -161,7 +161,7 @@ pub(super) fn refused(rid: String, refusal: &Refusal) -> Answer {
 /// What a caller is told when the device could not be surveyed.
 pub(super) fn refusal_of(error: &DriverError) -> Refusal {
     let code = match error {
-        DriverError::Unreachable(_) => RefusalCode::Unreachable,
+        DriverError::Unreachable(_) | DriverError::Absent(_) => RefusalCode::Unreachable,
         DriverError::Refused(_) => RefusalCode::Policy,
         DriverError::Unsupported(_) => RefusalCode::Unsupported,
         DriverError::Failed { .. } => RefusalCode::Internal,

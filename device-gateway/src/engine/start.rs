@@ -11,6 +11,7 @@ use super::{
     ladder::Shown,
     live::{Age, Unreported},
     prepare::order_of,
+    silence::Silence,
     survey::{Findings, Purpose},
 };
 use crate::{
@@ -54,7 +55,9 @@ impl Engine {
         let retry_at = self.now.mono + self.settings.block_interval;
         match findings {
             // It may come back before it is too late to begin.
-            Err(DriverError::Unreachable(_) | DriverError::Failed { .. }) => {}
+            Err(
+                DriverError::Unreachable(_) | DriverError::Absent(_) | DriverError::Failed { .. },
+            ) => {}
             Err(error @ (DriverError::Refused(_) | DriverError::Unsupported(_))) => {
                 let error = failure(FailureCode::PrepareFailed, error.to_string(), false);
                 return self.finish(State::Failed, Some(error), out);
@@ -221,6 +224,7 @@ impl Engine {
             live.triggering = Some(ticket);
             live.command = Some(Stopwatch::begin(now));
             live.sign = None;
+            live.silence = Silence::default();
             live.doubt = None;
             live.next_look = now.mono + self.settings.observe_interval;
         }

@@ -10,5 +10,6 @@ mod ladder;
 mod methods;
 mod prepare;
 mod queue;
+mod silence;
 mod sim;
 mod verdicts;

@@ -63,9 +63,10 @@ impl Engine {
     pub(super) fn unverified(&self, attempt: &Attempt, live: &Live, overdue: bool) -> Failure {
         let required = self.required(attempt);
         match (&live.health, live.sign) {
-            (_, Some(Sign::Absent) | None) => {
+            (_, Some(Sign::Absent)) => {
                 failure(FailureCode::Unhealthy, "the device went away again", true)
             }
+            (_, None) => failure(FailureCode::Unhealthy, "the device cannot be seen", true),
             (Some(Health::Unhealthy(why)), _) => {
                 failure(FailureCode::Unhealthy, why.clone(), false)
             }

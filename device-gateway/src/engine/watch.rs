@@ -9,6 +9,7 @@ use super::{
     finish::failure,
     ladder::Shown,
     live::{Look, Seen},
+    silence::Silence,
 };
 use crate::{
     driver::{DriverError, Observation, STEP_LIMIT},
@@ -81,7 +82,7 @@ impl Engine {
             ),
             None => failure(
                 FailureCode::NoShutdown,
-                "the device is still in the boot of before",
+                no_shutdown(certain, live.silence),
                 true,
             ),
         };
@@ -137,6 +138,7 @@ impl Engine {
         };
         let observation = match result {
             Ok(mut observation) => {
+                live.silence.end();
                 // What a driver has forgotten is remembered here. One that began with this process
                 // cannot tell our absence from the device's.
                 observation.was_absent &= live.marks_absence();
@@ -144,13 +146,25 @@ impl Engine {
                 live.met |= observation.present;
                 observation
             }
-            Err(DriverError::Unreachable(why)) => absent(why),
+            Err(DriverError::Absent(why)) => {
+                live.silence.end();
+                absent(why)
+            }
+            Err(DriverError::Unreachable(why)) if live.silence.lasts(look.began, interval) => {
+                absent(why)
+            }
+            Err(DriverError::Unreachable(_)) => {
+                live.next_look = now.mono.max(live.silence.tells_from(interval));
+                if let Some(glimpse) = &mut live.glimpse {
+                    glimpse.miss();
+                }
+                return live.lose_sight();
+            }
             Err(
                 DriverError::Refused(_) | DriverError::Unsupported(_) | DriverError::Failed { .. },
             ) => {
-                live.sign = None;
-                live.steady = None;
-                return;
+                live.silence.end();
+                return live.lose_sight();
             }
         };
         if look.began + STEP_LIMIT < now.mono {
@@ -158,9 +172,7 @@ impl Engine {
             // the device was away remains true.
             let past = attempt.report.state.is_past_no_return();
             attempt.was_absent |= past && live.met && !observation.present;
-            live.sign = None;
-            live.steady = None;
-            return;
+            return live.lose_sight();
         }
         let Some(baseline) = &attempt.baseline else {
             return;
@@ -314,6 +326,18 @@ impl Engine {
             before: text_of(&baseline.detail, baseline.boot_id.as_deref()),
             after: seen.after.clone(),
         })
+    }
+}
+
+/// What is known of a device that was not seen to go down.
+fn no_shutdown(is_certain: bool, silence: Silence) -> &'static str {
+    match (is_certain, silence.was_broken()) {
+        (true, _) => "the device is still in the boot of before",
+        (false, false) => "the device was not seen away, and nothing shows another boot",
+        (false, true) => {
+            "a look at the device was not answered, which its network may explain, and nothing shows \
+             another boot"
+        }
     }
 }
 

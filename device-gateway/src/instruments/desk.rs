@@ -93,7 +93,7 @@ impl Desk {
             return;
         };
         let kind = match error {
-            DriverError::Unreachable(_) => "unreachable",
+            DriverError::Unreachable(_) | DriverError::Absent(_) => "unreachable",
             DriverError::Refused(_) => "refused",
             DriverError::Unsupported(_) => "unsupported",
             DriverError::Failed { .. } => "failed",

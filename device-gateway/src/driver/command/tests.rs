@@ -244,16 +244,16 @@ async fn a_rehearsal_does_not_run_the_trigger() {
 }
 
 #[tokio::test]
-async fn a_device_that_cannot_be_reached_is_absent() {
+async fn a_device_that_cannot_be_reached_is_told_from_one_that_is_said_to_be_away() {
     let device =
         Device::new().observe("test -f boot && cat boot || { echo no route >&2; exit 255; }");
     let driver = device.driver();
     driver.trigger(&order()).await.unwrap();
     assert!(observe(&driver).await.present);
     fs::remove_file(device.dir.path().join("boot")).unwrap();
-    let absent = Some(DriverError::Unreachable("no route".into()));
-    assert_eq!(driver.observe(&Baseline::default()).await.err(), absent);
-    assert_eq!(driver.baseline().await.err(), absent);
+    let silent = Some(DriverError::Unreachable("no route".into()));
+    assert_eq!(driver.observe(&Baseline::default()).await.err(), silent);
+    assert_eq!(driver.baseline().await.err(), silent);
     fs::write(device.dir.path().join("boot"), "b2").unwrap();
     assert!(observe(&driver).await.present);
 }
@@ -270,7 +270,7 @@ async fn an_object_may_say_that_the_device_is_absent_or_why_it_booted() {
     assert_eq!(seen.detail, "boot b2, boot number 4, up 3 s");
     let device = Device::new().observe(r#"echo '{"present":false}'"#);
     let seen = device.driver().observe(&Baseline::default()).await;
-    assert!(matches!(seen, Err(DriverError::Unreachable(_))), "{seen:?}");
+    assert!(matches!(seen, Err(DriverError::Absent(_))), "{seen:?}");
 }
 
 #[tokio::test]

@@ -15,8 +15,12 @@ use super::clock::FastClock;
 /// How long the device was up when the test began.
 const UP_BEFORE: Duration = Duration::from_secs(100_000);
 
-/// How long it stays dark at least when it goes down. It also waits until somebody saw it dark.
+/// How long it stays dark at least when it goes down.
 const DARK: Duration = Duration::from_secs(3);
+
+/// How often it has to be seen dark before it is over: where the dark is silence, one look that is
+/// not answered is none.
+const SEEN: u32 = 2;
 
 /// What a device does with the command to reboot: as it should, or in one of the seven ways seen in
 /// the field.
@@ -78,7 +82,7 @@ struct State {
 #[derive(Debug)]
 struct Dark {
     since: Duration,
-    seen: bool,
+    seen: u32,
 }
 
 /// What a device that is there shows. A protocol passes on what it can carry of it.
@@ -120,9 +124,9 @@ impl FakeDevice {
         let now = self.clock.now();
         let mut state = self.state();
         if let Some(dark) = &mut state.dark {
-            let over = dark.seen && now >= dark.since + DARK;
+            let over = dark.seen >= SEEN && now >= dark.since + DARK;
             if !over || self.behavior == Behavior::NeverReturns {
-                dark.seen = true;
+                dark.seen += 1;
                 return None;
             }
             state.dark = None;
@@ -190,7 +194,7 @@ impl State {
     fn go_dark(&mut self, now: Duration) {
         self.dark = Some(Dark {
             since: now,
-            seen: false,
+            seen: 0,
         });
     }
 }

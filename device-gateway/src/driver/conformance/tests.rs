@@ -21,6 +21,8 @@ enum Proof {
     BootCount,
     Uptime,
     Presence,
+    /// The same, and says nothing of one that is not there.
+    Silence,
     /// A boot of its own invention.
     Invented,
 }
@@ -39,7 +41,11 @@ impl Direct {
             was_absent: look.is_none(),
             boot_id: match self.passes_on {
                 Proof::Invented => Some("made-up".to_owned()),
-                Proof::Everything | Proof::BootCount | Proof::Uptime | Proof::Presence => {
+                Proof::Everything
+                | Proof::BootCount
+                | Proof::Uptime
+                | Proof::Presence
+                | Proof::Silence => {
                     seen(Proof::Everything).map(|look| format!("boot-{}", look.boots))
                 }
             },
@@ -93,7 +99,13 @@ impl Driver for Direct {
     }
 
     fn observe<'a>(&'a self, _: &'a Baseline) -> BoxFuture<'a, Result<Observation, DriverError>> {
-        Box::pin(async { Ok(self.observation()) })
+        Box::pin(async {
+            let seen = self.observation();
+            if self.passes_on == Proof::Silence && !seen.present {
+                return Err(DriverError::Unreachable("dark".into()));
+            }
+            Ok(seen)
+        })
     }
 
     fn health(&self) -> BoxFuture<'_, Result<Health, DriverError>> {
@@ -136,6 +148,11 @@ async fn an_uptime_tells_every_behavior() {
 #[tokio::test]
 async fn presence_alone_tells_what_it_can() {
     passes(Proof::Presence, Grade::Returned).await;
+}
+
+#[tokio::test]
+async fn a_silence_that_lasts_tells_what_presence_can() {
+    passes(Proof::Silence, Grade::Returned).await;
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::trust::Trust;
-use crate::causes::chain;
+use crate::causes::{chain, is_turned_away};
 
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 256 * 1024;
@@ -120,9 +120,28 @@ pub(crate) enum Silence {
     /// It may have arrived.
     #[error("{0}")]
     Cut(String),
+    /// It certainly did not, for the device's machine took no connection.
+    #[error("{0}")]
+    TurnedAway(String),
+    /// It may have arrived, and then the device's machine ended the connection.
+    #[error("{0}")]
+    HungUp(String),
     /// It did, and what came back is more than anybody reads.
     #[error("the answer has more than {MAX_ANSWER} bytes")]
     Endless,
+}
+
+impl Silence {
+    fn of(error: reqwest::Error) -> Self {
+        let words = chain(&error);
+        match (error.is_connect(), is_turned_away(&error)) {
+            (true, true) => Self::TurnedAway(words),
+            (true, false) => Self::NotSent(words),
+            (false, true) => Self::HungUp(words),
+            (false, false) if error.is_builder() => Self::NotSent(words),
+            (false, false) => Self::Cut(words),
+        }
+    }
 }
 
 impl Endpoint {
@@ -228,13 +247,7 @@ impl HttpClient {
                 .body(body.to_owned());
         }
         let sent = self.sign(builder, request)?.send().await;
-        sent.map_err(|error| {
-            if error.is_connect() || error.is_builder() {
-                Silence::NotSent(chain(&error))
-            } else {
-                Silence::Cut(chain(&error))
-            }
-        })
+        sent.map_err(Silence::of)
     }
 
     fn sign(
@@ -321,8 +334,7 @@ async fn read(mut response: Response) -> Result<Answer, Silence> {
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());
     let mut body = Vec::new();
-    let cut = |error: reqwest::Error| Silence::Cut(chain(&error));
-    while let Some(part) = response.chunk().await.map_err(cut)? {
+    while let Some(part) = response.chunk().await.map_err(Silence::of)? {
         if body.len() + part.len() > MAX_ANSWER {
             return Err(Silence::Endless);
         }

@@ -218,7 +218,10 @@ async fn what_certainly_did_not_leave_is_told_from_what_may_have() {
     let url = format!("http://{}", unused.local_addr().unwrap());
     drop(unused);
     let silence = client(&url, Trust::System, Auth::None).send(GET).await;
-    assert!(matches!(silence, Err(Silence::NotSent(_))), "{silence:?}");
+    assert!(
+        matches!(silence, Err(Silence::TurnedAway(_))),
+        "{silence:?}"
+    );
 }
 
 #[test]

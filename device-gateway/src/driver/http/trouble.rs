@@ -15,13 +15,16 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    /// What an answer means that was to show the device. Only silence shows its absence: a proxy, or
-    /// a device that is busy, answers too.
+    /// What an answer means that was to show the device. Only that there is none may show its absence:
+    /// a proxy, or a device that is busy, answers too.
     pub(crate) fn while_looking(self) -> DriverError {
         match self {
             Self::Silence(silence @ Silence::Endless) => no_evidence(silence.to_string()),
             Self::Silence(silence @ (Silence::NotSent(_) | Silence::Cut(_))) => {
                 DriverError::Unreachable(silence.to_string())
+            }
+            Self::Silence(Silence::TurnedAway(why) | Silence::HungUp(why)) => {
+                DriverError::Absent(why)
             }
             Self::Status(status, words) => no_evidence(told(status, &words)),
             Self::Error(words) => no_evidence(words),
@@ -31,10 +34,12 @@ impl Trouble {
     /// What an answer to the command means.
     pub(crate) fn after_command(self) -> Result<Triggered, DriverError> {
         Err(match self {
-            Self::Silence(Silence::Cut(_) | Silence::Endless) => {
+            Self::Silence(Silence::Cut(_) | Silence::HungUp(_) | Silence::Endless) => {
                 return Ok(Triggered::Unacknowledged);
             }
-            Self::Silence(Silence::NotSent(why)) => DriverError::Unreachable(why),
+            Self::Silence(Silence::NotSent(why) | Silence::TurnedAway(why)) => {
+                DriverError::Unreachable(why)
+            }
             Self::Error(words) => DriverError::Refused(words),
             Self::Status(status @ 500.., words) => DriverError::Failed {
                 doing: "give the command",
@@ -48,9 +53,12 @@ impl Trouble {
     pub(crate) fn while_checking(self) -> Result<Health, DriverError> {
         Ok(Health::Unhealthy(match self {
             Self::Silence(silence @ Silence::Endless) => silence.to_string(),
-            Self::Silence(silence @ (Silence::NotSent(_) | Silence::Cut(_))) => {
-                return Err(DriverError::Unreachable(silence.to_string()));
-            }
+            Self::Silence(
+                silence @ (Silence::NotSent(_)
+                | Silence::TurnedAway(_)
+                | Silence::Cut(_)
+                | Silence::HungUp(_)),
+            ) => return Err(DriverError::Unreachable(silence.to_string())),
             Self::Status(status, words) => told(status, &words),
             Self::Error(words) => words,
         }))

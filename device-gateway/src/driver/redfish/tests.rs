@@ -231,7 +231,7 @@ async fn a_system_without_power_is_not_begun_with_and_a_silent_bmc_shows_nothing
     let baseline = driver(&server).baseline().await;
     assert_eq!(
         baseline,
-        Err(DriverError::Unreachable("its power is Off".into()))
+        Err(DriverError::Absent("its power is Off".into()))
     );
 
     let silent = TestServer::start(|_| None).await;

@@ -152,7 +152,7 @@ impl Driver for OutletDriver {
                     detail: "the outlet is on".to_owned(),
                     ..Baseline::default()
                 }),
-                Power::Off => Err(DriverError::Unreachable("the outlet is off".to_owned())),
+                Power::Off => Err(DriverError::Absent("the outlet is off".to_owned())),
             }
         })
     }
@@ -173,7 +173,7 @@ impl Driver for OutletDriver {
                     detail: "the outlet is on".to_owned(),
                     ..Reading::default().observation(OUTLET)
                 }),
-                Power::Off => Err(DriverError::Unreachable("the outlet is off".to_owned())),
+                Power::Off => Err(DriverError::Absent("the outlet is off".to_owned())),
             }
         })
     }

@@ -386,7 +386,7 @@ async fn a_device_of_which_only_the_outlet_is_known_is_away_while_that_is_off() 
     let baseline = driver.baseline().await.unwrap();
     assert!(driver.observe(&baseline).await.unwrap().present);
     *state.lock().unwrap() = 2;
-    let gone = DriverError::Unreachable("the outlet is off".into());
+    let gone = DriverError::Absent("the outlet is off".into());
     assert_eq!(driver.observe(&baseline).await, Err(gone));
     *state.lock().unwrap() = 1;
     assert!(driver.observe(&baseline).await.unwrap().present);

@@ -14,7 +14,7 @@ use secrecy::ExposeSecret as _;
 use tokio::{net::TcpStream, time};
 
 use super::trust::{Credential, HostKey};
-use crate::config::SshConfig;
+use crate::{causes::is_turned_away, config::SshConfig};
 
 /// How much of what a command prints is kept.
 const KEPT: usize = 64 * 1024;
@@ -25,6 +25,9 @@ pub(super) enum SshError {
     /// The device does not answer.
     #[error("{0}")]
     Unreachable(String),
+    /// Its machine takes no connection.
+    #[error("{0}")]
+    TurnedAway(String),
     /// Whoever answers is not the device that is known.
     #[error("the host key changed: it is {found}, and {expected} is trusted")]
     HostKeyChanged {
@@ -111,9 +114,15 @@ async fn connect(config: &SshConfig) -> Result<client::Handle<HostKeyCheck>, Ssh
         nodelay: true,
         ..client::Config::default()
     };
-    let unreachable = |error: io::Error| SshError::Unreachable(error.to_string());
+    let no_connection = |error: io::Error| {
+        if is_turned_away(&error) {
+            SshError::TurnedAway(error.to_string())
+        } else {
+            SshError::Unreachable(error.to_string())
+        }
+    };
     let address = (config.host.as_str(), config.port);
-    let stream = TcpStream::connect(address).await.map_err(unreachable)?;
+    let stream = TcpStream::connect(address).await.map_err(no_connection)?;
     let shown = Arc::<Mutex<Option<HostKey>>>::default();
     let check = HostKeyCheck {
         expected: expected.clone(),

@@ -122,6 +122,16 @@ fn a_device_that_refuses_is_forced_at_once() {
 }
 
 #[test]
+fn a_device_that_refuses_is_forced_at_once_though_a_look_is_lost() {
+    let mut sim = device(Behavior::RefusesGrace, &ALL);
+    sim.loses = vec![1];
+    let sim = sim.reboot(up_to(Some(Mode::Forced)));
+    let modes = [Mode::Graceful, Mode::Forced];
+    check(&sim, &modes, State::Succeeded, None, Some(Grade::Healthy));
+    assert!(sim.time < seconds(60), "{:?}", sim.time);
+}
+
+#[test]
 fn a_device_that_hangs_on_its_way_down_is_told_nothing_more_and_loses_its_power() {
     let sim = device(Behavior::HangsGoingDown, &ALL).reboot(up_to(Some(Mode::PowerCycle)));
     let modes = [Mode::Graceful, Mode::PowerCycle];

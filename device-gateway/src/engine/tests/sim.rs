@@ -66,6 +66,8 @@ pub(super) enum Shows {
     Identity,
     Count,
     Uptime,
+    /// Nothing but that it is there.
+    Presence,
 }
 
 /// How long [`Behavior::Dawdles`] takes to go down: a moment longer than it is given.
@@ -120,6 +122,12 @@ pub(super) struct Sim {
     pub(super) look_takes: Duration,
     /// How often it was looked at.
     pub(super) looks: usize,
+    /// Those looks after the command get no answer, counted from 1, wherever the device is.
+    pub(super) loses: Vec<usize>,
+    /// While it is away nobody answers a look, and nobody says that it is away.
+    pub(super) silent: bool,
+    /// The same since the command.
+    pub(super) looks_after: usize,
     pub(super) answers: Vec<Answer>,
     pub(super) reports: Vec<Report>,
     /// Since the world began; the engine's own clock begins anew with each process.
@@ -181,6 +189,9 @@ impl Sim {
             command_takes: Duration::from_millis(50),
             look_takes: Duration::from_millis(50),
             looks: 0,
+            loses: Vec::new(),
+            silent: false,
+            looks_after: 0,
             answers: Vec::new(),
             reports: Vec::new(),
             time: Duration::ZERO,
@@ -362,6 +373,12 @@ impl Sim {
         }
     }
 
+    /// A look at the device is under way.
+    pub(super) fn is_looked_at(&self) -> bool {
+        let look = |(_, input): &_| matches!(input, Input::Driven(_, Outcome::Observed(_)));
+        self.pending.iter().any(look)
+    }
+
     fn crashes(&mut self, here: Crash) -> bool {
         let known = self.crash.len();
         self.crash.retain(|crash| *crash != here);
@@ -419,7 +436,15 @@ impl Sim {
             }
             DriverStep::Observe(_) => {
                 self.looks += 1;
-                let seen = Input::Driven(ticket, Outcome::Observed(Ok(self.observe())));
+                self.looks_after += usize::from(!self.triggers.is_empty());
+                let seen = self.observe();
+                let lost = self.loses.contains(&self.looks_after) || self.silent && !seen.present;
+                let seen = if lost {
+                    Err(DriverError::Unreachable("no answer in time".into()))
+                } else {
+                    Ok(seen)
+                };
+                let seen = Input::Driven(ticket, Outcome::Observed(seen));
                 return self.after(self.look_takes, seen);
             }
             DriverStep::CheckHealth if self.behavior == Behavior::Unhealthy => {

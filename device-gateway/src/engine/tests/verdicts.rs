@@ -10,11 +10,11 @@ use super::sim::{Behavior, ID, Shows, Sim, request, seconds};
 use crate::engine::Input;
 
 #[track_caller]
-fn check(sim: &Sim, state: State, error: Option<&str>, grade: Option<Grade>) {
+pub(super) fn check(sim: &Sim, state: State, error: Option<&str>, grade: Option<Grade>) {
     assert_eq!(sim.verdict(), (state, error.map(str::to_owned), grade));
 }
 
-fn with(mut base: Value, more: Value) -> Value {
+pub(super) fn with(mut base: Value, more: Value) -> Value {
     let more = more.as_object().unwrap().clone();
     base.as_object_mut().unwrap().extend(more);
     base

@@ -211,5 +211,5 @@ async fn a_command_that_takes_too_long_is_cut_off() {
     assert_eq!(given, Ok(Triggered::Unacknowledged));
     drop(server);
     let gone = driver.trigger(&order(Mode::Graceful)).await;
-    assert!(matches!(gone, Err(DriverError::Unreachable(_))), "{gone:?}");
+    assert!(matches!(gone, Err(DriverError::Absent(_))), "{gone:?}");
 }
