@@ -23,7 +23,7 @@ use crate::certificate::DeviceAuthorities;
 use crate::config::EmulatorConfig;
 use crate::error::{FrontDoor, StartError};
 use crate::faults::Faults;
-use crate::files::write_atomically;
+use crate::files::{Readers, write_atomically};
 use crate::hub::{
     Authentication, CloseReason, CloudToDeviceMessage, EntityId, Identity, IdentityRequest,
 };
@@ -69,9 +69,11 @@ impl Emulator {
         };
         let ca_pem = authority.certificate_pem().to_owned();
         if let Some(path) = &config.ca_file {
-            write_atomically(path, ca_pem.as_bytes()).map_err(|source| StartError::CaFile {
-                path: path.clone(),
-                source,
+            write_atomically(path, Readers::Usual, ca_pem.as_bytes()).map_err(|source| {
+                StartError::CaFile {
+                    path: path.clone(),
+                    source,
+                }
             })?;
         }
         let tls = Arc::new(authority.server_config(&certificate_names(&config), now)?);

@@ -18,10 +18,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::files::replace_durably;
+use crate::files::{Readers, replace_durably};
 use crate::hub::{Hub, Keys, Line, Newest};
 use crate::policies::Policies;
 
+/// The keys of every device and policy are in it.
+const READERS: Readers = Readers::Owner;
 /// A file of this size is never too large.
 const SMALL: u64 = 1024 * 1024;
 /// How many times its size after the last rewriting a file may reach.
@@ -78,7 +80,7 @@ impl StateFile {
             path: path.to_owned(),
             source,
         };
-        let mut options = File::options();
+        let mut options = READERS.options();
         let old = options.read(true).append(true).create(true).open(path);
         let mut old = old.map_err(error)?;
         lock(&old, path)?;
@@ -194,7 +196,7 @@ fn rewrite(
         append(&mut lines, &line);
     }
     let mut failed = None;
-    let replaced = replace_durably(path, |file| {
+    let replaced = replace_durably(path, READERS, |file| {
         if let Err(error) = lock(file, path) {
             failed = Some(error);
         }

@@ -19,6 +19,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::certificate::AskForCertificate;
+use crate::files::{Readers, write_atomically};
 
 /// The file in the authority's directory that clients are pointed at.
 const CERTIFICATE_FILE: &str = "ca.pem";
@@ -87,9 +88,12 @@ impl Authority {
         let key_pem = key.serialize_pem();
         let authority = Self::with_key(key, now)?;
         std::fs::create_dir_all(directory).map_err(file_error(directory))?;
-        std::fs::write(&certificate_path, &authority.certificate_pem)
+        // The key comes last and whole: without it all is made anew, whatever cut this short.
+        let certificate = authority.certificate_pem.as_bytes();
+        write_atomically(&certificate_path, Readers::Usual, certificate)
             .map_err(file_error(&certificate_path))?;
-        write_private(&key_path, &key_pem).map_err(file_error(&key_path))?;
+        write_atomically(&key_path, Readers::Owner, key_pem.as_bytes())
+            .map_err(file_error(&key_path))?;
         Ok(authority)
     }
 
@@ -158,19 +162,6 @@ fn set_validity(params: &mut CertificateParams, now: Timestamp, days: i32) {
     };
     params.not_before = at(-1);
     params.not_after = at(days);
-}
-
-/// Writes a file that only its owner can read.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    use std::io::Write as _;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    options.open(path)?.write_all(text.as_bytes())
 }
 
 #[cfg(test)]

@@ -296,3 +296,20 @@ fn an_empty_file_is_a_new_one_and_only_one_hub_may_have_it() {
     drop(first);
     open(&path).unwrap();
 }
+
+#[cfg(unix)]
+#[test]
+fn keys_are_for_the_files_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    // Also when an earlier version left it to everybody.
+    std::fs::write(&path, "").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    for _ in 0..2 {
+        let (file, _) = open(&path).unwrap();
+        let metadata = std::fs::metadata(&path).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        file.close();
+    }
+}
