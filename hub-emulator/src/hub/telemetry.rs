@@ -7,6 +7,9 @@ use jiff::Timestamp;
 
 use super::{EntityId, Hub};
 
+/// About what a property takes beside its text.
+const PROPERTY_BYTES: usize = 64;
+
 /// One message from a device to the cloud.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Telemetry {
@@ -36,7 +39,11 @@ impl Hub {
         };
         entity.twin.last_activity = Some(enqueued);
         let EntityId { device, module } = id.clone();
-        let bytes = payload.len();
+        // Many short properties take far more room than the topic that they came in.
+        let held = |(name, value): (&str, Option<&str>)| {
+            PROPERTY_BYTES + name.len() + value.map_or(0, str::len)
+        };
+        let bytes = payload.len() + properties.iter().map(held).sum::<usize>();
         let message = Telemetry {
             device,
             module,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use iot_hub::sas::SharedKey;
-use iot_hub::topic::{Filter, RequestId};
+use iot_hub::topic::{Filter, PropertyBag, RequestId};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -52,6 +52,21 @@ fn rid(effect: &Effect) -> RequestId {
         panic!("expected a method, got {effect:?}");
     };
     rid.clone()
+}
+
+#[test]
+fn what_is_kept_of_telemetry_is_bounded_whatever_its_topics_hold() {
+    let mut hub = hub_with(&["d1"]);
+    // No payload, and as many properties as a topic has room for.
+    let properties = "a&".repeat(32_000).parse::<PropertyBag>().unwrap();
+    for _ in 0..100 {
+        hub.take_telemetry(&entity("d1"), properties.clone(), Bytes::new(), now());
+    }
+    let kept: usize = hub
+        .telemetry()
+        .map(|message| message.properties.iter().count())
+        .sum();
+    assert_eq!(kept, 2 * 32_000);
 }
 
 #[test]
