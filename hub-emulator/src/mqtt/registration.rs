@@ -58,10 +58,17 @@ pub(super) fn admit(
         if connect.client_id != user.registration.as_str() {
             return Err(Denied::NotEnrolled(user.registration.clone()));
         }
-        let wall = now.skewed(state.faults.clock_skew(None));
-        let admitted = state
-            .provisioning
-            .admit(shown, &switchboard.authorities, wall)?;
+        let skew = state.faults.clock_skew(None);
+        let mut admitted =
+            state
+                .provisioning
+                .admit(shown, &switchboard.authorities, now.skewed(skew))?;
+        // As at the hub: a token that is still good at the door is good for a while.
+        admitted.ends = admitted
+            .ends
+            .saturating_sub(skew)
+            .and_then(|ends| ends.saturating_add(switchboard.config.token_grace))
+            .unwrap_or(Timestamp::MAX);
         state.meters.connects_accepted.count_one(now.instant);
         Ok(admitted)
     });

@@ -25,7 +25,7 @@ pub(crate) struct Admitted {
     pub(super) enrolled: Enrolled,
     /// What its hub is to know it by.
     pub(super) authentication: Authentication,
-    /// When its token ends; the end of time for a certificate.
+    /// When its token ends, and then its connection; the end of time for a certificate.
     pub(crate) ends: Timestamp,
 }
 

@@ -41,8 +41,12 @@ async fn emulator() -> Emulator {
 }
 
 fn credentials(scope: &str, id: &str, key: &SharedKey) -> Credentials {
+    with_token_for(scope, id, key, SignedDuration::from_hours(1))
+}
+
+fn with_token_for(scope: &str, id: &str, key: &SharedKey, life: SignedDuration) -> Credentials {
     let (scope, id): (IdScope, RegistrationId) = (scope.parse().unwrap(), id.parse().unwrap());
-    let expiry = Timestamp::now() + SignedDuration::from_hours(1);
+    let expiry = Timestamp::now() + life;
     Credentials {
         client_id: id.to_string(),
         username: format!("{scope}/registrations/{id}/api-version=2019-03-31"),
@@ -117,6 +121,34 @@ async fn whoever_is_not_enrolled_is_not_let_in() {
         let refused = Device::connect_with(&emulator, &wrong).await;
         assert_eq!(refused.err(), Some(ConnectReturnCode::NotAuthorized));
     }
+}
+
+#[tokio::test]
+async fn a_device_whose_clock_is_late_registers_all_the_same() {
+    let emulator = emulator().await;
+    let credentials = |life| {
+        with_token_for(
+            "0ne00000000",
+            "pump-1",
+            &key(1),
+            SignedDuration::from_mins(life),
+        )
+    };
+    let mut device = Device::connect_with(&emulator, &credentials(-4))
+        .await
+        .unwrap();
+    assert_eq!(register(&mut device, "pump-1").await["status"], "assigned");
+    let late = Device::connect_with(&emulator, &credentials(-6)).await;
+    assert_eq!(late.err(), Some(ConnectReturnCode::NotAuthorized));
+
+    // An hour late, and so is the service.
+    let by = SignedDuration::from_hours(-1);
+    let skew = Fault::SkewClock { device: None, by };
+    emulator.faults().inject(skew, Times::Next(1));
+    let mut device = Device::connect_with(&emulator, &credentials(-60))
+        .await
+        .unwrap();
+    assert_eq!(register(&mut device, "pump-1").await["status"], "assigned");
 }
 
 #[tokio::test]
