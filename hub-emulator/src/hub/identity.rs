@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::jobs::print;
 use crate::setup::{DeviceSetup, SetupCredentials};
 
 /// What the API prints for a time that never was.
@@ -166,8 +167,7 @@ impl Identity {
 
     /// The fields that are the same for a device and a module, as the API prints them.
     pub(super) fn to_value(&self, twin: &Twin) -> Value {
-        let time =
-            |time: Option<Timestamp>| time.map_or_else(|| NEVER.to_owned(), |t| t.to_string());
+        let time = |time: Option<Timestamp>| time.map_or_else(|| NEVER.to_owned(), print);
         json!({
             "generationId": self.generation.to_string(),
             "etag": self.etag(),

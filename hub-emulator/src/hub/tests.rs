@@ -55,6 +55,16 @@ fn rid(effect: &Effect) -> RequestId {
 }
 
 #[test]
+fn an_identitys_times_have_the_decimals_of_dot_net() {
+    let mut hub = hub_with(&["d1"]);
+    let shown = |hub: &Hub| hub.identity_value(&entity("d1")).unwrap()["lastActivityTime"].clone();
+    assert_eq!(shown(&hub), "0001-01-01T00:00:00");
+    let at = "2026-11-23T03:30:00.123456789Z".parse().unwrap();
+    hub.connect(&entity("d1"), false, at).unwrap();
+    assert_eq!(shown(&hub), "2026-11-23T03:30:00.1234567Z");
+}
+
+#[test]
 fn what_is_kept_of_telemetry_is_bounded_whatever_its_topics_hold() {
     let mut hub = hub_with(&["d1"]);
     // No payload, and as many properties as a topic has room for.
