@@ -28,9 +28,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::problem::Problem;
+use crate::config::ClientLimits;
 use crate::faults::Faults;
 use crate::fields::Fields;
 use crate::switchboard::{self, Switchboard};
+use crate::timely::Timely;
 
 mod devices;
 mod faults;
@@ -71,12 +73,12 @@ pub(crate) async fn serve(
     tasks: TaskTracker,
     shutdown: CancellationToken,
 ) {
-    let header_limit = admin.switchboard.config.limits.http_header;
+    let limits = admin.switchboard.config.limits;
     let app = routes(admin);
     while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
         match accepted {
             Ok((socket, _)) => {
-                let connection = serve_connection(socket, app.clone(), header_limit);
+                let connection = serve_connection(socket, app.clone(), limits);
                 tasks.spawn(shutdown.clone().run_until_cancelled_owned(connection));
             }
             Err(error) => {
@@ -87,11 +89,12 @@ pub(crate) async fn serve(
     }
 }
 
-async fn serve_connection(socket: TcpStream, app: Router, header_limit: Duration) {
+async fn serve_connection(socket: TcpStream, app: Router, limits: ClientLimits) {
+    let stream = Timely::new(socket, limits.write);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_limit)
-        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(app));
+        .header_read_timeout(limits.http_header)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     if let Err(error) = connection.await {
         tracing::debug!(%error, "connection ended");
     }

@@ -119,6 +119,8 @@ pub struct ClientLimits {
     pub http_header: Duration,
     /// For the body of an HTTP request.
     pub http_body: Duration,
+    /// To take some of what it is sent.
+    pub write: Duration,
 }
 
 impl Default for ClientLimits {
@@ -128,6 +130,7 @@ impl Default for ClientLimits {
             connect: Duration::from_secs(30),
             http_header: Duration::from_secs(300),
             http_body: Duration::from_secs(60),
+            write: Duration::from_secs(30),
         }
     }
 }

@@ -74,5 +74,6 @@ mod setup;
 mod state_file;
 mod switchboard;
 mod throttle;
+mod timely;
 mod tls;
 mod websocket;

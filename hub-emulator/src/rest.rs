@@ -31,6 +31,7 @@ use self::reply::{Failure, Reply};
 use crate::certificate::DeviceCertificate;
 use crate::door::Door;
 use crate::switchboard::{Switchboard, hold_up};
+use crate::timely::Timely;
 use crate::websocket::{self, Handover};
 use crate::{auth, mqtt};
 
@@ -70,11 +71,13 @@ async fn serve_connection(
     app: Router,
 ) {
     let certificate = DeviceCertificate::of(stream.get_ref().1);
+    let limits = switchboard.config.limits;
+    let stream = Timely::new(stream, limits.write);
     let (handover, mut websocket) = Handover::new();
     let app = app.layer(Extension(handover));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(switchboard.config.limits.http_header)
+        .header_read_timeout(limits.http_header)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
         .with_upgrades();
     if let Err(error) = connection.await {

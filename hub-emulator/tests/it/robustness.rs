@@ -18,6 +18,7 @@ const HASTY: ClientLimits = ClientLimits {
     connect: Duration::from_secs(5),
     http_header: Duration::from_secs(3),
     http_body: Duration::from_secs(3),
+    write: Duration::from_secs(3),
 };
 
 async fn tcp(port: u16) -> TcpStream {
@@ -111,6 +112,35 @@ async fn whoever_never_finishes_what_it_began_is_shown_the_door() {
 
     witness.twin().await;
     drop(witness);
+    deserted(&emulator).await;
+}
+
+#[tokio::test]
+async fn whoever_takes_no_answers_is_shown_the_door() {
+    let config = EmulatorConfig {
+        limits: HASTY,
+        ..EmulatorConfig::default()
+    };
+    let emulator = Emulator::start(config).await.unwrap();
+    let _ = emulator.device("d1");
+    let service = Service::owner(&emulator);
+    // Large answers, so that it does not take many to fill what lies between the two.
+    let desired: serde_json::Map<_, _> = (0..7)
+        .map(|number| (format!("p{number}"), json!("x".repeat(4096))))
+        .collect();
+    let change = json!({"properties": {"desired": desired}});
+    assert_eq!(service.patch("/twins/d1", &change).await.status, 200);
+
+    let mut stream = dial_https(&emulator).await;
+    let authorization = service.authorization();
+    let request = format!(
+        "GET /twins/d1?api-version=2021-04-12 HTTP/1.1\r\nHost: localhost\r\n\
+         Authorization: {authorization}\r\n\r\n"
+    );
+    let asked = async { while stream.write_all(request.as_bytes()).await.is_ok() {} };
+    let ended = tokio::time::timeout(DEADLINE, asked).await;
+    ended.expect("the hub has enough of it");
+    drop(service);
     deserted(&emulator).await;
 }
 
