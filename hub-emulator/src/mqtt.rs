@@ -10,11 +10,13 @@
 //! the door ([`registration`]).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::{SinkExt as _, StreamExt as _};
 use mqtt_wire::{ConnAck, ConnectReturnCode, Error, Packet, ServerCodec};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::codec::Framed;
 
@@ -22,8 +24,9 @@ use self::admission::{Admission, Rejection};
 use self::connection::Connection;
 use self::registration::Registering;
 use crate::certificate::DeviceCertificate;
+use crate::config::ClientLimits;
 use crate::door::Door;
-use crate::switchboard::Switchboard;
+use crate::switchboard::{CloseReason, LinkReceiver, Switchboard};
 
 mod admission;
 mod connection;
@@ -68,8 +71,8 @@ pub(crate) async fn serve_connection(
     switchboard: Arc<Switchboard>,
 ) {
     let connection = Box::pin(let_in(stream, certificate, switchboard)).await;
-    if let Some(connection) = connection {
-        connection.run().await;
+    if let Some((connection, close)) = connection {
+        connection.run(close).await;
     }
 }
 
@@ -78,10 +81,14 @@ async fn let_in(
     stream: Box<dyn ByteStream>,
     certificate: Option<DeviceCertificate>,
     switchboard: Arc<Switchboard>,
-) -> Option<Box<Connection>> {
+) -> Option<(Box<Connection>, oneshot::Receiver<CloseReason>)> {
     let mut packets = Framed::with_capacity(stream, ServerCodec::new(MAX_PACKET), BUFFER);
     *packets.write_buffer_mut() = BytesMut::with_capacity(BUFFER);
-    let limit = switchboard.config.limits.connect;
+    let ClientLimits {
+        connect: limit,
+        write: write_limit,
+        ..
+    } = switchboard.config.limits;
     let connect = match timeout(limit, packets.next()).await {
         Ok(Some(Ok(Packet::Connect(connect)))) => connect,
         Ok(Some(Ok(packet))) => {
@@ -91,7 +98,12 @@ async fn let_in(
         Ok(Some(Err(error))) => {
             tracing::debug!(%error, "no CONNECT came");
             if let Error::InvalidProtocolLevel(_) = error {
-                refuse(&mut packets, ConnectReturnCode::RefusedProtocolVersion).await;
+                refuse(
+                    &mut packets,
+                    write_limit,
+                    ConnectReturnCode::RefusedProtocolVersion,
+                )
+                .await;
             }
             return None;
         }
@@ -109,7 +121,7 @@ async fn let_in(
                 };
                 registering.run().await;
             }
-            Err(code) => refuse(&mut packets, code).await,
+            Err(code) => refuse(&mut packets, write_limit, code).await,
         }
         return None;
     }
@@ -118,20 +130,20 @@ async fn let_in(
         Err(rejection) => Admission::Rejected(rejection),
     };
     match admission {
-        Admission::Admitted(admitted) => {
-            let connection = Connection::new(packets, Arc::clone(&switchboard), admitted);
-            return Some(Box::new(connection));
+        Admission::Admitted(admitted, LinkReceiver { messages, close }) => {
+            let connection = Connection::new(packets, switchboard, admitted, messages);
+            return Some((Box::new(connection), close));
         }
-        Admission::Rejected(Rejection::Code(code)) => refuse(&mut packets, code).await,
+        Admission::Rejected(Rejection::Code(code)) => refuse(&mut packets, write_limit, code).await,
         Admission::Rejected(Rejection::Close) => {}
     }
     None
 }
 
 /// Says why, and closes.
-async fn refuse(packets: &mut Packets, code: ConnectReturnCode) {
+async fn refuse(packets: &mut Packets, limit: Duration, code: ConnectReturnCode) {
     let refusal = Packet::ConnAck(ConnAck::new(code, false));
-    let sent = timeout(connection::WRITE_LIMIT, async {
+    let sent = timeout(limit, async {
         packets.send(refusal).await?;
         packets.close().await
     });

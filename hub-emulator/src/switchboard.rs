@@ -4,7 +4,7 @@
 //! in [`Switchboard::change`], which carries out the resulting effects before it lets go of the
 //! lock (so effects keep their order) and then wakes whoever waits for a state.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,6 +35,8 @@ use crate::throttle::{Kind, Quota, Throttle, Tier};
 /// How many messages may wait for one device. A client that lets more pile up does not read, and
 /// loses its connection.
 const LINK_QUEUE: usize = 256;
+/// How many messages faults keep back. A device can have so many that wait to be acknowledged.
+const MAX_WITHHELD: usize = u16::MAX as usize;
 
 /// The hub, its connections and its waiting callers.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ pub(crate) struct State {
 #[derive(Debug)]
 struct LinkSender {
     /// Boxed, because the channel sets aside room for many as soon as it is made.
-    messages: mpsc::Sender<Box<ToDevice>>,
+    messages: mpsc::Sender<Box<Outgoing>>,
     close: Option<oneshot::Sender<CloseReason>>,
 }
 
@@ -93,6 +95,15 @@ pub(crate) enum ToDevice {
     },
 }
 
+/// What a connection takes out of its queue at once.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    One(ToDevice),
+    /// What a fault kept back. However much it is, it takes one place in the queue: the client is not
+    /// to blame.
+    Released(Vec<ToDevice>),
+}
+
 /// A message that a fault keeps back.
 #[derive(Debug)]
 struct Withheld {
@@ -101,10 +112,13 @@ struct Withheld {
     message: ToDevice,
 }
 
+/// What the hub has for a device.
+pub(crate) type Messages = mpsc::Receiver<Box<Outgoing>>;
+
 /// The receiving ends that a connection's task holds.
 #[derive(Debug)]
 pub(crate) struct LinkReceiver {
-    pub(crate) messages: mpsc::Receiver<Box<ToDevice>>,
+    pub(crate) messages: Messages,
     pub(crate) close: oneshot::Receiver<CloseReason>,
 }
 
@@ -184,13 +198,17 @@ impl Switchboard {
         result
     }
 
+    /// How long the tier makes something wait; fails with 429 when it admits no more of it.
+    pub(crate) fn admit(&self, kind: Kind, cost: u64) -> Result<Duration, HubError> {
+        if self.config.tier.is_none() {
+            return Ok(Duration::ZERO);
+        }
+        self.change(|state, now| state.admit(kind, cost, now.instant))
+    }
+
     /// Waits as long as the tier wants it so; fails with 429 when it admits no more.
     pub(crate) async fn pass(&self, kind: Kind, cost: u64) -> Result<(), HubError> {
-        if self.config.tier.is_none() {
-            return Ok(());
-        }
-        let wait = self.change(|state, now| state.admit(kind, cost, now.instant))?;
-        hold_up(wait).await;
+        hold_up(self.admit(kind, cost)?).await;
         Ok(())
     }
 
@@ -421,12 +439,16 @@ impl State {
                     ToDevice::Publish { .. } | ToDevice::Deliver { .. } => None,
                 });
         match withheld_by {
+            // A client that goes on all the same is none that waits for what is withheld.
+            Some(_) if self.withheld.len() >= MAX_WITHHELD => {
+                self.close(link, CloseReason::TooSlow);
+            }
             Some(fault) => self.withheld.push(Withheld {
                 fault,
                 link,
                 message,
             }),
-            None => self.send_now(link, message),
+            None => self.send_now(link, Outgoing::One(message)),
         }
     }
 
@@ -465,12 +487,16 @@ impl State {
             .into_iter()
             .partition(|withheld| self.faults.contains(withheld.fault));
         self.withheld = kept;
+        let mut by_link: BTreeMap<LinkId, Vec<ToDevice>> = BTreeMap::new();
         for Withheld { link, message, .. } in released {
-            self.send_now(link, message);
+            by_link.entry(link).or_default().push(message);
+        }
+        for (link, messages) in by_link {
+            self.send_now(link, Outgoing::Released(messages));
         }
     }
 
-    fn send_now(&mut self, link: LinkId, message: ToDevice) {
+    fn send_now(&mut self, link: LinkId, message: Outgoing) {
         let Some(sender) = self.links.get(&link) else {
             return;
         };

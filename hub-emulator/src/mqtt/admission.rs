@@ -17,7 +17,8 @@ use crate::throttle::Kind;
 /// What becomes of a CONNECT.
 #[derive(Debug)]
 pub(super) enum Admission {
-    Admitted(Admitted),
+    /// With what the hub has for it.
+    Admitted(Admitted, LinkReceiver),
     Rejected(Rejection),
 }
 
@@ -36,7 +37,6 @@ pub(super) struct Admitted {
     pub(super) id: EntityId,
     /// Ends the connection for the hub when it is dropped.
     pub(super) link: Link,
-    pub(super) receiver: LinkReceiver,
     pub(super) session_present: bool,
     pub(super) will: Option<LastWill>,
     pub(super) keep_alive: Duration,
@@ -77,10 +77,10 @@ pub(super) fn admit(
 ) -> Admission {
     switchboard.change(
         |state, now| match check(switchboard, state, connect, certificate, now) {
-            Ok(admitted) => {
+            Ok((admitted, receiver)) => {
                 state.meters.connects_accepted.count_one(now.instant);
                 tracing::info!(device = %admitted.id, "connected");
-                Admission::Admitted(admitted)
+                Admission::Admitted(admitted, receiver)
             }
             Err(rejection) => Admission::Rejected(rejection),
         },
@@ -93,7 +93,7 @@ fn check(
     connect: &Connect,
     certificate: Option<&DeviceCertificate>,
     now: Now,
-) -> Result<Admitted, Rejection> {
+) -> Result<(Admitted, LinkReceiver), Rejection> {
     if connect.client_id.is_empty() {
         return Err(Rejection::Code(ConnectReturnCode::BadClientId));
     }
@@ -141,18 +141,18 @@ fn check(
     state.carry_out(connected.effects);
     let messages = state.hub.deliver(connected.link, now.wall);
     state.carry_out(messages);
-    Ok(Admitted {
+    let admitted = Admitted {
         id,
         link: Link {
             id: connected.link,
             switchboard: Arc::clone(switchboard),
         },
-        receiver,
         session_present: connected.session_present,
         will: connect.last_will.clone(),
         keep_alive: Duration::from_secs(connect.keep_alive.into()),
         token_ends,
-    })
+    };
+    Ok((admitted, receiver))
 }
 
 fn refused(refusal: ConnectRefusal) -> Rejection {

@@ -1,5 +1,6 @@
 //! An admitted device's connection, until it ends.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,28 +12,32 @@ use mqtt_wire::{
     ConnAck, ConnectReturnCode, Error as PacketError, LastWill, Packet, PubAck, Publish, QoS,
     SubAck, Subscribe, SubscribeFilter, SubscribeReasonCode, UnsubAck, Unsubscribe,
 };
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Packets;
 use super::admission::{Admitted, Link};
+use super::publish::Held;
 use crate::hub::{CloseReason, EntityId, Grant, Qos};
-use crate::switchboard::{LinkReceiver, Switchboard, ToDevice};
+use crate::switchboard::{Messages, Outgoing, Switchboard, ToDevice};
 
 /// The hub lets nobody be silent for longer, whatever keep-alive was asked for.
 const MAX_SILENCE: Duration = Duration::from_secs(1767);
-/// A client that takes nothing for so long is gone.
-pub(super) const WRITE_LIMIT: Duration = Duration::from_secs(30);
+/// How much of what a device asked for may wait; it is not heard until there is room again.
+const MAX_HELD: usize = 16;
 
 pub(super) struct Connection {
     packets: Packets,
     pub(super) switchboard: Arc<Switchboard>,
     pub(super) id: EntityId,
     pub(super) link: Link,
-    receiver: LinkReceiver,
+    messages: Messages,
     session_present: bool,
     will: Option<LastWill>,
     max_silence: Duration,
     token_ends: Instant,
+    /// What the device asked for and has to wait for, in its order.
+    pub(super) held: VecDeque<Held>,
 }
 
 /// Why a connection ended.
@@ -61,11 +66,15 @@ pub(super) enum End {
 }
 
 impl Connection {
-    pub(super) fn new(packets: Packets, switchboard: Arc<Switchboard>, admitted: Admitted) -> Self {
+    pub(super) fn new(
+        packets: Packets,
+        switchboard: Arc<Switchboard>,
+        admitted: Admitted,
+        messages: Messages,
+    ) -> Self {
         let Admitted {
             id,
             link,
-            receiver,
             session_present,
             will,
             keep_alive,
@@ -87,23 +96,44 @@ impl Connection {
             switchboard,
             id,
             link,
-            receiver,
+            messages,
             session_present,
             will,
             max_silence,
             token_ends,
+            held: VecDeque::new(),
         }
     }
 
-    pub(super) async fn run(mut self: Box<Self>) {
-        let end = match self.serve().await {
-            Ok(never) => match never {},
-            Err(end) => end,
+    /// Serves until the device goes or the hub closes the connection, which nothing delays: not what
+    /// is held up, and not a client that takes nothing.
+    pub(super) async fn run(mut self: Box<Self>, close: oneshot::Receiver<CloseReason>) {
+        let end = tokio::select! {
+            biased;
+            reason = close => End::Closed(reason.unwrap_or(CloseReason::ShuttingDown)),
+            end = self.serve_to_the_end() => end,
         };
         if let (false, Some(will)) = (matches!(end, End::Disconnect), self.will.take()) {
             self.last_will(will);
         }
         tracing::info!(device = %self.id, reason = %end, "disconnected");
+    }
+
+    /// As [`Self::serve`]; a device that goes has done so after what it asked for.
+    async fn serve_to_the_end(&mut self) -> End {
+        let end = match self.serve().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        if matches!(end, End::Disconnect | End::Eof) {
+            while let Some(first) = self.held.front() {
+                sleep_until(first.due).await;
+                if let Err(end) = self.release() {
+                    return end;
+                }
+            }
+        }
+        end
     }
 
     async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
@@ -113,16 +143,22 @@ impl Connection {
         loop {
             tokio::select! {
                 biased;
-                reason = &mut self.receiver.close => {
-                    return Err(End::Closed(reason.unwrap_or(CloseReason::ShuttingDown)));
-                }
-                Some(message) = self.receiver.messages.recv() => {
-                    Box::pin(self.send(packet(*message))).await?;
+                Some(message) = self.messages.recv() => {
+                    Box::pin(self.pass_on(*message)).await?;
                 }
                 () = sleep_until(self.token_ends) => {
                     return Err(End::Closed(CloseReason::TokenExpired));
                 }
-                received = timeout_at(silent_until, self.packets.next()) => {
+                () = due(&self.held) => {
+                    let was_deaf = self.held.len() >= MAX_HELD;
+                    self.release()?;
+                    if was_deaf {
+                        silent_until = Instant::now() + self.max_silence;
+                    }
+                }
+                received = timeout_at(silent_until, self.packets.next()),
+                    if self.held.len() < MAX_HELD =>
+                {
                     let packet = received.map_err(|_| End::Silent)?.ok_or(End::Eof)??;
                     silent_until = Instant::now() + self.max_silence;
                     Box::pin(self.receive(packet)).await?;
@@ -131,9 +167,22 @@ impl Connection {
         }
     }
 
+    /// Sends what the hub has for the device.
+    async fn pass_on(&mut self, message: Outgoing) -> Result<(), End> {
+        match message {
+            Outgoing::One(message) => self.send(packet(message)).await,
+            Outgoing::Released(messages) => {
+                for message in messages {
+                    self.send(packet(message)).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
     async fn receive(&mut self, packet: Packet) -> Result<(), End> {
         match packet {
-            Packet::Publish(publish) => self.publish(publish).await,
+            Packet::Publish(publish) => self.publish(publish),
             Packet::Subscribe(subscribe) => self.subscribe(subscribe).await,
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe).await,
             Packet::PingReq => self.send(Packet::PingResp).await,
@@ -189,10 +238,19 @@ impl Connection {
     }
 
     async fn send(&mut self, packet: Packet) -> Result<(), End> {
-        match timeout(WRITE_LIMIT, self.packets.send(packet)).await {
+        let limit = self.switchboard.config.limits.write;
+        match timeout(limit, self.packets.send(packet)).await {
             Ok(sent) => Ok(sent?),
             Err(_) => Err(End::Stuck),
         }
+    }
+}
+
+/// Waits for the time of the first that is held.
+async fn due(held: &VecDeque<Held>) {
+    match held.front() {
+        Some(first) => sleep_until(first.due).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -6,20 +6,45 @@ use bytes::Bytes;
 use iot_hub::error::HubError;
 use iot_hub::topic::{DeviceTopic, PropertyBag, RequestId, TopicError};
 use mqtt_wire::{LastWill, Publish, QoS};
+use tokio::time::Instant;
 
 use super::connection::{Connection, End};
 use crate::faults::Operation;
 use crate::hub::{CloseReason, Effect, EntityId, LinkId};
 use crate::rest::new_tracking;
-use crate::switchboard::{Now, State, hold_up};
+use crate::switchboard::State;
 use crate::throttle::Kind;
 
 /// The largest message to the cloud, its properties included.
 const MAX_MESSAGE: usize = 256 * 1024;
 
+/// A message of the device's that has to wait, for a limit's sake or a fault's. Nothing else has to
+/// wait for it, but what is of its kind: nothing overtakes another.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) due: Instant,
+    packet_id: Option<u16>,
+    work: Work,
+}
+
+/// What may have to wait.
+#[derive(Debug)]
+enum Work {
+    /// To be kept.
+    Telemetry(PropertyBag, Bytes),
+    /// A twin request to be answered, or why it is not done.
+    Twin(RequestId, Result<TwinRequest, HubError>),
+}
+
+#[derive(Debug)]
+enum TwinRequest {
+    Read,
+    Patch { expected: Option<u64>, patch: Bytes },
+}
+
 impl Connection {
     /// Takes a message from the device.
-    pub(super) async fn publish(&mut self, publish: Publish) -> Result<(), End> {
+    pub(super) fn publish(&mut self, publish: Publish) -> Result<(), End> {
         let packet_id = match publish.qos {
             QoS::AtMostOnce => None,
             QoS::AtLeastOnce => Some(publish.pkid),
@@ -36,8 +61,12 @@ impl Connection {
                 });
             }
         };
-        match topic {
-            None => self.acknowledge(packet_id),
+        let (delay, work) = match topic {
+            None => {
+                self.switchboard
+                    .change(|state, _| acknowledge(state, self.link.id, packet_id));
+                return Ok(());
+            }
             Some(DeviceTopic::Telemetry {
                 device,
                 module,
@@ -46,60 +75,84 @@ impl Connection {
                 if (EntityId { device, module }) != self.id {
                     return Err(End::ForeignTopic(publish.topic));
                 }
-                self.telemetry(packet_id, properties, publish.retain, publish.payload)
-                    .await?;
+                self.weigh_telemetry(properties, publish.retain, publish.payload)?
             }
             Some(DeviceTopic::MethodResponse { status, rid }) => {
-                let link = self.link.id;
-                self.switchboard.change(|state, now| {
-                    acknowledge(state, link, packet_id);
-                    let lost = state.hub.is_awaited(link, &rid)
-                        && state.faults.lose_method_answer(&self.id.device);
-                    if !lost {
-                        let effect =
-                            state
-                                .hub
-                                .method_answer(link, &rid, status, publish.payload, now.wall);
-                        state.carry_out(effect);
-                    }
-                });
+                self.method_answer(packet_id, &rid, status, publish.payload);
+                return Ok(());
             }
             Some(DeviceTopic::TwinGet { rid }) => {
-                let link = self.link.id;
-                let answer = |state: &mut State, _| Ok(state.hub.device_reads_twin(link, &rid));
-                self.twin_request(Operation::DeviceTwinRead, packet_id, &rid, 0, answer)
-                    .await;
+                self.weigh_twin_request(Operation::DeviceTwinRead, rid, TwinRequest::Read)
             }
             Some(DeviceTopic::TwinReported { rid, version }) => {
-                let (link, patch) = (self.link.id, publish.payload);
-                let asked = patch.len();
-                let answer = |state: &mut State, now: Now| {
-                    state
-                        .hub
-                        .device_patches_twin(link, &rid, version, &patch, now.wall)
+                let request = TwinRequest::Patch {
+                    expected: version,
+                    patch: publish.payload,
                 };
-                self.twin_request(Operation::DeviceTwinUpdate, packet_id, &rid, asked, answer)
-                    .await;
+                self.weigh_twin_request(Operation::DeviceTwinUpdate, rid, request)
             }
+        };
+        let now = Instant::now();
+        let turn = self.held.back().map_or(now, |last| last.due);
+        let due = now.checked_add(delay).unwrap_or(turn).max(turn);
+        let held = Held {
+            due,
+            packet_id,
+            work,
+        };
+        if delay.is_zero() && self.held.is_empty() {
+            return self.perform(held);
+        }
+        self.held.push_back(held);
+        Ok(())
+    }
+
+    /// Does what is held and due.
+    pub(super) fn release(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        while let Some(held) = self.held.pop_front_if(|held| held.due <= now) {
+            self.perform(held)?;
         }
         Ok(())
     }
 
-    /// Takes a message to the cloud. MQTT knows no answer for one that is refused, so the connection
-    /// ends then.
-    async fn telemetry(
+    fn perform(&self, held: Held) -> Result<(), End> {
+        let Held {
+            packet_id, work, ..
+        } = held;
+        match work {
+            Work::Telemetry(properties, payload) => self.telemetry(packet_id, properties, payload),
+            Work::Twin(rid, request) => {
+                self.answer_twin_request(packet_id, &rid, request);
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets the throttle at a message to the cloud, and says how long it has to wait. MQTT knows no
+    /// answer for one that is refused, so the connection ends then.
+    fn weigh_telemetry(
         &self,
-        packet_id: Option<u16>,
         mut properties: PropertyBag,
         retain: bool,
         payload: Bytes,
-    ) -> Result<(), End> {
-        let passed = self.switchboard.pass(Kind::Telemetry, 1).await;
-        passed.map_err(|_| End::Closed(CloseReason::Throttled))?;
+    ) -> Result<(Duration, Work), End> {
+        let admitted = self.switchboard.admit(Kind::Telemetry, 1);
+        let delay = admitted.map_err(|_| End::Closed(CloseReason::Throttled))?;
         if retain {
             // Nothing is retained; the reader of the message is told that it was asked for.
             mark(&mut properties, "mqtt-retain", "true");
         }
+        Ok((delay, Work::Telemetry(properties, payload)))
+    }
+
+    /// Takes a message to the cloud.
+    fn telemetry(
+        &self,
+        packet_id: Option<u16>,
+        properties: PropertyBag,
+        payload: Bytes,
+    ) -> Result<(), End> {
         let bytes = payload.len() + properties.to_string().len();
         if bytes > MAX_MESSAGE {
             return Err(End::Protocol("a message of more than 256 KiB"));
@@ -119,47 +172,75 @@ impl Connection {
         spent.map_err(|_| End::Closed(CloseReason::QuotaExceeded))
     }
 
-    /// Counts a twin request of so many bytes, lets throttles and faults at it, and answers it with what `handle` says. There is
-    /// always an answer: SDKs wait for one for ever.
-    async fn twin_request(
+    fn method_answer(&self, packet_id: Option<u16>, rid: &RequestId, status: i32, payload: Bytes) {
+        let link = self.link.id;
+        self.switchboard.change(|state, now| {
+            acknowledge(state, link, packet_id);
+            let lost =
+                state.hub.is_awaited(link, rid) && state.faults.lose_method_answer(&self.id.device);
+            if !lost {
+                let effect = state
+                    .hub
+                    .method_answer(link, rid, status, payload, now.wall);
+                state.carry_out(effect);
+            }
+        });
+    }
+
+    /// Counts a twin request, lets throttles and faults at it, and says how long it has to wait.
+    fn weigh_twin_request(
         &self,
         operation: Operation,
-        packet_id: Option<u16>,
-        rid: &RequestId,
-        asked: usize,
-        handle: impl FnOnce(&mut State, Now) -> Result<Option<Effect>, HubError>,
-    ) {
-        let (delay, passed) = self.switchboard.change(|state, now| {
+        rid: RequestId,
+        request: TwinRequest,
+    ) -> (Duration, Work) {
+        self.switchboard.change(|state, now| {
             state.meters.of(operation).count_one(now.instant);
             let device = Some(&self.id.device);
             let passed = match state.faults.answer(operation, device) {
                 None => state.admit(operation.into(), 1, now.instant),
                 Some(answer) => Err(answer.to_error()),
             };
-            (state.faults.delay(operation, device), passed)
-        });
-        hold_up(delay + *passed.as_ref().unwrap_or(&Duration::ZERO)).await;
-        self.switchboard.change(|state, now| {
-            let link = self.link.id;
-            let handled = passed.and_then(|_| handle(state, now));
-            if let Ok(Some(Effect::Publish { payload, .. })) = &handled {
-                state.quota.charge(asked.max(payload.len()), now.wall);
+            let delay = state.faults.delay(operation, device);
+            match passed {
+                Ok(wait) => (delay + wait, Work::Twin(rid, Ok(request))),
+                Err(error) => (delay, Work::Twin(rid, Err(error))),
             }
-            let effect = handled.unwrap_or_else(|error| {
-                tracing::info!(device = %self.id, %error, "refused a twin request");
-                let body = error.mqtt_body(&new_tracking()).to_string();
-                state
-                    .hub
-                    .refuse_twin_request(link, rid, error.status, body.into())
+        })
+    }
+
+    /// Answers a twin request. There is always an answer: SDKs wait for one for ever.
+    fn answer_twin_request(
+        &self,
+        packet_id: Option<u16>,
+        rid: &RequestId,
+        request: Result<TwinRequest, HubError>,
+    ) {
+        let link = self.link.id;
+        self.switchboard.change(|state, now| {
+            let hub = &mut state.hub;
+            let handled = request.and_then(|request| match request {
+                TwinRequest::Read => Ok((0, hub.device_reads_twin(link, rid))),
+                TwinRequest::Patch { expected, patch } => hub
+                    .device_patches_twin(link, rid, expected, &patch, now.wall)
+                    .map(|answer| (patch.len(), answer)),
             });
+            if let Ok((asked, Some(Effect::Publish { payload, .. }))) = &handled {
+                state.quota.charge(payload.len().max(*asked), now.wall);
+            }
+            let effect = match handled {
+                Ok((_, answer)) => answer,
+                Err(error) => {
+                    tracing::info!(device = %self.id, %error, "refused a twin request");
+                    let body = error.mqtt_body(&new_tracking()).to_string();
+                    state
+                        .hub
+                        .refuse_twin_request(link, rid, error.status, body.into())
+                }
+            };
             acknowledge(state, link, packet_id);
             state.carry_out(effect);
         });
-    }
-
-    fn acknowledge(&self, packet_id: Option<u16>) {
-        self.switchboard
-            .change(|state, _| acknowledge(state, self.link.id, packet_id));
     }
 
     /// Delivers the message that the device left for the case that it goes without a goodbye.

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::Packets;
-use super::connection::{End, WRITE_LIMIT, granted_qos};
+use super::connection::{End, granted_qos};
 use crate::auth::Denied;
 use crate::certificate::DeviceCertificate;
 use crate::faults::Operation;
@@ -228,7 +228,8 @@ impl Registering {
         if self.admitted.ends < Timestamp::now() {
             return Err(End::Closed(crate::hub::CloseReason::TokenExpired));
         }
-        match timeout(WRITE_LIMIT, self.packets.send(packet)).await {
+        let limit = self.switchboard.config.limits.write;
+        match timeout(limit, self.packets.send(packet)).await {
             Ok(sent) => Ok(sent?),
             Err(_) => Err(End::Stuck),
         }

@@ -173,6 +173,25 @@ async fn withheld_answers_arrive_when_released() {
 }
 
 #[tokio::test]
+async fn however_much_was_withheld_is_released() {
+    const MESSAGES: u16 = 300;
+    let emulator = emulator().await;
+    let mut device = Device::connect(&emulator, "d1").await;
+    let device_id = "d1".parse().unwrap();
+    let fault = Fault::WithholdAcks { device: device_id };
+    let fault = emulator.faults().inject(fault, Times::Always);
+    for number in 1..=MESSAGES {
+        let topic = "devices/d1/messages/events/";
+        assert_eq!(device.publish_qos1(topic, "").await, number);
+    }
+    emulator.faults().fired(fault, MESSAGES.into()).await;
+    emulator.faults().remove(fault);
+    for number in 1..=MESSAGES {
+        device.acknowledged(number).await;
+    }
+}
+
+#[tokio::test]
 async fn connects_are_refused_as_asked() {
     let emulator = emulator().await;
     let credentials = Credentials::new(&emulator.device("d1"));
@@ -249,6 +268,72 @@ async fn a_delay_holds_up_what_it_names() {
     let start = Instant::now();
     assert_eq!(service.get("/twins/d1").await.status, 200);
     assert!(start.elapsed() >= by);
+}
+
+/// Longer than any test waits.
+const FOR_EVER: Duration = Duration::from_secs(600);
+
+fn delayed(operation: Operation, by: Duration) -> Fault {
+    Fault::Delay {
+        operation: Some(operation),
+        device: None,
+        by,
+    }
+}
+
+#[tokio::test]
+async fn a_delayed_twin_request_holds_up_nothing_but_those_behind_it() {
+    let emulator = emulator().await;
+    let mut device = ready_device(&emulator).await;
+    let service = Service::owner(&emulator);
+    let delay = delayed(Operation::DeviceTwinRead, FOR_EVER);
+    emulator.faults().inject(delay, Times::Next(1));
+    device.publish("$iothub/twin/GET/?$rid=1", " ").await;
+    let patch = "$iothub/twin/PATCH/properties/reported/?$rid=2";
+    device.publish(patch, r#"{"a":1}"#).await;
+
+    device.send(Packet::PingReq).await;
+    assert_eq!(device.next().await, Some(Packet::PingResp));
+    let call = service.invoke("d1", "m", Value::Null);
+    let answer = async {
+        let (_, rid, _) = device.method().await;
+        device.answer(&rid, 200, "1").await;
+    };
+    let (called, ()) = tokio::join!(call, answer);
+    assert_eq!(called.json(), json!({"status": 200, "payload": 1}));
+    assert_eq!(emulator.twin("d1")["properties"]["reported"].get("a"), None);
+
+    assert!(emulator.faults().cut("d1"));
+    device.closed().await;
+}
+
+#[tokio::test]
+async fn no_more_than_sixteen_delayed_requests_are_held() {
+    let emulator = emulator().await;
+    let mut device = ready_device(&emulator).await;
+    let delay = delayed(Operation::DeviceTwinRead, FOR_EVER);
+    let delay = emulator.faults().inject(delay, Times::Always);
+    for number in 0..40 {
+        let topic = format!("$iothub/twin/GET/?$rid={number}");
+        device.publish(&topic, " ").await;
+    }
+    emulator.faults().fired(delay, 16).await;
+    assert!(emulator.faults().cut("d1"));
+    device.closed().await;
+    assert_eq!(emulator.counters().device_twin_reads.total, 16);
+}
+
+#[tokio::test]
+async fn what_was_delayed_is_done_although_the_device_went() {
+    let emulator = emulator().await;
+    let mut device = ready_device(&emulator).await;
+    let delay = delayed(Operation::DeviceTwinUpdate, Duration::from_millis(200));
+    emulator.faults().inject(delay, Times::Always);
+    let patch = "$iothub/twin/PATCH/properties/reported/?$rid=1";
+    device.publish(patch, r#"{"a":1}"#).await;
+    device.send(Packet::Disconnect).await;
+    device.closed().await;
+    assert_eq!(emulator.twin("d1")["properties"]["reported"]["a"], 1);
 }
 
 #[tokio::test]
