@@ -241,6 +241,11 @@ impl Live {
         matches!(self.sign, Some(Sign::Rebooted(_) | Sign::Silent))
     }
 
+    /// Present, and nothing shows that it rebooted.
+    pub(super) fn is_in_old_boot(&self) -> bool {
+        matches!(self.sign, Some(Sign::SameBoot | Sign::Silent))
+    }
+
     /// How long before the end of a look, which is now, the baseline was taken.
     pub(super) fn since_baseline(&self, look: Look, now: Now) -> Elapsed {
         let (since, before) = match self.baseline {

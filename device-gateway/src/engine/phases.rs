@@ -92,18 +92,17 @@ impl Engine {
                 .min(live.phase.passes(settings.prepare_limit)),
             State::Rebooting | State::Down => {
                 let mode = attempt.mode();
-                let down = command.passes(settings.go_down_limit(mode));
-                let down = if down <= self.now.mono {
-                    Duration::MAX
-                } else {
-                    down
+                // What has passed waits for a look.
+                let ahead = |limit| {
+                    let passes = command.passes(limit);
+                    if passes > self.now.mono {
+                        passes
+                    } else {
+                        Duration::MAX
+                    }
                 };
-                let back = command.passes(settings.return_limit(mode));
-                let back = if live.doubt.is_some() {
-                    Duration::MAX
-                } else {
-                    back
-                };
+                let down = ahead(settings.go_down_limit(mode));
+                let back = ahead(settings.return_limit(mode));
                 deadline.min(look).min(doubt).min(down).min(back)
             }
             State::Verifying => {

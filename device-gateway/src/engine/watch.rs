@@ -37,10 +37,10 @@ impl Engine {
         if self.never_went_down(out) || self.doubts_for_too_long(out) {
             return;
         }
-        let gone = self
-            .live
-            .as_ref()
-            .is_some_and(|live| live.is_past_command(return_limit, self.now));
+        // One that is there has not gone; whether it ever went is seen by the next look.
+        let gone = self.live.as_ref().is_some_and(|live| {
+            !live.is_in_old_boot() && live.is_past_command(return_limit, self.now)
+        });
         if gone {
             let error = failure(FailureCode::NoReturn, "the device did not come back", true);
             self.step_failed(Shown::Absence, error, out);
@@ -55,10 +55,9 @@ impl Engine {
         let (Some(attempt), Some(live)) = (&self.journal.open, &self.live) else {
             return false;
         };
-        let present = matches!(live.sign, Some(Sign::SameBoot | Sign::Silent));
         let verifying = attempt.report.state == State::Verifying;
         let certain = live.sign == Some(Sign::SameBoot);
-        let same = present && (certain || !verifying) && live.doubt.is_none();
+        let same = live.is_in_old_boot() && (certain || !verifying) && live.doubt.is_none();
         let limit = self.settings.go_down_limit(attempt.mode());
         let Some(late) = live.command.map(|command| command.passes(limit)) else {
             return false;

@@ -204,6 +204,22 @@ fn a_restarted_daemon_on_a_host_that_stayed_up_fails() {
 }
 
 #[test]
+fn a_device_that_is_there_is_not_lost_however_long_nobody_watched() {
+    for shows in [Shows::Identity, Shows::Presence] {
+        let mut sim = Sim::new(Behavior::Lies);
+        sim.shows = shows;
+        sim.call("reboot", with(request(), json!({ "requiredGrade": 1 })));
+        sim.run_until(|sim| sim.engine.open() == Some((ID, State::Rebooting)));
+        sim.time += seconds(3_600);
+        sim.restart();
+        let restarted = sim.time;
+        sim.run();
+        check(&sim, State::Failed, Some("NO_SHUTDOWN"), None);
+        assert!(sim.time < restarted + seconds(40), "{:?}", sim.time);
+    }
+}
+
+#[test]
 fn a_blocked_reboot_waits_and_goes_on() {
     let mut sim = Sim::new(Behavior::Reboots);
     sim.blocked_until = seconds(45);
