@@ -16,6 +16,10 @@ use crate::driver::{Baseline, Observation};
 /// reading is as old as the network is slow.
 pub const UPTIME_SLACK: Duration = Duration::from_secs(1);
 
+/// How far an uptime and the wall clock may differ that both went on over a restart of the gateway: by
+/// the length of a look, and by what the clock was put right.
+const WALL_SLACK: Duration = Duration::from_secs(120);
+
 /// After how long the counters wrap that devices keep their uptime in: 32 bits of milliseconds and
 /// of hundredths of a second.
 const UPTIME_WRAPS: [Duration; 2] = [
@@ -44,8 +48,10 @@ pub enum Sign {
 pub struct Elapsed {
     /// Certainly so long ago.
     pub at_least: Duration,
-    /// Certainly no longer ago.
+    /// No longer ago; over a restart, as far as the wall clock is off by less than a day.
     pub at_most: Duration,
+    /// How long ago by the wall clock, where no other went on all the time.
+    pub by_wall: Option<Duration>,
 }
 
 impl Elapsed {
@@ -54,7 +60,19 @@ impl Elapsed {
         Self {
             at_least: time,
             at_most: time,
+            by_wall: None,
         }
+    }
+
+    /// Such an uptime is one that began before the baseline. The wall clock alone does not say that of a
+    /// machine that was off for days and has none while it is off: what it says has to go with how much
+    /// longer the device has been up.
+    fn is_exceeded(self, before: Option<Duration>, after: Duration) -> bool {
+        let goes_on = |by_wall: Duration| {
+            let expected = before.map(|before| before.saturating_add(by_wall));
+            expected.is_some_and(|expected| after.abs_diff(expected) <= WALL_SLACK)
+        };
+        after > self.at_most.saturating_add(UPTIME_SLACK) && self.by_wall.is_none_or(goes_on)
     }
 }
 
@@ -91,7 +109,7 @@ pub fn grade(
         Identity::Unknown => {}
     }
     match (baseline.uptime, observation.uptime) {
-        (_, Some(after)) if after > elapsed.at_most + UPTIME_SLACK => Sign::SameBoot,
+        (before, Some(after)) if elapsed.is_exceeded(before, after) => Sign::SameBoot,
         (Some(before), Some(after)) if was_reset(before, after, elapsed) => {
             Sign::Rebooted(Grade::UptimeReset)
         }
@@ -130,7 +148,7 @@ fn was_reset(before: Duration, after: Duration, elapsed: Elapsed) -> bool {
 /// An uptime that went on without a reboot would by now read `after` past the wrap.
 fn wrapped(before: Duration, after: Duration, elapsed: Elapsed) -> bool {
     let earliest = (before + elapsed.at_least).saturating_sub(UPTIME_SLACK);
-    let latest = before + elapsed.at_most + UPTIME_SLACK;
+    let latest = before.saturating_add(elapsed.at_most.saturating_add(UPTIME_SLACK));
     UPTIME_WRAPS
         .into_iter()
         .any(|wrap| (earliest..=latest).contains(&(after + wrap)))
@@ -353,12 +371,16 @@ mod tests {
         let elapsed = Elapsed {
             at_least: seconds(10),
             at_most: seconds(4_000),
+            by_wall: Some(seconds(100)),
         };
         let day = before(None, Some(86_400), None);
         let sign = |uptime| grade(&day, &after(None, Some(uptime), None), elapsed, cause);
         assert_eq!(sign(5), Sign::Rebooted(Grade::UptimeReset));
         assert_eq!(sign(600), Sign::Silent);
         assert_eq!(sign(86_500), Sign::SameBoot);
+        // Up for two days, and the wall clock says that it was up for a day two minutes ago: that one
+        // stood still.
+        assert_eq!(sign(2 * 86_400), Sign::Silent);
     }
 
     proptest! {

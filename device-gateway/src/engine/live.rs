@@ -89,8 +89,12 @@ pub(super) struct Seen {
 pub(super) enum Age {
     /// Taken by this process.
     Known(Duration),
-    /// Taken by an earlier process, so long before this one by the wall clock.
-    Inherited { since: Duration, before: Duration },
+    /// Taken by an earlier process, so long before this one began by the wall clock; it may be that
+    /// nobody noted when.
+    Inherited {
+        since: Duration,
+        before: Option<Duration>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,9 +172,7 @@ impl Live {
             command: began.map(|at| Stopwatch::resume(*at, now)),
             baseline: Age::Inherited {
                 since: now.mono,
-                before: attempt
-                    .baseline_time
-                    .map_or(Duration::MAX, |at| now.since(at) + CLOCK_DOUBT),
+                before: attempt.baseline_time.map(|at| now.since(at)),
             },
             start_by: now.at(attempt.start_by, false),
             overdue_at: attempt
@@ -248,13 +250,23 @@ impl Live {
 
     /// How long before the end of a look, which is now, the baseline was taken.
     pub(super) fn since_baseline(&self, look: Look, now: Now) -> Elapsed {
-        let (since, before) = match self.baseline {
-            Age::Known(taken) => (taken, Duration::ZERO),
-            Age::Inherited { since, before } => (since, before),
-        };
-        Elapsed {
-            at_least: look.began.saturating_sub(since),
-            at_most: before.saturating_add(now.mono.saturating_sub(since)),
+        let (Age::Known(since) | Age::Inherited { since, .. }) = self.baseline;
+        let at_least = look.began.saturating_sub(since);
+        let at_most = now.mono.saturating_sub(since);
+        match self.baseline {
+            Age::Known(_) => Elapsed {
+                at_least,
+                at_most,
+                by_wall: None,
+            },
+            Age::Inherited { before, .. } => {
+                let by_wall = before.map_or(Duration::MAX, |before| before + at_most);
+                Elapsed {
+                    at_least,
+                    at_most: by_wall.saturating_add(CLOCK_DOUBT),
+                    by_wall: Some(by_wall),
+                }
+            }
         }
     }
 

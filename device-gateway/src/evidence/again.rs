@@ -56,6 +56,7 @@ impl Glimpse {
         let elapsed = Elapsed {
             at_least: began.saturating_sub(self.at),
             at_most: now.saturating_sub(self.at),
+            by_wall: None,
         };
         let (before, after) = self.shown.uptime.zip(observation.uptime)?;
         let reset = if self.missed {

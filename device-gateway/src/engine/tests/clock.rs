@@ -5,7 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::sim::{Behavior, ID, Sim, seconds};
+use super::{
+    sim::{Behavior, ID, Shows, Sim, request, seconds},
+    verdicts::with,
+};
 
 const BEHAVIORS: [Behavior; 8] = [
     Behavior::Reboots,
@@ -90,6 +93,39 @@ fn a_clock_that_is_set_while_the_gateway_is_restarted_makes_no_success_and_loses
                 }
                 // The whole of every limit, once more.
                 assert!(sim.time < seconds(45 * 60), "{label}: {:?}", sim.time);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_was_off_for_days_and_has_no_clock_takes_no_device_for_one_that_stayed_up() {
+    let two_days = SignedDuration::from_hours(48);
+    let old_boot = "the device is still in the boot of before";
+    for stood_still in [true, false] {
+        for behavior in [Behavior::Reboots, Behavior::Lies] {
+            let mut sim = Sim::new(behavior);
+            sim.shows = Shows::Uptime;
+            sim.call("reboot", with(request(), json!({ "requiredGrade": 2 })));
+            // Where it goes down, it was seen so.
+            sim.run_until(|sim| sim.looks_after == 4);
+            sim.time += two_days.unsigned_abs();
+            if stood_still {
+                sim.skew = -two_days;
+            }
+            sim.restart();
+            sim.run();
+            let (state, error, grade) = sim.verdict();
+            let words = sim.engine.report().attempt.unwrap().error.unwrap().message;
+            let label = format!("{behavior:?}, {stood_still}: {words}");
+            assert_eq!(state, State::Failed, "{label}");
+            if behavior == Behavior::Reboots {
+                // It was seen to go and to come back, and by now its uptime shows nothing more.
+                assert_eq!(error.as_deref(), Some("PROOF_TOO_WEAK"), "{label}");
+                assert_eq!(grade, Some(Grade::Returned), "{label}");
+            } else {
+                assert_eq!(error.as_deref(), Some("NO_SHUTDOWN"), "{label}");
+                assert_eq!(words == old_boot, !stood_still, "{label}");
             }
         }
     }
