@@ -140,6 +140,8 @@ pub(crate) struct Device {
     /// What waits for the disk.
     stalled: VecDeque<Input>,
     retry_at: Option<Instant>,
+    /// Since when nothing could be written.
+    unwritten: Option<Instant>,
     retry: Duration,
     pulse: Pulse,
     desk: Desk,
@@ -197,6 +199,7 @@ impl Device {
             began: parts.began,
             stalled: VecDeque::new(),
             retry_at: None,
+            unwritten: None,
             retry: parts.retry,
             pulse: parts.pulse,
             desk: parts.desk,
@@ -323,6 +326,9 @@ impl Device {
             Due::WatchOver => self.watches.on_time(Instant::now()),
             Due::Retry => {
                 self.retry_at = None;
+                if let Some(since) = self.unwritten.take() {
+                    self.engine.leave_out(since.elapsed());
+                }
                 for input in std::mem::take(&mut self.stalled) {
                     self.feed(input).await;
                 }
@@ -445,7 +451,8 @@ impl Device {
             self.stall(input);
             return;
         }
-        let now = Now::new(Timestamp::now(), self.began.elapsed());
+        let begun = Instant::now();
+        let now = Now::new(Timestamp::now(), begun.duration_since(self.began));
         let before = self.engine.clone();
         let mut step = self.engine.step(now, input.clone());
         let record = step.persist.take();
@@ -461,12 +468,15 @@ impl Device {
             self.mail.trouble(Some(mail::trouble_of(&error)));
             self.engine = before;
             self.retry_at = Some(Instant::now() + self.retry);
+            self.unwritten = Some(begun);
             let answers = self.engine.abandon(UNWRITABLE);
             self.answer(answers);
             self.stall(input);
             return;
         }
         if let Some(ended) = ended {
+            // A disk may also take its time.
+            self.engine.leave_out(begun.elapsed());
             self.desk.journal(None);
             self.mail.trouble(None);
             self.desk.ended(&ended);

@@ -279,6 +279,14 @@ impl Engine {
         self.abandon_intake(&Refusal::new(RefusalCode::Internal, why))
     }
 
+    /// Goes on after a time in which nothing could be written, and so nothing could be taken in. The limits
+    /// of what the device is given time for are as far away as before it; a deadline is where it was.
+    pub fn leave_out(&mut self, time: Duration) {
+        if let Some(live) = &mut self.live {
+            live.leave_out(time);
+        }
+    }
+
     /// Returns when it wants to be told the time, on the monotonic clock.
     pub fn wake_at(&self) -> Duration {
         let mut at = Duration::MAX;

@@ -73,6 +73,11 @@ impl Stopwatch {
         }
     }
 
+    /// So much of the time does not count.
+    pub(crate) fn leave_out(&mut self, time: Duration) {
+        self.since += time;
+    }
+
     /// A limit has passed.
     pub(crate) fn has_passed(&self, limit: Duration, now: Now) -> bool {
         self.passes(limit) <= now.mono

@@ -223,6 +223,17 @@ impl Live {
         }
     }
 
+    /// So much of the time that has passed counts against nobody.
+    pub(super) fn leave_out(&mut self, time: Duration) {
+        self.phase.leave_out(time);
+        if let Some(command) = &mut self.command {
+            command.leave_out(time);
+        }
+        if let Some(doubt) = &mut self.doubt {
+            doubt.until += time;
+        }
+    }
+
     /// The newest look showed nothing of the device.
     pub(super) fn lose_sight(&mut self) {
         self.sign = None;

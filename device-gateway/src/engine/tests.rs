@@ -4,6 +4,7 @@
 mod away;
 mod clock;
 mod crash;
+mod disk;
 mod disorder;
 mod going_down;
 mod ladder;

@@ -1,7 +1,7 @@
 //! A world without I/O: a clock that jumps from event to event, a hub that acknowledges, a device
 //! that behaves in a chosen way, and a disk that survives the engine.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use iot_hub::reboot::{Blocker, Grade, Mode, Report, RequestId, State, method};
 use jiff::{SignedDuration, Timestamp};
@@ -76,6 +76,9 @@ const DAWDLING: Duration = Duration::from_millis(120_020);
 /// When [`Behavior::NamelessAtFirst`] says in which boot it is.
 const NAMELESS_UNTIL: Duration = Duration::from_secs(5);
 
+/// After how long it is tried again to write.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// Where the process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Crash {
@@ -107,6 +110,8 @@ pub(super) struct Sim {
     /// How often the device was prepared.
     pub(super) preparations: usize,
     pub(super) hub_acknowledges: bool,
+    /// When nothing can be written.
+    pub(super) disk_fails: Range<Duration>,
     pub(super) crash: Vec<Crash>,
 
     pub(super) engine: Engine,
@@ -136,6 +141,9 @@ pub(super) struct Sim {
     /// How far the wall clock is off.
     pub(super) skew: SignedDuration,
     pending: Vec<(Duration, Input)>,
+    /// Since when nothing could be written, and what waits for that.
+    unwritten: Option<Duration>,
+    stalled: Vec<Input>,
     call: Option<(Value, String)>,
     /// What the hub's desired properties hold.
     queued: Option<Map<String, Value>>,
@@ -179,6 +187,9 @@ impl Sim {
             objects_until: Duration::ZERO,
             preparations: 0,
             hub_acknowledges: true,
+            disk_fails: Duration::ZERO..Duration::ZERO,
+            unwritten: None,
+            stalled: Vec::new(),
             crash: Vec::new(),
             engine,
             disk: Journal::default(),
@@ -255,8 +266,26 @@ impl Sim {
     }
 
     pub(super) fn feed(&mut self, input: Input) {
-        let step = self.engine.step(self.now(), input);
+        if self.unwritten.is_some() {
+            return self.stalled.push(input);
+        }
+        let before = self.engine.clone();
+        let step = self.engine.step(self.now(), input.clone());
+        if step.persist.is_some() && self.disk_fails.contains(&self.time) {
+            self.engine = before;
+            self.unwritten = Some(self.time);
+            return self.stalled.push(input);
+        }
         self.carry_out(step);
+    }
+
+    /// What could not be written is tried again.
+    fn retry(&mut self, since: Duration) {
+        self.unwritten = None;
+        self.engine.leave_out(self.time - since);
+        for input in std::mem::take(&mut self.stalled) {
+            self.feed(input);
+        }
     }
 
     pub(super) fn run(&mut self) {
@@ -273,7 +302,10 @@ impl Sim {
             if done(self) {
                 return;
             }
-            let wake = self.process_began.saturating_add(self.engine.wake_at());
+            let wake = match self.unwritten {
+                Some(since) => since + RETRY,
+                None => self.process_began.saturating_add(self.engine.wake_at()),
+            };
             let next = self.pending.iter().map(|(at, _)| *at).chain([wake]).min();
             self.time = self.time.max(next.unwrap_or(wake));
             match self.pending.iter().position(|(at, _)| *at <= self.time) {
@@ -281,7 +313,10 @@ impl Sim {
                     let (_, input) = self.pending.remove(index);
                     self.feed(input);
                 }
-                None => self.feed(Input::Tick),
+                None => match self.unwritten {
+                    Some(since) => self.retry(since),
+                    None => self.feed(Input::Tick),
+                },
             }
         }
         panic!("no end in sight: {:?}", self.engine.open());
@@ -300,6 +335,8 @@ impl Sim {
 
     pub(super) fn restart(&mut self) {
         self.pending.clear();
+        self.stalled.clear();
+        self.unwritten = None;
         self.time += seconds(2);
         if let (true, Some(told)) = (self.host, self.told)
             && self.reboots()
