@@ -265,6 +265,11 @@ impl Fleet {
         );
         let accounts = self.ground.accounts.as_ref();
         let local = accounts.and_then(|accounts| accounts.device(id.as_str()));
+        if let Some(local) = &local
+            && !pause.is_zero()
+        {
+            local.bar(true);
+        }
         let parts = Parts {
             bridged: local.map(|local| (local, self.ground.telemetry)),
             settings: making.likeness.settings().clone(),
@@ -384,3 +389,6 @@ pub(crate) enum NoDriver {
     #[error(transparent)]
     Account(#[from] LocalMqttError),
 }
+
+#[cfg(test)]
+mod tests;

@@ -247,6 +247,18 @@ impl LocalDevice {
         self.account.bridge()
     }
 
+    /// Says whether nothing that the device has for the hub can be kept, for a reason of its own, until
+    /// there is a [bridge](Self::bridge) again. At the endpoint it then keeps that itself; at a broker,
+    /// where others would wait behind it, it is lost.
+    pub(crate) fn bar(&self, barred: bool) {
+        self.account.bar(barred);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_barred(&self) -> bool {
+        self.account.is_barred()
+    }
+
     /// Sends the device a message, and keeps it for when the device subscribes: it gets the newest.
     pub fn retain(&self, name: &str, payload: impl Into<Bytes>) {
         self.account.retain(name, payload.into());

@@ -148,6 +148,13 @@ pub enum StorageError {
     Panicked,
 }
 
+impl StorageError {
+    /// It is the trouble of one device, and no other has it.
+    pub(crate) fn is_of_one_device(&self) -> bool {
+        matches!(self, Self::Damaged { .. })
+    }
+}
+
 impl Storage {
     /// Opens the file in a folder, and makes both where they are missing. Where that is not possible
     /// now it is done later, and is no error; a folder that another process works with is one.

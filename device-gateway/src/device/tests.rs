@@ -20,9 +20,9 @@ use super::*;
 use crate::{
     driver::{Baseline, DriverError, Health, Observation, Order, Probe, Triggered},
     hub_link::tests::LooseLink,
-    local_mqtt::{LocalMqtt, test_device::TestDevice},
+    local_mqtt::{Accounts, Elsewhere, LocalMqtt, test_device::TestDevice},
     outbox::Outbox,
-    storage::tests::on_disk,
+    storage::tests::{damage, on_disk},
 };
 
 /// A device that does nothing but pass on its commands.
@@ -78,6 +78,25 @@ impl Driver for Idle {
     }
 }
 
+/// A disk that can be full, and what is on it.
+struct Disk {
+    full: Arc<AtomicBool>,
+    storage: Storage,
+    folder: tempfile::TempDir,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let full = Arc::new(AtomicBool::new(false));
+        Self {
+            storage: on_disk(folder.path(), &full),
+            full,
+            folder,
+        }
+    }
+}
+
 struct World {
     full: Arc<AtomicBool>,
     link: LooseLink,
@@ -111,9 +130,17 @@ impl World {
     }
 
     fn with(local: Option<LocalDevice>, is_full: bool, farewell: Duration) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let full = Arc::new(AtomicBool::new(false));
-        let storage = on_disk(folder.path(), &full);
+        let disk = Disk::new();
+        disk.full.store(is_full, Ordering::SeqCst);
+        Self::on(disk, local, farewell)
+    }
+
+    fn on(disk: Disk, local: Option<LocalDevice>, farewell: Duration) -> Self {
+        let Disk {
+            full,
+            storage,
+            folder,
+        } = disk;
         let (link, handle) = LooseLink::new();
         let (orders_in, orders) = mpsc::unbounded_channel();
         let (notices, notices_out) = mpsc::channel(1);
@@ -142,7 +169,6 @@ impl World {
             id,
         };
         let stop = Stop::default();
-        full.store(is_full, Ordering::SeqCst);
         let told = stop.clone();
         let device = tokio::spawn(async move {
             let started = Device::start(parts).await;
@@ -310,6 +336,24 @@ async fn a_gateway_whose_journal_cannot_be_used_from_the_start_says_so_and_goes_
         assert_eq!(status, 200);
         let ordered = time::timeout(Duration::from_secs(30), world.orders.recv()).await;
         assert!(matches!(ordered, Ok(Some(_))), "{ordered:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_journal_is_its_devices_own_trouble_and_a_full_disk_is_not() {
+    for is_damaged in [true, false] {
+        let accounts = Accounts::at_broker(Arc::default());
+        let local = accounts.admit("d1", None, Elsewhere::default()).unwrap();
+        let disk = Disk::new();
+        if is_damaged {
+            damage(&disk.storage, &"d1".parse().unwrap()).await;
+        }
+        disk.full.store(!is_damaged, Ordering::SeqCst);
+        let farewell = Settings::default().farewell;
+        let mut world = World::on(disk, Some(local.clone()), farewell);
+        // It is asked only once it has found that it cannot go on.
+        let (status, _) = world.link.call("reboot", json!(null)).await;
+        assert_eq!((status, local.is_barred()), (500, is_damaged));
     }
 }
 

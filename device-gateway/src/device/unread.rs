@@ -43,6 +43,9 @@ pub(super) async fn wait(failed: Box<(Parts, StorageError)>, stop: &Stop) -> Opt
             known.clone_from(&trouble);
         }
         parts.desk.journal(Some(&error));
+        if let Some((local, _)) = &parts.bridged {
+            local.bar(error.is_of_one_device());
+        }
         let again = Instant::now() + parts.retry;
         loop {
             heard.tell(&parts, &trouble);

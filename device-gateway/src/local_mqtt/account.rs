@@ -116,6 +116,8 @@ struct Corner {
     retained: Retained,
     subscribers: Vec<Sender<Event>>,
     bridge: Option<Sender<Inbound>>,
+    /// Nothing that it has for the hub can be kept, and that is its own trouble.
+    barred: bool,
     /// Where messages for the device go, while there is a line to its broker.
     broker: Option<Sender<Outgoing>>,
     /// It was heard on that line.
@@ -189,8 +191,24 @@ impl Account {
     pub(super) fn bridge(&self) -> Receiver<Inbound> {
         // One at a time: the device's connection waits for the answer.
         let (sender, receiver) = queue::bounded(1);
-        self.corner().bridge = Some(sender);
+        let mut corner = self.corner();
+        corner.bridge = Some(sender);
+        corner.barred = false;
         receiver
+    }
+
+    pub(super) fn bar(&self, barred: bool) {
+        let before = mem::replace(&mut self.corner().barred, barred);
+        if self.at_broker && barred && !before {
+            tracing::warn!(
+                device = self.device,
+                "what the device has for the hub is lost until it can be kept: others would wait for it"
+            );
+        }
+    }
+
+    pub(super) fn is_barred(&self) -> bool {
+        self.corner().barred
     }
 
     pub(super) fn retain(&self, name: &str, payload: Bytes) {

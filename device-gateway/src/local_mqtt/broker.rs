@@ -223,10 +223,14 @@ impl BrokerClient {
         }
     }
 
-    /// Hands a message on. Those of nobody we know, and those that are retained and old, need not be.
+    /// Hands a message on. Those of nobody we know, and those that are retained and old, need not be. One
+    /// that cannot be kept for a reason of its device alone is lost: it would come again before any other
+    /// message, of whatever device.
     async fn is_kept(&self, publish: &Publish) -> bool {
         match self.accounts.told(&publish.topic, &publish.payload) {
-            Some((account, event)) if !publish.retain => account.tell(event).await,
+            Some((account, event)) if !publish.retain => {
+                account.tell(event).await || account.is_barred()
+            }
             Some(_) | None => true,
         }
     }

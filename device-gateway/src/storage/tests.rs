@@ -22,6 +22,12 @@ fn device(id: &str) -> DeviceId {
     id.parse().unwrap()
 }
 
+/// Leaves nothing that can be understood of a device's journal.
+pub(crate) async fn damage(storage: &Storage, device: &DeviceId) {
+    let damaged = storage.write_document(JOURNAL, device, "no journal");
+    damaged.await.unwrap();
+}
+
 fn ended(number: u64) -> Ended {
     Ended {
         number,
@@ -155,18 +161,7 @@ fn a_file_with_a_torn_end_is_an_error_or_whole() {
 async fn a_document_of_another_kind_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let storage = Storage::open(folder.path()).unwrap();
-    let written = storage.with_database(|database| {
-        transact(
-            database,
-            |transaction| {
-                let mut table = transaction.open_table(JOURNAL)?;
-                table.insert("d1", &b"{\"seq\":\"x\"}"[..])?;
-                Ok(())
-            },
-            Durability::Immediate,
-        )
-    });
-    written.unwrap();
+    damage(&storage, &device("d1")).await;
     let error = storage.load(&device("d1")).await.unwrap_err();
     assert_eq!(error.to_string(), "read the journal of d1");
 }

@@ -232,6 +232,26 @@ async fn telemetry_is_acknowledged_once_it_is_kept_and_comes_again_otherwise() {
 }
 
 #[tokio::test]
+async fn what_one_device_cannot_have_kept_is_lost_and_keeps_no_other_waiting() {
+    let (broker, _events) = Broker::new().await;
+    let well = broker.accounts.admit("d2", None, Elsewhere::default());
+    let mut bridge = well.unwrap().bridge();
+    broker.device.bar(true);
+    let mut peer = broker.line("edge-1-telemetry").await;
+    peer.says("dm/d1/telemetry", "1", 1, false).await;
+    peer.says("dm/d2/telemetry", "2", 2, false).await;
+    assert_eq!(peer.acknowledged().await, 1);
+    soon(bridge.recv()).await.unwrap().answer(true);
+    assert_eq!(peer.acknowledged().await, 2);
+
+    // From here on it can be kept again, and is not lost.
+    let mut bridge = broker.device.bridge();
+    peer.says("dm/d1/telemetry", "3", 3, false).await;
+    soon(bridge.recv()).await.unwrap().answer(false);
+    assert!(soon(peer.packets.next()).await.is_none());
+}
+
+#[tokio::test]
 async fn it_is_told_why_the_broker_is_of_no_use() {
     let (broker, _events) = Broker::new().await;
     let standing = broker.accounts.broker().unwrap();
