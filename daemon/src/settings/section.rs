@@ -133,6 +133,11 @@ impl Section {
         self.table.contains_key(key)
     }
 
+    /// Somebody gave this secret, in any of the ways that [`Section::secret`] takes it.
+    pub fn has_secret(&self, key: &str) -> bool {
+        secret_names(key).iter().any(|name| self.has(name))
+    }
+
     /// What tells these settings from others, once they are all taken: the values of this section
     /// and of those within it, and what is in the files that they name.
     pub fn taken(&self) -> Taken {
@@ -291,9 +296,8 @@ impl Section {
     /// the service manager that `key_credential` names. The stronger source wins; two of the same
     /// strength are a mistake, and so is none.
     pub fn secret(&mut self, key: &str) -> Option<Secret> {
-        let names = secret_names(key);
-        if !names.iter().any(|name| self.has(name)) {
-            let [_, file, credential] = &names;
+        if !self.has_secret(key) {
+            let [_, file, credential] = secret_names(key);
             self.mistake(key, "", &format!("this, {file} or {credential}"));
         }
         self.optional_secret(key)

@@ -56,8 +56,7 @@ pub(super) fn read(
         .then(|| read_certificate(section.section("certificate")));
     let by_service = section.has("provisioning");
     let home = if by_service {
-        let own = ["", "_file", "_credential"].map(|kind| format!("connection_string{kind}"));
-        if own.iter().any(|key| section.has(key)) {
+        if section.has_secret("connection_string") {
             section.mistake(
                 "connection_string",
                 "(hidden)",

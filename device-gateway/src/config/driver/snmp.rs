@@ -79,7 +79,7 @@ fn agent(section: &mut Section) -> Option<SnmpAgent> {
 }
 
 fn access(section: &mut Section) -> Option<SnmpAccess> {
-    if section.has("community") || section.has("community_file") {
+    if section.has_secret("community") {
         let community = section.secret("community")?.text;
         return Some(SnmpAccess::V2c { community });
     }
