@@ -186,17 +186,22 @@ fn check_topics(root: &Section, devices: &[DeviceConfig]) {
         })
         .collect();
     prefixes.sort_unstable();
-    // Whatever begins with a prefix follows it at once.
-    for two in prefixes.windows(2) {
-        if let [(shorter, one), (longer, other)] = two
-            && one != other
-            && longer.starts_with(shorter.as_str())
-        {
+    // Whatever begins with a prefix follows it, and nothing comes between them that does not. A device
+    // may have a prefix within another of its own.
+    let mut around: Vec<&(String, &str)> = Vec::new();
+    for prefix in &prefixes {
+        let (longer, other) = prefix;
+        while around
+            .pop_if(|(shorter, _)| !longer.starts_with(shorter.as_str()))
+            .is_some()
+        {}
+        if let Some((shorter, one)) = around.last().filter(|(_, one)| one != other) {
             let expected = format!(
                 "topics of each device's own: {shorter} of {one} and {longer} of {other} overlap"
             );
             root.mistake("device", "", &expected);
         }
+        around.push(prefix);
     }
 }
 

@@ -144,6 +144,13 @@ mod tests {
             let told = read(&[("a", ""), ("b", &settings)]).unwrap_err();
             assert!(told[0].contains("overlap"), "{base}: {told:?}");
         }
+        // Also when the first of the corners there is its own.
+        let bridge = "preset = \"zigbee2mqtt\"\nbase_topic = \"dm\"";
+        let told = read(&[("a", bridge), ("b", "")]).unwrap_err();
+        let overlap =
+            "device: expected topics of each device's own: dm/ of a and dm/b/ of b overlap";
+        assert_eq!(told, [overlap]);
+        read(&[("a", bridge)]).unwrap();
     }
 
     #[test]
