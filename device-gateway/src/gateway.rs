@@ -285,20 +285,24 @@ fn reload(
     if print(&wanted) != print(config) {
         return Err(ReloadError::NeedsRestart("local_mqtt"));
     }
+    if wanted.metrics_listen != config.metrics_listen {
+        return Err(ReloadError::NeedsRestart("metrics.listen"));
+    }
+    if wanted.log.format != config.log.format {
+        return Err(ReloadError::NeedsRestart("log.format"));
+    }
+    let dialer = Dialer::new(&wanted.hub)?;
     let moved = wanted.hub != config.hub
+        || !dialer.trusts_as(&ground.dialer)
         || wanted.link != config.link
         || wanted.gateway_id != config.gateway_id;
-    let other = moved
-        .then(|| {
-            Ok::<_, TlsSetupError>(Ground {
-                dialer: Dialer::new(&wanted.hub)?,
-                link: Arc::new(wanted.link.clone()),
-                turnstile: Arc::new(Turnstile::new(wanted.link.connects_per_second)),
-                gateway: gateway_info(&wanted),
-                ..ground.clone()
-            })
-        })
-        .transpose()?;
+    let other = moved.then(|| Ground {
+        dialer,
+        link: Arc::new(wanted.link.clone()),
+        turnstile: Arc::new(Turnstile::new(wanted.link.connects_per_second)),
+        gateway: gateway_info(&wanted),
+        ..ground.clone()
+    });
     if let Some(other) = &other {
         *ground = other.clone();
     }

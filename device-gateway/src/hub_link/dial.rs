@@ -1,7 +1,7 @@
 //! TLS connections to the hub: straight or by a proxy, bare or with a WebSocket inside.
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,6 +15,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use rustls_platform_verifier::ConfigVerifierExt;
+use sha2::{Digest as _, Sha256};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -47,6 +48,8 @@ pub(super) enum Way {
 #[derive(Clone)]
 pub(crate) struct Dialer {
     tls: Arc<ClientConfig>,
+    /// Tells the authorities that are trusted from others.
+    authorities: Option<[u8; 32]>,
     hub: Arc<HubConfig>,
 }
 
@@ -69,10 +72,19 @@ pub enum TlsSetupError {
 impl Dialer {
     /// Trusts the configured authority, or those of the system.
     pub(crate) fn new(hub: &HubConfig) -> Result<Self, TlsSetupError> {
+        let authorities = hub.ca_file.as_deref().map(read_authorities).transpose()?;
         Ok(Self {
-            tls: Arc::new(client_config(hub.ca_file.as_deref())?),
+            authorities: authorities.as_ref().map(|pem| Sha256::digest(pem).into()),
+            tls: Arc::new(trusting(
+                hub.ca_file.as_deref().zip(authorities.as_deref()),
+            )?),
             hub: Arc::new(hub.clone()),
         })
+    }
+
+    /// Whether both trust the same authorities, which may have been replaced in their file.
+    pub(crate) fn trusts_as(&self, other: &Self) -> bool {
+        self.authorities == other.authorities
     }
 
     /// Who tells devices which hub is theirs.
@@ -158,7 +170,20 @@ impl Dialer {
 
 /// Trusts that authority, or those of the system.
 pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsSetupError> {
-    let Some(path) = ca_file else {
+    let authorities = ca_file.map(read_authorities).transpose()?;
+    trusting(ca_file.zip(authorities.as_deref()))
+}
+
+fn read_authorities(path: &Path) -> Result<Vec<u8>, TlsSetupError> {
+    fs::read(path).map_err(|error| TlsSetupError::Authority {
+        path: path.to_owned(),
+        message: error.to_string(),
+    })
+}
+
+/// Trusts the authorities that are in that file, or those of the system.
+fn trusting(authorities: Option<(&Path, &[u8])>) -> Result<ClientConfig, TlsSetupError> {
+    let Some((path, pem)) = authorities else {
         return ClientConfig::with_platform_verifier().map_err(TlsSetupError::System);
     };
     let unusable = |message: String| TlsSetupError::Authority {
@@ -166,9 +191,7 @@ pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsS
         message,
     };
     let mut roots = RootCertStore::empty();
-    let certificates =
-        CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?;
-    for certificate in certificates {
+    for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
         roots
             .add(certificate)

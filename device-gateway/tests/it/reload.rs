@@ -1,6 +1,9 @@
 //! Other settings while the gateway serves.
 
+use std::fs;
+
 use device_gateway::ReloadError;
+use rcgen::{CertificateParams, KeyPair};
 
 use crate::{
     device::Script,
@@ -105,6 +108,12 @@ async fn what_needs_a_restart_changes_nothing() {
             "[local_mqtt]\nlisten = \"127.0.0.1:0\"\n[hub]",
             "local_mqtt",
         ),
+        (
+            "[hub]",
+            "[metrics]\nlisten = \"127.0.0.1:0\"\n[hub]",
+            "metrics.listen",
+        ),
+        ("[hub]", "[log]\nformat = \"json\"\n[hub]", "log.format"),
     ] {
         let wanted = world.config_otherwise(from, to, &["pump-2"]);
         let refused = world.reload(wanted).await.unwrap_err();
@@ -131,4 +140,29 @@ async fn what_all_devices_stand_on_begins_all_of_them_anew() {
         twin["properties"]["reported"]["iothubDM"]["gateway"]["id"] == "edge-2"
     }))
     .await;
+}
+
+#[tokio::test]
+async fn an_authority_that_is_replaced_in_its_file_is_taken_up() {
+    let world = World::start().await;
+    let same = world.config_otherwise("", "", &[]);
+    let changes = world.reload(same.clone()).await.unwrap();
+    assert_eq!(changes.unchanged, 1, "the same authority changes nothing");
+
+    let authority = world.state_dir().join("ca.pem");
+    let good = fs::read_to_string(&authority).unwrap();
+    let own = KeyPair::generate().unwrap();
+    let other = CertificateParams::default()
+        .self_signed(&own)
+        .unwrap()
+        .pem();
+    fs::write(&authority, other).unwrap();
+    let changes = world.reload(same.clone()).await.unwrap();
+    assert_eq!(changes.changed.len(), 1);
+    let gone = |twin: &serde_json::Value| twin["connectionState"] == "Disconnected";
+    within(world.hub.watch_twin(DEVICE, gone)).await;
+
+    fs::write(&authority, good).unwrap();
+    world.reload(same).await.unwrap();
+    world.connected().await;
 }
