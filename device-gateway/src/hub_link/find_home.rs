@@ -91,10 +91,12 @@ impl Link {
         let (connect, request) = (self.timing.connect_limit, self.timing.request_limit);
         let turnstile = Arc::clone(&self.turnstile);
         let registering = async {
-            let _turn = turnstile.pass().await;
+            let turn = turnstile.pass().await;
             let opening = async { sign_in(self.dial_to(&host).await?, login).await };
             let slow = |_| Err(LinkError::Slow("connecting", connect));
             let packets = time::timeout(connect, opening).await.unwrap_or_else(slow)?;
+            // The service may take an hour to decide, and others have to connect meanwhile.
+            drop(turn);
             registration::register(packets, &registration, request).await
         };
         match registering.await {
@@ -117,5 +119,64 @@ impl Link {
                 })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hub_emulator::{
+        Emulator, EmulatorConfig, Enrollee, Enrollment, ProvisioningSetup, SetupCredentials,
+    };
+
+    use super::*;
+    use crate::{
+        config::Config,
+        hub_link::{Turnstile, clock_tests::link_of},
+    };
+
+    const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+    /// Nobody waits longer on a machine that is busy.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn a_service_that_takes_its_time_keeps_no_other_device_waiting() {
+        let slow = EmulatorConfig {
+            provisioning: ProvisioningSetup {
+                retry_after: Duration::from_secs(3_600),
+                ..ProvisioningSetup::default()
+            },
+            ..EmulatorConfig::default()
+        };
+        let service = Emulator::start(slow).await.unwrap();
+        let key = SetupCredentials::Keys {
+            primary: Some(KEY.parse().unwrap()),
+            secondary: None,
+        };
+        service.enroll(Enrollment::new(
+            Enrollee::Device("d1".parse().unwrap()),
+            key,
+        ));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), service.ca_pem()).unwrap();
+        let text = format!(
+            "state_dir = \"state\"\n[hub]\nca_file = \"ca.pem\"\n\
+             [provisioning]\nhost = \"localhost:{}\"\nid_scope = \"{}\"\n\
+             [[device]]\nid = \"d1\"\n[device.provisioning]\nkey = \"{KEY}\"\n[device.host]\n",
+            service.mqtt_port(),
+            service.id_scope(),
+        );
+        let (link, _handle) = link_of(&Config::parse(&text, folder.path()).unwrap());
+        let turnstile = Arc::new(Turnstile::of_one_place());
+        let link = Link {
+            turnstile: Arc::clone(&turnstile),
+            ..*link
+        };
+        let registering = tokio::spawn(link.try_once());
+        let asked = service.counted(|counters| counters.registrations.total == 1);
+        time::timeout(PATIENCE, asked).await.unwrap();
+        let turn = time::timeout(PATIENCE, turnstile.pass()).await;
+        assert!(turn.unwrap().is_some());
+        registering.abort();
     }
 }

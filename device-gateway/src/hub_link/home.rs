@@ -21,6 +21,9 @@ use crate::{
 /// The service is not asked more often than this in the long run.
 const MAX_WAIT: Duration = Duration::from_secs(600);
 
+/// It is left alone no longer than this, whatever it says: nobody would come to ask it again.
+const LONGEST_REST: Duration = Duration::from_secs(24 * 3_600);
+
 /// Where a device belongs, as far as it is known.
 #[derive(Debug)]
 pub(crate) struct Home {
@@ -154,7 +157,8 @@ impl Doubt {
         random: &mut impl rand::Rng,
     ) {
         let wait = self.pace.next_wait(Duration::ZERO, random);
-        self.not_before = now.checked_add(wait.max(retry_after.unwrap_or_default()));
+        let rest = retry_after.unwrap_or_default().min(LONGEST_REST);
+        self.not_before = now.checked_add(wait.max(rest));
         self.refused = false;
         self.away_since = None;
     }
@@ -253,6 +257,12 @@ mod tests {
         doubt.on_failure(&LinkError::Refused(ConnectReturnCode::NotAuthorized), now);
         assert!(!doubt.is_due(now + seconds(3599)));
         assert!(doubt.is_due(now + seconds(3600)));
+
+        let years = seconds(u32::MAX.into());
+        doubt.on_asked(now, Some(years), &mut rand::rng());
+        doubt.on_failure(&LinkError::Refused(ConnectReturnCode::NotAuthorized), now);
+        assert!(!doubt.is_due(now + LONGEST_REST - seconds(1)));
+        assert!(doubt.is_due(now + LONGEST_REST), "it is asked again");
     }
 
     #[test]

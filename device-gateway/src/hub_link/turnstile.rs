@@ -34,6 +34,15 @@ impl Turnstile {
         }
     }
 
+    /// Lets no two connect at once.
+    #[cfg(test)]
+    pub(super) fn of_one_place() -> Self {
+        Self {
+            places: Semaphore::new(1),
+            ..Self::new(1_000)
+        }
+    }
+
     /// Waits for the turn to connect, which lasts until what is returned is dropped.
     pub(super) async fn pass(&self) -> Option<SemaphorePermit<'_>> {
         let at = self.take_turn(Instant::now(), &mut rand::rng());
