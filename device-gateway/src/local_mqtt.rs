@@ -25,6 +25,7 @@ mod accounts;
 mod broker;
 mod connection;
 mod session;
+mod strangers;
 mod topics;
 
 pub(crate) use session::fuzz;
@@ -35,21 +36,15 @@ use account::Account;
 pub(crate) use accounts::Accounts;
 pub(crate) use broker::{BrokerClient, BrokerSettings};
 use bytes::Bytes;
+use connection::Ended;
 use secrecy::SecretString;
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, oneshot},
-    time,
-};
+use strangers::Strangers;
+use tokio::{net::TcpListener, sync::oneshot, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use topics::Elsewhere;
 pub(crate) use topics::own_prefix;
 
 use crate::queue::Receiver;
-
-/// The most connections that have not signed in. A device that signed in holds none of these, and
-/// has one connection at most.
-const STRANGERS: usize = 32;
 
 /// How long to wait when no connection can be accepted, as when there are no file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -121,7 +116,7 @@ impl LocalMqtt {
 
     /// Serves until told to stop; then every connection is closed.
     pub async fn serve(self, shutdown: CancellationToken) {
-        let strangers = Arc::new(Semaphore::new(STRANGERS));
+        let mut strangers = Strangers::default();
         let connections = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
@@ -136,10 +131,7 @@ impl LocalMqtt {
                     continue;
                 }
             };
-            let Ok(stranger) = strangers.clone().try_acquire_owned() else {
-                tracing::warn!(%peer, "hung up: too many connections have not signed in");
-                continue;
-            };
+            let stranger = strangers.admit();
             // Messages are small and their order matters more than their packing.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
@@ -151,8 +143,12 @@ impl LocalMqtt {
                     ended = served => ended,
                     () = shutdown.cancelled() => return,
                 };
-                if let Err(error) = ended {
-                    tracing::info!(%peer, %error, "closed a local device's connection");
+                match ended {
+                    // There may be any number of them, and they are told of together.
+                    Ok(()) | Err(Ended::Crowded) => {}
+                    Err(error) => {
+                        tracing::info!(%peer, %error, "closed a local device's connection");
+                    }
                 }
             });
         }

@@ -6,7 +6,6 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use mqtt_wire::{ConnAck, Connect, ConnectReturnCode, Packet, ServerCodec};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::OwnedSemaphorePermit,
     time::{self, Instant},
 };
 use tokio_util::codec::Framed;
@@ -16,6 +15,7 @@ use super::{
     account::Account,
     accounts::Accounts,
     session::{Next, Violation},
+    strangers::Stranger,
 };
 
 /// The largest packet that is taken of somebody who has not signed in.
@@ -42,6 +42,8 @@ pub(super) enum Ended {
     Stuck,
     #[error("another connection of the same device took over, or its account is gone")]
     TakenOver,
+    #[error("too many others came after it, and it had not signed in")]
+    Crowded,
     #[error("it did not begin with CONNECT")]
     NoConnect,
     #[error("sign-in refused: {0:?}")]
@@ -52,40 +54,22 @@ pub(super) enum Ended {
     Wire(#[from] mqtt_wire::Error),
 }
 
-/// Serves a connection to its end. The permit is given back once it has signed in.
-pub(super) async fn serve<S>(
-    stream: S,
-    accounts: Accounts,
-    stranger: OwnedSemaphorePermit,
-) -> Result<(), Ended>
+/// Serves a connection to its end.
+pub(super) async fn serve<S>(stream: S, accounts: Accounts, stranger: Stranger) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut link = Framed::new(stream, ServerCodec::new(MAX_CONNECT));
-    let first = time::timeout(SIGN_IN_LIMIT, link.next())
-        .await
-        .map_err(|_| Ended::Silent)?
-        .ok_or(Ended::BrokeOff)?;
-    let connect = match first {
-        Ok(Packet::Connect(connect)) => connect,
-        Ok(_) => return Err(Ended::NoConnect),
-        Err(mqtt_wire::Error::InvalidProtocolLevel(_)) => {
-            return refuse(&mut link, ConnectReturnCode::RefusedProtocolVersion).await;
-        }
-        Err(error) => return Err(error.into()),
+    let (account, connect) = tokio::select! {
+        met = meet(&mut link, &accounts) => met?,
+        () = stranger.is_shown_out() => return Err(Ended::Crowded),
     };
-    let signed_in = sign_in(&accounts, &connect);
+    drop(stranger);
     let idle = match connect.keep_alive {
         0 => SILENCE_LIMIT,
         seconds => Duration::from_secs(seconds.into()) * 3 / 2,
     };
-    let account = match signed_in {
-        Ok(account) => account,
-        Err(code) => return refuse(&mut link, code).await,
-    };
-
     let seated = account.take_seat().await.ok_or(Ended::TakenOver)?;
-    drop(stranger);
     *link.codec_mut() = ServerCodec::new(account.max_packet());
     if account.open(connect.last_will).is_err() {
         return refuse(&mut link, ConnectReturnCode::NotAuthorized).await;
@@ -99,6 +83,32 @@ where
     account.close().await;
     tracing::info!(device = account.device(), "a local device is gone");
     ended
+}
+
+/// Finds out whose connection it is.
+async fn meet<S>(
+    link: &mut Framed<S, ServerCodec>,
+    accounts: &Accounts,
+) -> Result<(Arc<Account>, Connect), Ended>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let first = time::timeout(SIGN_IN_LIMIT, link.next())
+        .await
+        .map_err(|_| Ended::Silent)?
+        .ok_or(Ended::BrokeOff)?;
+    let connect = match first {
+        Ok(Packet::Connect(connect)) => connect,
+        Ok(_) => return Err(Ended::NoConnect),
+        Err(mqtt_wire::Error::InvalidProtocolLevel(_)) => {
+            return refuse(link, ConnectReturnCode::RefusedProtocolVersion).await;
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match sign_in(accounts, &connect) {
+        Ok(account) => Ok((account, connect)),
+        Err(code) => refuse(link, code).await,
+    }
 }
 
 /// Checks who it is. The client id has to be the device id too, since an MQTT server tells
@@ -116,7 +126,10 @@ fn sign_in(accounts: &Accounts, connect: &Connect) -> Result<Arc<Account>, Conne
     Ok(account)
 }
 
-async fn refuse<S>(link: &mut Framed<S, ServerCodec>, code: ConnectReturnCode) -> Result<(), Ended>
+async fn refuse<S, T>(
+    link: &mut Framed<S, ServerCodec>,
+    code: ConnectReturnCode,
+) -> Result<T, Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

@@ -12,6 +12,7 @@ use super::{
     Event,
     topics::{Place, Topics},
 };
+use crate::safety::naming::clip;
 
 /// The most messages sent to a device that it has not acknowledged.
 const IN_FLIGHT: usize = 16;
@@ -20,13 +21,16 @@ const IN_FLIGHT: usize = 16;
 /// for every retained message at once.
 const WAITING: usize = 64;
 
+/// The most bytes of them, once there is one. A device may listen to itself, and what it sends is large.
+const WAITING_BYTES: usize = 512 * 1024;
+
 /// The most subscriptions of a device; the contract needs one.
 const SUBSCRIPTIONS: usize = 16;
 
 /// The most retained messages of a device; the contract needs three.
 const RETAINED: usize = 32;
 
-/// The most bytes of a device's retained messages.
+/// The most bytes of a device's retained messages, with their topics.
 const RETAINED_BYTES: usize = 128 * 1024;
 
 /// What a device may not do. It ends the connection.
@@ -68,11 +72,12 @@ impl Retained {
         }
         let bytes: usize = self
             .messages
-            .values()
-            .map(|(_, payload)| payload.len())
+            .iter()
+            .map(|(topic, (_, payload))| topic.len() + payload.len())
             .sum();
-        if self.messages.len() >= RETAINED || bytes + payload.len() > RETAINED_BYTES {
-            tracing::warn!(topic, "no room to retain a message");
+        let own = topic.len() + payload.len();
+        if self.messages.len() >= RETAINED || bytes + own > RETAINED_BYTES {
+            tracing::warn!(topic = clip(topic), "no room to retain a message");
             return;
         }
         let kept = (qos, payload.clone());
@@ -239,14 +244,24 @@ impl Session {
     fn on_subscribe(&mut self, subscribe: Subscribe, retained: &Retained) -> Result<(), Violation> {
         let mut granted = Vec::new();
         let mut codes = Vec::new();
+        let mut refused = None;
         for wanted in subscribe.filters {
             let Some((filter, qos)) = self.grant(&wanted.path, wanted.qos) else {
-                tracing::warn!(filter = wanted.path, "refused a subscription");
+                refused.get_or_insert(wanted.path);
                 codes.push(SubscribeReasonCode::Failure);
                 continue;
             };
             codes.push(SubscribeReasonCode::Success(qos));
             granted.push((filter, qos));
+        }
+        // One packet has room for tens of thousands of them.
+        if let Some(first) = refused {
+            let of = codes.len();
+            tracing::warn!(
+                filter = clip(&first),
+                of,
+                "refused subscriptions, this one first"
+            );
         }
         self.write(Packet::SubAck(SubAck::new(subscribe.pkid, codes)))?;
         for (filter, granted) in &granted {
@@ -302,12 +317,19 @@ impl Session {
     ) -> Result<(), Violation> {
         let mut publish = Publish::from_bytes(topic, qos, payload.clone());
         publish.retain = retain;
-        if self.waiting.len() >= WAITING {
+        if !self.has_room(payload.len()) {
             return Err(Violation::SlowReader);
         }
         self.waiting.push_back(publish);
         self.send_waiting();
         Ok(())
+    }
+
+    /// Says whether a message of that size may wait.
+    fn has_room(&self, bytes: usize) -> bool {
+        let waiting: usize = self.waiting.iter().map(|one| one.payload.len()).sum();
+        let fits = self.waiting.is_empty() || waiting + bytes <= WAITING_BYTES;
+        fits && self.waiting.len() < WAITING
     }
 
     /// Moves to the outbox what has room in flight, in order.

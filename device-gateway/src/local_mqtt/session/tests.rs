@@ -236,6 +236,20 @@ fn a_device_is_sent_what_it_can_take() {
 }
 
 #[test]
+fn a_device_that_hears_itself_and_confirms_nothing_fills_no_memory() {
+    let mut peer = Peer::strange();
+    peer.subscribes(&[("tele/plug/#", QoS::AtLeastOnce)]);
+    let large = "x".repeat(WAITING_BYTES);
+    let said = || Packet::Publish(publish("tele/plug/x", QoS::AtLeastOnce, &large, false));
+    for _ in 0..=IN_FLIGHT {
+        peer.asks(said());
+    }
+    assert_eq!(peer.sends(said()), Err(Violation::SlowReader));
+    let waiting = &peer.session.waiting;
+    assert_eq!(waiting.len(), 1, "one of any size may wait");
+}
+
+#[test]
 fn a_device_that_only_asks_and_never_reads_is_let_go() {
     let mut peer = Peer::new();
     let asked = (0..1000).find_map(|_| peer.sends(Packet::PingReq).err());
@@ -326,8 +340,10 @@ proptest! {
             prop_assert!(session.subscriptions.len() <= SUBSCRIPTIONS);
             let retained = &peer.retained.messages;
             prop_assert!(retained.len() <= RETAINED);
-            let bytes: usize = retained.values().map(|(_, payload)| payload.len()).sum();
-            prop_assert!(bytes <= RETAINED_BYTES);
+            let bytes = |(topic, (_, payload)): (&String, &(QoS, Bytes))| topic.len() + payload.len();
+            prop_assert!(retained.iter().map(bytes).sum::<usize>() <= RETAINED_BYTES);
+            let waiting = session.waiting.iter().map(|one| one.payload.len());
+            prop_assert!(waiting.sum::<usize>() <= WAITING_BYTES);
         }
     }
 }
