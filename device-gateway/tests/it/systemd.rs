@@ -87,3 +87,14 @@ async fn readiness_status_watchdog_and_stopping_are_told() {
     let ended = timeout(LIMIT, gateway.wait()).await;
     assert!(ended.expect("it ends in time").unwrap().success());
 }
+
+/// What systemd gives a service by default is 1024 files, which is less than a thousand devices need.
+#[test]
+fn the_packages_unit_has_room_for_ten_thousand_devices() {
+    const UNIT: &str = include_str!("../../../packaging/debian/device-gateway.service");
+    let limit = UNIT
+        .lines()
+        .find_map(|line| line.strip_prefix("LimitNOFILE="));
+    let limit: u32 = limit.expect("a limit").parse().expect("a number");
+    assert!(limit >= 2 * 10_000 + 1_000, "{limit}");
+}
