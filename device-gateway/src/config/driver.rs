@@ -53,7 +53,7 @@ pub enum DriverConfig {
 type Read = fn(Section) -> Option<DriverConfig>;
 
 /// The sections that there are, with how each is read.
-const WAYS: [(&str, Read); 9] = [
+pub(super) const WAYS: [(&str, Read); 9] = [
     ("mqtt", |section| {
         MqttDeviceConfig::read(section).map(DriverConfig::Mqtt)
     }),

@@ -1,5 +1,7 @@
 //! Configuration texts, and what is read or said about them.
 
+mod docs;
+
 use std::fs;
 
 use iot_hub::reboot::Mode;
@@ -447,6 +449,12 @@ fn a_device_has_an_outlet_that_its_power_goes_through() {
     }
     let community = "address = \"pdu-1:161\"\noutlet = 4\ncommunity = \"c\"\n";
     assert!(parse(&with("[device.host]", community)).is_ok());
+    // Also where systemd brings it: nobody is told then that a user is missing.
+    let brought = community.replace("community = ", "community_credential = ");
+    let told = parse(&with("[device.host]", &brought)).unwrap_err();
+    let nobody = "a service manager that brings credentials: CREDENTIALS_DIRECTORY is not set";
+    let key = "device[0].power_cycle.snmp.community_credential";
+    assert_eq!(told, [format!("{key} = c: expected {nobody}")]);
 
     let wrong = "address = \"pdu-1\"\nuser = \"u\"\nauth = \"sha1\"\nprivacy = \"aes256\"\n\
                  auth_password = \"short\"\nprivacy_password = \"long-enough\"\n";
