@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
 use iot_hub::reboot::{
-    Acceptance, AttemptReport, Capabilities, Evidence, Failure, FailureCode, Grade, Mode, Origin,
+    Acceptance, AttemptReport, Capabilities, Evidence, Failure, FailureCode, Grade, Mode,
     RebootCall, Refusal, RefusalCode, Report, RequestId, State, method,
 };
 use iot_hub::topic::{DeviceTopic, RequestId as Rid};
@@ -120,17 +120,8 @@ impl Device {
 
 fn attempt(request_id: RequestId, reason: String) -> AttemptReport {
     AttemptReport {
-        request_id,
-        state: State::Accepted,
-        state_time: Timestamp::now(),
-        mode: Mode::Graceful,
         reason,
-        origin: Origin::Method,
-        timeline: BTreeMap::new(),
-        error: None,
-        blockers: BTreeMap::new(),
-        evidence: None,
-        steps: BTreeMap::new(),
+        ..AttemptReport::begun(request_id, State::Accepted, Timestamp::now())
     }
 }
 

@@ -172,19 +172,12 @@ fn read(request: &Map<String, Value>) -> Option<(RequestId, RebootCall)> {
 }
 
 impl Intake {
-    fn report(&self, state: State, now: Now) -> AttemptReport {
+    pub(super) fn report(&self, state: State, now: Now) -> AttemptReport {
         AttemptReport {
-            request_id: self.id,
-            state,
-            state_time: now.wall,
             mode: self.call.mode,
             reason: self.call.reason.clone(),
             origin: self.origin,
-            timeline: [(state, now.wall)].into(),
-            error: None,
-            blockers: [].into(),
-            evidence: None,
-            steps: [].into(),
+            ..AttemptReport::begun(self.id, state, now.wall)
         }
     }
 }

@@ -191,19 +191,7 @@ impl Engine {
         let start_by = call
             .deadline
             .unwrap_or_else(|| start_at.saturating_add(limit).unwrap_or(Timestamp::MAX));
-        let report = AttemptReport {
-            request_id: intake.id,
-            state,
-            state_time: self.now.wall,
-            mode: call.mode,
-            reason: call.reason.clone(),
-            origin: intake.origin,
-            timeline: [(state, self.now.wall)].into(),
-            error: None,
-            blockers: [].into(),
-            evidence: None,
-            steps: [].into(),
-        };
+        let report = intake.report(state, self.now);
         let acceptance = self.acceptance(&report, false);
         let answer = |rid: &String| -> Answer { accepted(rid.clone(), intake.named, &acceptance) };
         out.answers.extend(intake.rids.iter().map(answer));

@@ -69,6 +69,25 @@ pub struct AttemptReport {
     pub steps: BTreeMap<Mode, Step>,
 }
 
+impl AttemptReport {
+    /// An attempt that entered its first state, as a method asked for it without wishes of its own.
+    pub fn begun(request_id: RequestId, state: State, now: Timestamp) -> Self {
+        Self {
+            request_id,
+            state,
+            state_time: now,
+            mode: Mode::Graceful,
+            reason: String::new(),
+            origin: Origin::Method,
+            timeline: BTreeMap::from([(state, now)]),
+            error: None,
+            blockers: BTreeMap::new(),
+            evidence: None,
+            steps: BTreeMap::new(),
+        }
+    }
+}
+
 /// One command of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {

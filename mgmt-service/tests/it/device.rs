@@ -231,17 +231,8 @@ impl Call {
 /// An attempt's report that says no more than its state.
 pub(crate) fn attempt(request_id: RequestId, state: State) -> AttemptReport {
     AttemptReport {
-        request_id,
-        state,
-        state_time: now(),
-        mode: Mode::Graceful,
-        reason: String::new(),
-        origin: Origin::Method,
         timeline: BTreeMap::new(),
-        error: None,
-        blockers: BTreeMap::new(),
-        evidence: None,
-        steps: [].into(),
+        ..AttemptReport::begun(request_id, state, now())
     }
 }
 

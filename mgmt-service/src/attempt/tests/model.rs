@@ -1,12 +1,12 @@
 //! What holds for every sequence of inputs.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use iot_hub::{
     method::{MethodResult, Payload},
     reboot::{
-        Acceptance, AttemptReport, Dialect, Evidence, Grade, Mode, Origin, Refusal, RefusalCode,
-        Report, RequestId, State, Step,
+        Acceptance, AttemptReport, Dialect, Evidence, Grade, Mode, Refusal, RefusalCode, Report,
+        RequestId, State, Step,
     },
 };
 use jiff::Timestamp;
@@ -418,15 +418,7 @@ fn readings() -> impl Strategy<Value = Reading> {
     let steps = prop::collection::btree_map(modes, times().prop_map(step), 0..3);
     let attempts = (states, times(), timelines, evidence, any::<bool>(), steps).prop_map(
         |(state, state_time, timeline, grade, ours, steps)| AttemptReport {
-            request_id: if ours { id() } else { RequestId(Uuid::nil()) },
-            state,
-            state_time,
-            mode: Mode::Graceful,
-            reason: String::new(),
-            origin: Origin::Method,
             timeline,
-            error: None,
-            blockers: BTreeMap::new(),
             evidence: grade.map(|grade| Evidence {
                 grade,
                 method: "m".into(),
@@ -434,6 +426,11 @@ fn readings() -> impl Strategy<Value = Reading> {
                 after: String::new(),
             }),
             steps,
+            ..AttemptReport::begun(
+                if ours { id() } else { RequestId(Uuid::nil()) },
+                state,
+                state_time,
+            )
         },
     );
     (prop::option::of(attempts), prop::option::of(times())).prop_map(|(attempt, claim)| Reading {

@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use iot_hub::{
     method::{MethodResult, Payload},
     reboot::{
-        Acceptance, AttemptReport, Capabilities, Dialect, Evidence, Grade, Mode, Origin, Report,
-        RequestId, State,
+        Acceptance, AttemptReport, Capabilities, Dialect, Evidence, Grade, Report, RequestId, State,
     },
 };
 use jiff::Timestamp;
@@ -160,17 +159,8 @@ pub(super) fn tutorial(dialect: Option<Dialect>, claim: Option<Timestamp>) -> Re
 
 pub(super) fn reported(state: State, state_time: Timestamp) -> AttemptReport {
     AttemptReport {
-        request_id: id(),
-        state,
-        state_time,
-        mode: Mode::Graceful,
-        reason: String::new(),
-        origin: Origin::Method,
         timeline: BTreeMap::new(),
-        error: None,
-        blockers: BTreeMap::new(),
-        evidence: None,
-        steps: BTreeMap::new(),
+        ..AttemptReport::begun(id(), state, state_time)
     }
 }
 
