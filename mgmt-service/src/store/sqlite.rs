@@ -10,6 +10,7 @@ mod learned;
 mod lock;
 mod rows;
 mod schema;
+mod select;
 #[cfg(test)]
 mod tests;
 mod writing;

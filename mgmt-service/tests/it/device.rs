@@ -7,8 +7,7 @@ use hub_emulator::Emulator;
 use iot_hub::{
     identity::{ConnectionString, DeviceAuth},
     reboot::{
-        Acceptance, AttemptReport, Capabilities, Evidence, Failure, Grade, Mode, Origin, Report,
-        RequestId, State,
+        Acceptance, AttemptReport, Capabilities, Evidence, Failure, Grade, Report, RequestId, State,
     },
     sas::SasToken,
     topic::HubTopic,

@@ -1,9 +1,9 @@
 //! Reading the audit.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, ToSql, params_from_iter};
+use rusqlite::{Connection, Row};
 
-use super::rows::compared;
+use super::select::Select;
 use crate::store::{AuditCondition, AuditQuery, Audited, StoreError, Verdict};
 
 /// Reads lines of the audit, newest first.
@@ -11,41 +11,28 @@ pub(super) fn list(
     connection: &Connection,
     query: &AuditQuery,
 ) -> Result<Vec<Audited>, StoreError> {
-    let mut sql =
-        "SELECT seq, time, who, origin, action, attempt, device, why, allowed, verdict, evidence
-                   FROM audit WHERE 1"
-            .to_owned();
-    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    let mut select = Select::new(
+        "seq, time, who, origin, action, attempt, device, why, allowed, verdict, evidence FROM audit",
+    );
     if let Some(device) = &query.device {
-        sql += " AND device = ?";
-        values.push(Box::new(device.as_str().to_owned()));
+        select.and("device = ?", [Box::new(device.as_str().to_owned())]);
     }
     for condition in &query.conditions {
-        let (text, value): (String, Box<dyn ToSql>) = match condition {
-            AuditCondition::Action(action) => (" AND action = ?".into(), Box::new(action.clone())),
-            AuditCondition::Caller(who) => (" AND who = ?".into(), Box::new(who.clone())),
-            AuditCondition::Allowed(allowed) => (" AND allowed = ?".into(), Box::new(*allowed)),
-            AuditCondition::Time(comparison, time) => {
-                let text = compared("time", *comparison);
-                (text, Box::new(time.as_microsecond()))
+        match condition {
+            AuditCondition::Action(action) => {
+                select.and("action = ?", [Box::new(action.clone())]);
             }
-        };
-        sql += &text;
-        values.push(value);
+            AuditCondition::Caller(who) => select.and("who = ?", [Box::new(who.clone())]),
+            AuditCondition::Allowed(allowed) => select.and("allowed = ?", [Box::new(*allowed)]),
+            AuditCondition::Time(comparison, time) => select.and_time("time", *comparison, *time),
+        }
     }
     if let Some(before) = query.before {
-        sql += " AND seq < ?";
-        values.push(Box::new(before));
+        select.and("seq < ?", [Box::new(before)]);
     }
-    sql += " ORDER BY seq DESC LIMIT ?";
-    values.push(Box::new(i64::try_from(query.limit).unwrap_or(i64::MAX)));
-    let failed = |error| StoreError::database("list the audit", error);
-    let mut statement = connection.prepare_cached(&sql).map_err(failed)?;
-    let values = values.iter().map(AsRef::as_ref);
-    let rows = statement.query_map(params_from_iter(values), audited);
-    rows.map_err(failed)?
-        .collect::<Result<_, _>>()
-        .map_err(failed)
+    select
+        .read(connection, "seq DESC", query.limit, audited)
+        .map_err(|error| StoreError::database("list the audit", error))
 }
 
 fn audited(row: &Row<'_>) -> rusqlite::Result<Audited> {

@@ -2,12 +2,13 @@
 
 use iot_hub::{identity::DeviceId, reboot::RequestId};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::select::Select;
 use crate::{
     attempt::{Attempt, Event, View},
-    store::{Audit, Comparison, Condition, ListQuery, StoreError, Taken, Verdict},
+    store::{Audit, Condition, ListQuery, StoreError, Taken, Verdict},
 };
 
 /// How many refusals are kept, however young: who is refused chooses how often.
@@ -237,46 +238,34 @@ pub(super) fn events(connection: &Connection, id: RequestId) -> Result<Vec<Event
 }
 
 pub(super) fn list(connection: &Connection, query: &ListQuery) -> Result<Vec<View>> {
-    let mut sql = "SELECT data FROM attempts WHERE 1".to_owned();
-    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    let mut select = Select::new("data FROM attempts");
     if let Some(device) = &query.device {
-        sql += " AND device = ?";
-        values.push(Box::new(device.as_str().to_owned()));
+        select.and("device = ?", [Box::new(device.as_str().to_owned())]);
     }
     for condition in &query.conditions {
-        let (text, value): (String, Box<dyn ToSql>) = match condition {
-            Condition::StateIs(state) => (" AND state = ?".into(), Box::new(state.name())),
-            Condition::StateIsNot(state) => (" AND state <> ?".into(), Box::new(state.name())),
-            Condition::Open(open) => (" AND open = ?".into(), Box::new(*open)),
+        match condition {
+            Condition::StateIs(state) => select.and("state = ?", [Box::new(state.name())]),
+            Condition::StateIsNot(state) => select.and("state <> ?", [Box::new(state.name())]),
+            Condition::Open(open) => select.and("open = ?", [Box::new(*open)]),
             Condition::Created(comparison, time) => {
-                let text = compared("create_time", *comparison);
-                (text, Box::new(time.as_microsecond()))
+                select.and_time("create_time", *comparison, *time);
             }
-        };
-        sql += &text;
-        values.push(value);
+        }
     }
     if let Some(after) = &query.after {
-        sql += " AND (create_time, id) < (?, ?)";
-        values.push(Box::new(after.create_time));
-        values.push(Box::new(after.id.to_string()));
+        select.and(
+            "(create_time, id) < (?, ?)",
+            [Box::new(after.create_time), Box::new(after.id.to_string())],
+        );
     }
-    sql += " ORDER BY create_time DESC, id DESC LIMIT ?";
-    values.push(Box::new(i64::try_from(query.limit).unwrap_or(i64::MAX)));
-    let values: Vec<&dyn ToSql> = values.iter().map(AsRef::as_ref).collect();
-    let listed = attempts(connection, &sql, &values, "list the attempts")?;
-    Ok(listed.into_iter().map(|attempt| attempt.view).collect())
-}
-
-/// A condition that a time in this column fulfils, of a value to come.
-pub(super) fn compared(column: &str, comparison: Comparison) -> String {
-    let operator = match comparison {
-        Comparison::Before => "<",
-        Comparison::AtOrBefore => "<=",
-        Comparison::After => ">",
-        Comparison::AtOrAfter => ">=",
-    };
-    format!(" AND {column} {operator} ?")
+    let order = "create_time DESC, id DESC";
+    let texts: Vec<String> = select
+        .read(connection, order, query.limit, |row| row.get(0))
+        .map_err(during("list the attempts"))?;
+    texts
+        .iter()
+        .map(|text| from_text::<Attempt>(text).map(|attempt| attempt.view))
+        .collect()
 }
 
 pub(super) fn prune(connection: &Connection, before: Timestamp) -> Result<()> {
@@ -302,22 +291,14 @@ fn attempts(
     values: &[&dyn ToSql],
     doing: &'static str,
 ) -> Result<Vec<Attempt>> {
-    let texts = texts(connection, sql, values, doing)?;
-    texts.iter().map(|text| from_text(text)).collect()
-}
-
-fn texts(
-    connection: &Connection,
-    sql: &str,
-    values: &[&dyn ToSql],
-    doing: &'static str,
-) -> Result<Vec<String>> {
     let failed = during(doing);
     let mut statement = connection.prepare_cached(sql).map_err(&failed)?;
-    let rows = statement
-        .query_map(params_from_iter(values), |row| row.get(0))
+    let texts = statement
+        .query_map(values, |row| row.get::<_, String>(0))
         .map_err(&failed)?;
-    rows.collect::<std::result::Result<_, _>>().map_err(&failed)
+    texts
+        .map(|text| from_text(&text.map_err(&failed)?))
+        .collect()
 }
 
 /// Enough until the year 2262.
