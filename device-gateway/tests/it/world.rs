@@ -254,6 +254,18 @@ impl World {
         within(self.hub.callable(DEVICE)).await;
     }
 
+    /// Checks that the request is known and waits for its device, and lets the device boot.
+    pub(crate) async fn goes_on_rebooting(&self) {
+        let again = self.reboot().await;
+        assert_eq!(
+            (&again["state"], &again["duplicate"]),
+            (&json!("REBOOTING"), &json!(true))
+        );
+        self.device.boot(Some(ID.parse().unwrap()));
+        let reported = self.state("SUCCEEDED").await;
+        assert_eq!(reported["evidence"]["grade"], 5);
+    }
+
     /// Calls `reboot` with an id of its own.
     pub(crate) async fn reboot(&self) -> Value {
         let (status, payload) = self.call("reboot", json!({ "requestId": ID })).await;

@@ -38,21 +38,14 @@ async fn an_attempt_whose_task_panics_is_followed_to_its_verdict_and_not_sent_ag
     for fault in [Fault::BeforeItIsStored, Fault::OnceItIsStored] {
         let (mut world, faults) = World::with_faults(RARELY).await;
         let mut device = Device::native(&world.emulator, "pump-1").await;
-        let reboot = world.ask_meanwhile(request("pump-1"));
-        let call = device.called().await;
-        let name = format!("devices/pump-1/reboots/{}", call.id());
-        let watch = world.watch(&name, "").await.unwrap();
-        faults.strike_next_events([fault]);
-        device.accept(&call, State::Accepted).await;
-        let attempt = reboot.await.unwrap().unwrap();
-        assert_eq!(attempt.name, name, "the caller hears of it");
-        device.succeed(call.id(), Grade::Caused).await;
+        let (id, watch) = struck_on_acceptance(&mut world, &mut device, &faults, [fault]).await;
+        device.succeed(id, Grade::Caused).await;
 
         let seen = all(watch).await;
         assert!(faults.all_struck(), "{fault:?}");
         assert_eq!(states(&seen).last(), Some(&AttemptState::Succeeded));
         // Who comes later reads what is stored.
-        let stored = all(world.watch(&name, "").await.unwrap()).await;
+        let stored = all(world.watch(&name(id), "").await.unwrap()).await;
         assert_eq!(revisions(&seen), revisions(&stored), "{fault:?}");
         assert_eq!(world.emulator.counters().method_calls.total, 1);
     }
@@ -76,13 +69,9 @@ async fn a_tutorial_device_is_not_called_again_after_a_panic() {
 async fn an_attempt_whose_task_panics_twice_ends_as_one_whose_outcome_nobody_knows() {
     let (mut world, faults) = World::with_faults(RARELY).await;
     let mut device = Device::native(&world.emulator, "pump-1").await;
-    let reboot = world.ask_meanwhile(request("pump-1"));
-    let call = device.called().await;
-    let name = format!("devices/pump-1/reboots/{}", call.id());
-    let watch = world.watch(&name, "").await.unwrap();
-    faults.strike_next_events([Fault::BeforeItIsStored, Fault::BeforeItIsStored]);
-    device.accept(&call, State::Accepted).await;
-    reboot.await.unwrap().unwrap();
+    let twice = [Fault::BeforeItIsStored, Fault::BeforeItIsStored];
+    let (id, watch) = struck_on_acceptance(&mut world, &mut device, &faults, twice).await;
+    let name = name(id);
     let seen = all(watch).await;
     assert!(faults.all_struck());
     assert_eq!(states(&seen).last(), Some(&AttemptState::Lost));
@@ -131,8 +120,29 @@ async fn a_request_whose_caller_leaves_while_it_is_stored_is_worked_on() {
     faults.told.add_permits(1);
     let call = device.called().await;
     device.accept(&call, State::Accepted).await;
-    let name = format!("devices/pump-1/reboots/{}", call.id());
+    let name = name(call.id());
     world.reaches(&name, AttemptState::Accepted).await;
+}
+
+/// Asks for a reboot whose task panics so when the device has accepted; the caller hears of it.
+async fn struck_on_acceptance<const N: usize>(
+    world: &mut World,
+    device: &mut Device,
+    faults: &Faults,
+    panics: [Fault; N],
+) -> (RequestId, Watch) {
+    let reboot = world.ask_meanwhile(request("pump-1"));
+    let call = device.called().await;
+    let watch = world.watch(&name(call.id()), "").await.unwrap();
+    faults.strike_next_events(panics);
+    device.accept(&call, State::Accepted).await;
+    let attempt = reboot.await.unwrap().unwrap();
+    assert_eq!(attempt.name, name(call.id()));
+    (call.id(), watch)
+}
+
+fn name(id: RequestId) -> String {
+    format!("devices/pump-1/reboots/{id}")
 }
 
 async fn all(watch: Watch) -> Vec<RebootEvent> {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     device::Device,
-    world::{World, request, states},
+    world::{World, request, tell_of_a_whole_reboot},
 };
 
 #[tokio::test]
@@ -36,23 +36,7 @@ async fn a_reboot_is_followed_to_its_evidence() {
     device.succeed(id, Grade::Caused).await;
     let events = watch.read_to_end().await;
     assert!(matches!(events[0].event, Some(Event::Snapshot(_))));
-    assert_eq!(
-        states(&events),
-        [
-            AttemptState::Pending,
-            AttemptState::Dispatching,
-            AttemptState::Accepted,
-            AttemptState::Rebooting,
-            AttemptState::Down,
-            AttemptState::Verifying,
-            AttemptState::Succeeded,
-        ]
-    );
-    let revisions: Vec<_> = events[1..].iter().map(|event| event.revision).collect();
-    assert!(
-        revisions.is_sorted_by(|one, next| one < next),
-        "{revisions:?}"
-    );
+    tell_of_a_whole_reboot(&events);
 
     let ended = world.get(&attempt.name).await.unwrap();
     let evidence = ended.evidence.clone().unwrap();

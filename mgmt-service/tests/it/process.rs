@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     os::unix::net::UnixDatagram,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Duration,
 };
@@ -13,17 +13,50 @@ use std::{
 use hub_emulator::{Emulator, EmulatorConfig};
 use iothubdm_proto::v1::ListRebootsRequest;
 use serde_json::Value;
+use tempfile::TempDir;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
 use crate::world::{channel, connect, settings, within};
 
-fn program(config: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mgmt-service"));
-    command.arg("--config").arg(config);
-    command.stdin(Stdio::null()).stderr(Stdio::piped());
-    command
+/// A folder with settings for a hub that runs.
+struct Site {
+    folder: TempDir,
+    emulator: Emulator,
+    config: PathBuf,
+}
+
+impl Site {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
+        let config = folder.path().join("service.toml");
+        fs::write(&config, settings(&emulator, folder.path(), "")).unwrap();
+        Self {
+            folder,
+            emulator,
+            config,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn program(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mgmt-service"));
+        command.arg("--config").arg(&self.config);
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Checks that the hub's key is in none of what was printed.
+    fn is_silent_about_the_key(&self, printed: &str) {
+        let secret = self.emulator.service_connection_string();
+        let key = secret.split("SharedAccessKey=").nth(1).unwrap();
+        assert!(!printed.contains(key), "the key is in {printed}");
+    }
 }
 
 async fn run(mut command: Command) -> Output {
@@ -33,18 +66,15 @@ async fn run(mut command: Command) -> Output {
 
 #[tokio::test]
 async fn settings_are_checked_without_serving() {
-    let folder = tempfile::tempdir().unwrap();
-    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
-    let config = folder.path().join("service.toml");
-    fs::write(&config, settings(&emulator, folder.path(), "")).unwrap();
-    let mut command = program(&config);
+    let site = Site::new().await;
+    let mut command = site.program();
     command.arg("--check-config");
     let output = run(command).await;
     assert!(output.status.success(), "{output:?}");
-    assert!(!folder.path().join("mgmt-service.db").exists());
+    assert!(!site.path("mgmt-service.db").exists());
 
-    fs::write(&config, "lisen = 1\n[hub]\nhttps_port = 0\n").unwrap();
-    let output = run(program(&config)).await;
+    fs::write(&site.config, "lisen = 1\n[hub]\nhttps_port = 0\n").unwrap();
+    let output = run(site.program()).await;
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8(output.stderr).unwrap();
     for part in [
@@ -59,12 +89,9 @@ async fn settings_are_checked_without_serving() {
 
 #[tokio::test]
 async fn it_says_where_it_serves_and_ends_well_when_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
-    let config = folder.path().join("service.toml");
-    fs::write(&config, settings(&emulator, folder.path(), "")).unwrap();
-    let ready = folder.path().join("ready.json");
-    let mut command = program(&config);
+    let site = Site::new().await;
+    let ready = site.path("ready.json");
+    let mut command = site.program();
     command.args([
         "--listen",
         "127.0.0.1:0",
@@ -73,9 +100,9 @@ async fn it_says_where_it_serves_and_ends_well_when_told() {
         "--ready-file",
     ]);
     // In the place of systemd.
-    let notified = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    let notified = UnixDatagram::bind(site.path("notify")).unwrap();
     notified.set_nonblocking(true).unwrap();
-    command.env("NOTIFY_SOCKET", folder.path().join("notify"));
+    command.env("NOTIFY_SOCKET", site.path("notify"));
     let child = command.arg(&ready).spawn().unwrap();
     let how = serving(&ready).await;
     let address = how["address"].as_str().unwrap().parse().unwrap();
@@ -95,9 +122,7 @@ async fn it_says_where_it_serves_and_ends_well_when_told() {
         let event: Value = serde_json::from_str(line).unwrap();
         assert_eq!(event["level"], "INFO", "{line}");
     }
-    let secret = emulator.service_connection_string();
-    let key = secret.split("SharedAccessKey=").nth(1).unwrap();
-    assert!(!logs.contains(key), "the key is in the logs");
+    site.is_silent_about_the_key(&logs);
     for expected in ["READY=1\n", "STOPPING=1\n"] {
         let mut message = [0; 64];
         let length = notified.recv(&mut message).unwrap();
@@ -107,11 +132,8 @@ async fn it_says_where_it_serves_and_ends_well_when_told() {
 
 #[tokio::test]
 async fn the_settings_in_force_are_printed_with_their_origins() {
-    let folder = tempfile::tempdir().unwrap();
-    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
-    let config = folder.path().join("service.toml");
-    fs::write(&config, settings(&emulator, folder.path(), "")).unwrap();
-    let mut command = program(&config);
+    let site = Site::new().await;
+    let mut command = site.program();
     command.env("MGMT_SERVICE__TIMING__BOOKMARK_INTERVAL", "3s");
     command.env("MGMT_SERVICE__LISTEN", "127.0.0.1:1");
     command.args(["--listen", "127.0.0.1:2", "--set", "timing.last_look=7s"]);
@@ -134,11 +156,9 @@ async fn the_settings_in_force_are_printed_with_their_origins() {
         let line = line.unwrap_or_else(|| panic!("{start} not in {printed}"));
         assert!(line.ends_with(origin), "{line}");
     }
-    let secret = emulator.service_connection_string();
-    let key = secret.split("SharedAccessKey=").nth(1).unwrap();
-    assert!(!printed.contains(key), "the key is printed");
+    site.is_silent_about_the_key(&printed);
 
-    let mut command = program(&config);
+    let mut command = site.program();
     command.env("MGMT_SERVICE__HUB__PORT", "1");
     command.arg("--check-config");
     let output = run(command).await;
@@ -149,14 +169,12 @@ async fn the_settings_in_force_are_printed_with_their_origins() {
 
 #[tokio::test]
 async fn the_log_changes_at_a_hangup() {
-    let folder = tempfile::tempdir().unwrap();
-    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
-    let config = folder.path().join("service.toml");
-    let text = settings(&emulator, folder.path(), "");
+    let site = Site::new().await;
+    let text = fs::read_to_string(&site.config).unwrap();
     let filtered = move |filter: &str| format!("{text}\n[log]\nfilter = \"{filter}\"");
-    fs::write(&config, filtered("error")).unwrap();
-    let ready = folder.path().join("ready.json");
-    let mut command = program(&config);
+    fs::write(&site.config, filtered("error")).unwrap();
+    let ready = site.path("ready.json");
+    let mut command = site.program();
     command.args(["--listen", "127.0.0.1:0", "--ready-file"]);
     let mut child = command.arg(&ready).spawn().unwrap();
     serving(&ready).await;
@@ -165,11 +183,11 @@ async fn the_log_changes_at_a_hangup() {
     let seen = tokio::task::spawn_blocking(move || {
         let mut lines = BufReader::new(log).lines().map(Result::unwrap);
         // A mistake changes nothing; it is the first line of all, for there are no other errors.
-        fs::write(&config, filtered("loud=x")).unwrap();
+        fs::write(&site.config, filtered("loud=x")).unwrap();
         send("-HUP", &pid);
         let line = lines.next().unwrap();
         assert!(line.contains("kept the settings"), "{line}");
-        fs::write(&config, filtered("info")).unwrap();
+        fs::write(&site.config, filtered("info")).unwrap();
         send("-HUP", &pid);
         lines.find(|line| line.contains("another filter")).unwrap();
         send("-TERM", &pid);
@@ -209,12 +227,9 @@ fn send(signal: &str, pid: &str) {
 
 #[tokio::test]
 async fn metrics_and_the_log_are_served_where_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
-    let config = folder.path().join("service.toml");
-    fs::write(&config, settings(&emulator, folder.path(), "")).unwrap();
-    let ready = folder.path().join("ready.json");
-    let mut command = program(&config);
+    let site = Site::new().await;
+    let ready = site.path("ready.json");
+    let mut command = site.program();
     command.args([
         "--listen",
         "127.0.0.1:0",

@@ -285,6 +285,27 @@ impl Watch {
     }
 }
 
+/// The states that a reboot goes through when all is well.
+pub(crate) const WHOLE_REBOOT: [AttemptState; 7] = [
+    AttemptState::Pending,
+    AttemptState::Dispatching,
+    AttemptState::Accepted,
+    AttemptState::Rebooting,
+    AttemptState::Down,
+    AttemptState::Verifying,
+    AttemptState::Succeeded,
+];
+
+/// Checks that the events tell of a whole reboot, each once and in order, after the first event.
+pub(crate) fn tell_of_a_whole_reboot(events: &[RebootEvent]) {
+    assert_eq!(states(events), WHOLE_REBOOT);
+    let revisions: Vec<_> = events[1..].iter().map(|event| event.revision).collect();
+    assert!(
+        revisions.is_sorted_by(|one, next| one < next),
+        "{revisions:?}"
+    );
+}
+
 /// The states that the progress among these events went through.
 pub(crate) fn states(events: &[RebootEvent]) -> Vec<AttemptState> {
     let mut states: Vec<_> = events
