@@ -87,10 +87,7 @@ impl Connection {
         let left = token_ends.duration_since(Timestamp::now());
         let left = Duration::try_from(left).unwrap_or_default();
         let left = left.saturating_add(switchboard.config.token_grace);
-        // A token may end later than the clock can say.
-        let token_ends = Instant::now()
-            .checked_add(left)
-            .unwrap_or_else(|| Instant::now() + Duration::from_secs(u32::MAX.into()));
+        let token_ends = after(left);
         Self {
             packets,
             switchboard,
@@ -244,6 +241,13 @@ impl Connection {
             Err(_) => Err(End::Stuck),
         }
     }
+}
+
+/// So long from now. That may be later than the clock can say; then nobody lives to see it.
+pub(super) fn after(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait)
+        .unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()))
 }
 
 /// Waits for the time of the first that is held.

@@ -8,7 +8,7 @@ use iot_hub::topic::{DeviceTopic, PropertyBag, RequestId, TopicError};
 use mqtt_wire::{LastWill, Publish, QoS};
 use tokio::time::Instant;
 
-use super::connection::{Connection, End};
+use super::connection::{Connection, End, after};
 use crate::faults::Operation;
 use crate::hub::{CloseReason, Effect, EntityId, LinkId};
 use crate::rest::new_tracking;
@@ -92,11 +92,9 @@ impl Connection {
                 self.weigh_twin_request(Operation::DeviceTwinUpdate, rid, request)
             }
         };
-        let now = Instant::now();
-        let turn = self.held.back().map_or(now, |last| last.due);
-        let due = now.checked_add(delay).unwrap_or(turn).max(turn);
+        let turn = self.held.back().map(|last| last.due);
         let held = Held {
-            due,
+            due: after(delay).max(turn.unwrap_or_else(Instant::now)),
             packet_id,
             work,
         };
@@ -203,7 +201,7 @@ impl Connection {
             };
             let delay = state.faults.delay(operation, device);
             match passed {
-                Ok(wait) => (delay + wait, Work::Twin(rid, Ok(request))),
+                Ok(wait) => (delay.saturating_add(wait), Work::Twin(rid, Ok(request))),
                 Err(error) => (delay, Work::Twin(rid, Err(error))),
             }
         })
