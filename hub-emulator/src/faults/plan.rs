@@ -118,7 +118,7 @@ impl Plan {
             };
             let answer = InjectedAnswer {
                 status: *status,
-                retry_after: *retry_after,
+                retry_after: retry_after.map(whole_seconds),
             };
             let fits = wanted.is_none_or(|wanted| wanted == operation) && is_of(whose, device);
             fits.then_some(answer)
@@ -235,6 +235,12 @@ impl InjectedFault {
     }
 }
 
+/// A wait as clients are told it, in seconds: none comes back too early.
+fn whole_seconds(wait: Duration) -> Duration {
+    let begun = u64::from(wait.subsec_nanos() > 0);
+    Duration::from_secs(wait.as_secs().saturating_add(begun))
+}
+
 /// Whether something of `device`, or of no device, is of the one that is wanted, if there is one.
 fn is_of(wanted: &Option<DeviceId>, device: Option<&DeviceId>) -> bool {
     wanted.is_none() || wanted.as_ref() == device
@@ -272,6 +278,26 @@ mod tests {
         assert!(plan.answer(Operation::Query, None).is_some());
         assert_eq!(plan.answer(Operation::Query, None), None);
         assert_eq!(plan.fired(id), 2);
+    }
+
+    #[test]
+    fn a_client_is_not_told_to_come_back_too_early() {
+        for (wait, told) in [(0, 0), (1, 1), (999, 1), (1_000, 1), (1_001, 2)] {
+            let mut plan = Plan::default();
+            let fault = Fault::Answer {
+                operation: None,
+                device: None,
+                status: 429,
+                retry_after: Some(Duration::from_millis(wait)),
+            };
+            plan.add(fault, Times::Always);
+            let answer = plan.answer(Operation::Query, None).unwrap();
+            assert_eq!(
+                answer.retry_after,
+                Some(Duration::from_secs(told)),
+                "{wait}"
+            );
+        }
     }
 
     #[test]
