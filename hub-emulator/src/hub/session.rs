@@ -113,6 +113,13 @@ impl Hub {
         })
     }
 
+    /// Notes the model that a device announced when it connected.
+    pub(crate) fn announce_model(&mut self, link: LinkId, model: &str) {
+        if let Some(entity) = self.entity_of_mut(link) {
+            entity.twin.model_id = Some(model.to_owned());
+        }
+    }
+
     /// Notes that a connection ended, whoever ended it.
     pub(crate) fn disconnect(&mut self, link: LinkId, now: Timestamp) -> Vec<Effect> {
         let Some(id) = self.links.remove(&link) else {

@@ -105,6 +105,10 @@ fn check(
         tracing::info!(client_id = connect.client_id, %error, "refused a user name");
         Rejection::Code(ConnectReturnCode::BadUserNamePassword)
     })?;
+    if !switchboard.names().know(user.host.as_str()) {
+        tracing::info!(client_id = connect.client_id, host = %user.host, "refused another hub's device");
+        return Err(Rejection::Code(ConnectReturnCode::NotAuthorized));
+    }
     let id = EntityId {
         device: user.device.clone(),
         module: user.module.clone(),
@@ -137,6 +141,9 @@ fn check(
         .hub
         .connect(&id, connect.clean_session, now.wall)
         .map_err(|_| Rejection::Code(ConnectReturnCode::NotAuthorized))?;
+    if let Some(model) = user.get("model-id").filter(|model| !model.is_empty()) {
+        state.hub.announce_model(connected.link, model);
+    }
     let receiver = state.add_link(connected.link);
     state.carry_out(connected.effects);
     let messages = state.hub.deliver(connected.link, now.wall);

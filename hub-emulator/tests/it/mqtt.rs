@@ -165,6 +165,28 @@ async fn a_policy_that_allows_devices_opens_every_devices_door() {
 }
 
 #[tokio::test]
+async fn a_user_name_names_this_hub_and_may_name_a_model() {
+    let emulator = emulator().await;
+    let good = Credentials::new(&emulator.device("d1"));
+    let other_hub = Credentials {
+        username: good.username.replace("localhost", "another.hub.example"),
+        ..good.clone()
+    };
+    assert_eq!(
+        refusal(&emulator, &other_hub).await,
+        Some(ConnectReturnCode::NotAuthorized)
+    );
+    assert_eq!(emulator.twin("d1")["modelId"], "");
+    let with_model = Credentials {
+        username: format!("{}&model-id=dtmi%3Acom%3Aexample%3APump%3B1", good.username),
+        ..good
+    };
+    let connected = Device::connect_with(&emulator, &with_model).await;
+    assert!(connected.is_ok());
+    assert_eq!(emulator.twin("d1")["modelId"], "dtmi:com:example:Pump;1");
+}
+
+#[tokio::test]
 async fn bad_names_are_told_apart_from_bad_credentials() {
     let emulator = emulator().await;
     let good = Credentials::new(&emulator.device("d1"));
