@@ -37,6 +37,10 @@ impl SectionKind {
 const MAX_KEY_BYTES: usize = 1024;
 const MAX_STRING_BYTES: usize = 4096;
 const MAX_DEPTH: usize = 10;
+/// Empty lists and control characters do not count towards a section's size, and must not fill the
+/// memory all the same. What counts is never so much: every value has a name, or bytes that count.
+const MAX_BULK: usize = 1024 * 1024;
+const VALUE_BULK: usize = 16;
 const MIN_INTEGER: i64 = -(1 << 52);
 const MAX_INTEGER: i64 = (1 << 52) - 1;
 
@@ -51,6 +55,9 @@ pub(super) fn check_size(kind: SectionKind, section: &Properties) -> Result<(), 
     let bytes = object_size(section);
     if bytes > kind.max_bytes() {
         return Err(TwinError::TooLarge { kind, bytes });
+    }
+    if object_bulk(section) > MAX_BULK {
+        return Err(TwinError::Bulk { kind });
     }
     Ok(())
 }
@@ -146,6 +153,24 @@ fn value_size(value: &Value) -> usize {
     }
 }
 
+/// What an object takes, whether it counts or not.
+fn object_bulk(object: &Properties) -> usize {
+    object
+        .iter()
+        .map(|(name, value)| name.len() + value_bulk(value))
+        .sum()
+}
+
+fn value_bulk(value: &Value) -> usize {
+    VALUE_BULK
+        + match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(value_bulk).sum(),
+            Value::Object(object) => object_bulk(object),
+        }
+}
+
 fn text_size(text: &str) -> usize {
     text.chars()
         .filter(|c| !c.is_control())
@@ -211,6 +236,12 @@ pub enum TwinError {
         kind: SectionKind,
         /// Its size.
         bytes: usize,
+    },
+    /// The section has too much that does not count: empty objects and arrays, control characters.
+    #[error("{} hold too many empty values or control characters", kind.name())]
+    Bulk {
+        /// The section.
+        kind: SectionKind,
     },
 }
 

@@ -164,6 +164,30 @@ fn size_counts_names_and_values() {
 }
 
 #[test]
+fn what_does_not_count_is_bounded_all_the_same() {
+    let empty = json!([[], {}]);
+    let lists = |count: usize| json!({"l": vec![&empty; count]});
+    check_valid(lists(1_000));
+    let told = "reported properties hold too many empty values or control characters";
+    check_refused(lists(30_000), told);
+    let controls: serde_json::Map<_, _> = (0..300)
+        .map(|number| (number.to_string(), json!("\u{1}".repeat(4096))))
+        .collect();
+    check_refused(controls.into(), told);
+
+    // Neither does it grow by and by.
+    let mut reported = object(lists(10_000));
+    for name in ["a", "b", "c"] {
+        let more = object(json!({ name: vec![&empty; 10_000] }));
+        let grown = patch(SectionKind::Reported, &mut reported, &more);
+        assert_eq!(grown.is_ok(), name == "a", "{name}");
+    }
+    // All that counts may be there: as many names as there can be.
+    let names: serde_json::Map<_, _> = (0..8_000).map(|n| (format!("{n:04}"), json!(""))).collect();
+    check_valid(names.into());
+}
+
+#[test]
 fn a_patch_may_not_make_a_section_too_large() {
     let mut tags = object(json!({"a": "x".repeat(4000), "b": "x".repeat(4000)}));
     let before = tags.clone();
