@@ -25,8 +25,8 @@ pub(crate) struct Identity {
     pub(super) generation: u64,
     version: u64,
     pub(super) iot_edge: bool,
-    device_scope: Option<String>,
-    parent_scopes: Vec<String>,
+    pub(super) device_scope: Option<String>,
+    pub(super) parent_scopes: Vec<String>,
     /// Who looks after a module.
     managed_by: Option<String>,
 }

@@ -177,6 +177,10 @@ impl Entity {
             .clone_into(&mut twin.authentication_type);
         twin.x509_thumbprints = identity.authentication.thumbprints();
         twin.iot_edge = identity.iot_edge;
+        // An empty text takes a device out of its scope.
+        let scope = identity.device_scope.clone();
+        twin.device_scope = scope.filter(|scope| !scope.is_empty());
+        twin.parent_scopes.clone_from(&identity.parent_scopes);
     }
 }
 

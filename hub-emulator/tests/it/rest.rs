@@ -37,6 +37,34 @@ fn check_unauthorized(answer: &Answer) {
 }
 
 #[tokio::test]
+async fn scopes_of_edge_devices_are_shown_and_found() {
+    let emulator = emulator().await;
+    let service = Service::owner(&emulator);
+    let scope = "ms-azure-iot-edge://edge-1-1";
+    let leaf = json!({"deviceId": "leaf", "deviceScope": scope, "parentScopes": [scope]});
+    assert_eq!(service.put("/devices/leaf", &leaf).await.status, 200);
+    assert_eq!(service.put("/devices/other", &json!({})).await.status, 200);
+    let twin = service.get("/twins/leaf").await.json();
+    assert_eq!(
+        (&twin["deviceScope"], &twin["parentScopes"][0]),
+        (&json!(scope), &json!(scope))
+    );
+    let other = service.get("/twins/other").await.json();
+    assert_eq!(
+        (other.get("deviceScope"), other.get("parentScopes")),
+        (None, None)
+    );
+    for condition in [
+        format!("deviceScope = '{scope}'"),
+        format!("array_contains(parentScopes, '{scope}')"),
+    ] {
+        let query = json!({"query": format!("SELECT deviceId FROM devices WHERE {condition}")});
+        let found = service.post("/devices/query", &query).await.json();
+        assert_eq!(found, json!([{"deviceId": "leaf"}]));
+    }
+}
+
+#[tokio::test]
 async fn a_bad_token_is_refused() {
     let emulator = emulator().await;
     let _ = emulator.device("d1");

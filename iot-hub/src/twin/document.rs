@@ -43,6 +43,10 @@ pub struct Twin {
     pub model_id: Option<String>,
     /// Whether the device is an IoT Edge device.
     pub iot_edge: bool,
+    /// The scope of the IoT Edge device that it is behind, or its own.
+    pub device_scope: Option<String>,
+    /// The scopes of the IoT Edge devices right above it.
+    pub parent_scopes: Vec<String>,
     /// The configurations that are meant for the device, and how far each has come.
     pub configurations: Properties,
     /// Written and read by services alone.
@@ -72,6 +76,8 @@ impl Twin {
             x509_thumbprints: [None, None],
             model_id: None,
             iot_edge: false,
+            device_scope: None,
+            parent_scopes: Vec::new(),
             configurations: Properties::new(),
             tags: Properties::new(),
             desired: Section::new(SectionKind::Desired, now),
@@ -109,6 +115,12 @@ impl Twin {
         }
         if !self.configurations.is_empty() {
             document["configurations"] = json!(self.configurations);
+        }
+        if let Some(scope) = &self.device_scope {
+            document["deviceScope"] = json!(scope);
+        }
+        if !self.parent_scopes.is_empty() {
+            document["parentScopes"] = json!(self.parent_scopes);
         }
         if let Some(reason) = &self.status_reason {
             document["statusReason"] = json!(reason);
@@ -162,6 +174,15 @@ impl Twin {
                 .map(str::to_owned),
             iot_edge: value["capabilities"]["iotEdge"]
                 .as_bool()
+                .unwrap_or_default(),
+            device_scope: text("deviceScope")
+                .filter(|scope| !scope.is_empty())
+                .map(str::to_owned),
+            parent_scopes: value
+                .get("parentScopes")
+                .and_then(Value::as_array)
+                .map(|scopes| scopes.iter().filter_map(Value::as_str))
+                .map(|scopes| scopes.map(str::to_owned).collect())
                 .unwrap_or_default(),
             configurations: value
                 .get("configurations")
