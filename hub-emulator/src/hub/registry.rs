@@ -34,7 +34,8 @@ impl Hub {
                 HubError::new(ErrorCode::DeviceAlreadyExists, text)
             });
         }
-        self.last_generation += 1;
+        // Also told apart from those of an earlier run, of which those deleted are not known.
+        self.last_generation = ticks(now).max(self.last_generation + 1);
         identity.generation = self.last_generation;
         let twin = Twin::new(id.device.clone(), id.module.clone(), now);
         let mut entity = Entity {
@@ -193,6 +194,13 @@ pub(super) fn check(condition: &IfMatch, current: &str) -> Result<(), HubError> 
         ErrorCode::PreconditionFailed,
         "Precondition failed: the entity was changed since this etag was read",
     ))
+}
+
+/// The time as .NET counts it, of which the real hub's generations are made: 100 ns each, from the
+/// year 1 on.
+fn ticks(time: Timestamp) -> u64 {
+    const UNTIL_1970: i128 = 621_355_968_000_000_000;
+    u64::try_from(time.as_nanosecond() / 100 + UNTIL_1970).unwrap_or_default()
 }
 
 fn not_found(id: &EntityId) -> HubError {

@@ -237,6 +237,24 @@ fn keys_twins_and_generations_are_those_of_before() {
 }
 
 #[test]
+fn a_device_is_told_apart_from_one_that_was_deleted_before_the_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let mut seen = std::collections::BTreeSet::new();
+    for run in 0..3 {
+        let (mut file, mut hub) = open(&path).unwrap();
+        let (id, at) = (device("d1"), now() + jiff::SignedDuration::from_secs(run));
+        let identity = Identity::new(IdentityRequest::default(), || key(2));
+        hub.create(id.clone(), identity, at).unwrap();
+        let shown = hub.identity_value(&id).unwrap();
+        assert!(seen.insert(shown["generationId"].to_string()));
+        assert!(seen.insert(shown["etag"].to_string()));
+        hub.delete(&id, &iot_hub::etag::IfMatch::Any, at).unwrap();
+        file.keep(&mut hub);
+    }
+}
+
+#[test]
 fn a_file_does_not_grow_with_the_number_of_changes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
