@@ -29,6 +29,10 @@ const APPLIED: &str = "Applied";
 /// The configuration is meant for the twin, and others stand in its way.
 const TARGETED: &str = "Targeted";
 
+/// How many twins are looked at before others have their turn with the hub: there may be a hundred
+/// configurations and many thousands of twins.
+const AT_ONCE: usize = 64;
+
 /// The configurations that the hub knows.
 #[derive(Debug, Default)]
 pub(super) struct Configurations {
@@ -153,15 +157,15 @@ impl Hub {
         !self.configurations.stale.is_empty()
     }
 
-    /// Makes twins what the configurations want.
+    /// Makes some twins what the configurations want; others may be left.
     pub(crate) fn apply_configurations(&mut self, now: Timestamp) -> Vec<Effect> {
-        let stale = std::mem::take(&mut self.configurations.stale);
-        let effects = stale
-            .iter()
-            .flat_map(|id| self.configure(id, now))
-            .collect();
-        // The changes just made touched the same twins again; they are as wanted now.
-        self.configurations.stale.clear();
+        let stale = self.configurations.stale.iter();
+        let turn: Vec<EntityId> = stale.take(AT_ONCE).cloned().collect();
+        let effects = turn.iter().flat_map(|id| self.configure(id, now)).collect();
+        // The changes just made touched these twins again; they are as wanted now.
+        for id in &turn {
+            self.configurations.stale.remove(id);
+        }
         effects
     }
 
