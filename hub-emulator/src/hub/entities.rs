@@ -65,9 +65,21 @@ impl Entities {
         self.entities.insert(id, Box::new(entity));
     }
 
-    pub(super) fn remove(&mut self, id: &EntityId) {
+    pub(super) fn remove(&mut self, id: &EntityId) -> Option<Box<Entity>> {
         self.note(id);
-        self.entities.remove(id);
+        self.entities.remove(id)
+    }
+
+    /// A device and its modules.
+    pub(super) fn of_device<'a>(
+        &'a self,
+        device: &'a EntityId,
+    ) -> impl Iterator<Item = (&'a EntityId, &'a Entity)> {
+        // The device itself comes first.
+        self.entities
+            .range(EntityId::from(device.device.clone())..)
+            .take_while(|(id, _)| id.device == device.device)
+            .map(|(id, entity)| (id, &**entity))
     }
 
     /// From now on, remembers what changes.

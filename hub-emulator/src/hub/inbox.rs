@@ -117,9 +117,19 @@ impl Hub {
         let Some(id) = self.links.get(&link).cloned() else {
             return;
         };
-        if let Some(entity) = self.entities.get_mut(&id) {
+        let awaited = self.entities.get(&id);
+        if awaited.is_some_and(|entity| entity.inbox.awaits(packet_id))
+            && let Some(entity) = self.entities.get_mut(&id)
+        {
             entity.inbox.acknowledge(packet_id);
             self.inbox_changed(&id, now);
+        }
+    }
+
+    /// Looks no more at the inbox of a device that is gone.
+    pub(super) fn forget_inbox(&mut self, id: EntityId, inbox: &Inbox) {
+        if let Some(at) = inbox.scheduled {
+            self.inboxes.looks.remove(&(at, id));
         }
     }
 

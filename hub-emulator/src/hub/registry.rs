@@ -78,17 +78,19 @@ impl Hub {
         now: Timestamp,
     ) -> Result<Vec<Effect>, HubError> {
         check(condition, &self.entity(id)?.identity.etag())?;
-        let whole_device = id.module.is_none();
-        let doomed: Vec<EntityId> = self
-            .entities
-            .keys()
-            .filter(|other| *other == id || (whole_device && other.device == id.device))
-            .cloned()
-            .collect();
+        let doomed: Vec<EntityId> = match &id.module {
+            Some(_) => vec![id.clone()],
+            None => {
+                let own = self.entities.of_device(id);
+                own.map(|(id, _)| id.clone()).collect()
+            }
+        };
         let mut effects = Vec::new();
         for id in doomed {
             effects.append(&mut self.close(&id, CloseReason::IdentityChanged, now));
-            self.entities.remove(&id);
+            if let Some(entity) = self.entities.remove(&id) {
+                self.forget_inbox(id, &entity.inbox);
+            }
         }
         Ok(effects)
     }
@@ -111,8 +113,8 @@ impl Hub {
         self.entity(device)?;
         Ok(self
             .entities
-            .iter()
-            .filter(|(id, _)| id.module.is_some() && id.device == device.device)
+            .of_device(device)
+            .filter(|(id, _)| id.module.is_some())
             .map(|(id, entity)| identity_value(id, entity))
             .collect())
     }

@@ -55,6 +55,52 @@ fn rid(effect: &Effect) -> RequestId {
 }
 
 #[test]
+fn configurations_come_to_many_devices_a_part_at_a_time() {
+    let ids: Vec<String> = (0..200).map(|number| format!("d{number}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let mut hub = hub_with(&ids);
+    let id: ConfigurationId = "c".parse().unwrap();
+    let body = br#"{"targetCondition":"*","content":{"deviceContent":{"properties.desired.c":1}}}"#;
+    let request = ConfigurationRequest::read(&id, body).unwrap();
+    hub.put_configuration(id, request, None, now()).unwrap();
+    let reached = |hub: &Hub| {
+        let twins = hub.twins();
+        twins
+            .filter(|(_, twin)| twin.desired.properties().contains_key("c"))
+            .count()
+    };
+    let mut turns = Vec::new();
+    while hub.has_stale_twins() {
+        hub.apply_configurations(now());
+        turns.push(reached(&hub));
+    }
+    assert_eq!(turns, [64, 128, 192, 200]);
+}
+
+#[test]
+fn nothing_is_left_of_a_device_that_was_deleted() {
+    let mut hub = hub_with(&["d1", "d10"]);
+    hub.follow_changes();
+    let link = connect(&mut hub, "d1");
+    let message = CloudToDeviceMessage::default();
+    hub.send_to_device(&entity("d1"), message, now()).unwrap();
+    hub.delete(&entity("d1"), &iot_hub::etag::IfMatch::Any, now())
+        .unwrap();
+    assert_eq!(hub.next_look_at_inboxes(), None);
+    assert_eq!(hub.owner(link), None);
+    assert!(hub.identity(&entity("d1")).is_none() && hub.identity(&entity("d10")).is_some());
+}
+
+#[test]
+fn an_acknowledgement_of_nothing_is_not_worth_keeping() {
+    let mut hub = hub_with(&["d1"]);
+    let link = connect(&mut hub, "d1");
+    hub.follow_changes();
+    hub.message_acknowledged(link, 7, now());
+    assert!(hub.take_changed().is_empty());
+}
+
+#[test]
 fn an_identitys_times_have_the_decimals_of_dot_net() {
     let mut hub = hub_with(&["d1"]);
     let shown = |hub: &Hub| hub.identity_value(&entity("d1")).unwrap()["lastActivityTime"].clone();

@@ -153,10 +153,15 @@ impl Inbox {
         }
     }
 
+    /// Whether the device is to acknowledge a message under this id.
+    pub(super) fn awaits(&self, packet_id: u16) -> bool {
+        let mut queue = self.queue.iter();
+        queue.any(|waiting| waiting.is_sent_as(packet_id))
+    }
+
     /// The device took a message.
     pub(super) fn acknowledge(&mut self, packet_id: u16) {
-        let is_it = |sent: InFlight| sent.packet_id == packet_id;
-        let taken = self.take(|waiting| waiting.in_flight.is_some_and(is_it));
+        let taken = self.take(|waiting| waiting.is_sent_as(packet_id));
         self.end(taken, Outcome::Success);
     }
 
@@ -217,9 +222,7 @@ impl Inbox {
     pub(super) fn free_packet_id(&mut self) -> u16 {
         loop {
             self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
-            let is_taken = |sent: InFlight| sent.packet_id == self.last_packet_id;
-            let mut queue = self.queue.iter();
-            if !queue.any(|waiting| waiting.in_flight.is_some_and(is_taken)) {
+            if !self.awaits(self.last_packet_id) {
                 return self.last_packet_id;
             }
         }
@@ -227,6 +230,11 @@ impl Inbox {
 }
 
 impl Waiting {
+    fn is_sent_as(&self, packet_id: u16) -> bool {
+        self.in_flight
+            .is_some_and(|sent| sent.packet_id == packet_id)
+    }
+
     /// The value of a property.
     pub(crate) fn property(&self, name: &str) -> Option<&str> {
         let mut all = self.properties.iter();
