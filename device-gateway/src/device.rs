@@ -162,10 +162,10 @@ impl Device {
     }
 
     /// Goes on where the journal ends.
-    pub(crate) async fn start(parts: Parts) -> Result<Box<Self>, Box<(Parts, StorageError)>> {
+    pub(crate) async fn start(parts: Box<Parts>) -> Result<Box<Self>, Box<(Parts, StorageError)>> {
         match take_up(&parts).await {
-            Ok((engine, kept, step)) => Ok(Self::new(parts, engine, kept, step)),
-            Err(error) => Err(Box::new((parts, error))),
+            Ok((engine, kept, step)) => Ok(Self::new(*parts, engine, kept, step)),
+            Err(error) => Err(Box::new((*parts, error))),
         }
     }
 

@@ -171,7 +171,7 @@ impl World {
         let stop = Stop::default();
         let told = stop.clone();
         let device = tokio::spawn(async move {
-            let started = Device::start(parts).await;
+            let started = Device::start(Box::new(parts)).await;
             let device = Device::when_possible(started, &told).await;
             device.expect("a device").run(&told).await;
         });

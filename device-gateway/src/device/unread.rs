@@ -83,7 +83,7 @@ pub(super) async fn wait(failed: Box<(Parts, StorageError)>, stop: &Stop) -> Opt
                 () = stop.drained.cancelled() => return None,
             }
         }
-        match Device::start(parts).await {
+        match Device::start(Box::new(parts)).await {
             Ok(mut device) => {
                 tracing::info!("the journal can be used");
                 device.desk.journal(None);

@@ -51,8 +51,9 @@ pub(super) async fn live(
     }
     // It is closed at no time; a permit that is missing only lets more read at once.
     let turn = settling.turns.acquire().await;
-    // Room is taken when it is its turn: what many take at once and give back leaves holes.
-    let started = caught_in(Box::pin(Device::start(*parts))).await;
+    // Room is taken when it is its turn: what many take at once and give back leaves holes. The box of
+    // the parts goes with them, for one that is emptied here would stay as long as the device.
+    let started = caught_in(Box::pin(Device::start(parts))).await;
     drop(turn);
     drop(settling);
     let started = match started {
