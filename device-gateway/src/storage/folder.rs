@@ -29,7 +29,7 @@ const LOCK: &str = "gateway.lock";
 
 /// How much of the file is kept in memory. What it holds is read once per device, at the start; the
 /// default would let all of it stay.
-const CACHE: usize = 512 * 1024;
+const CACHE: usize = 256 * 1024;
 
 /// A state folder, once it can be used the property of this process.
 #[derive(Debug)]
