@@ -40,7 +40,7 @@ use watches::Watches;
 
 use crate::{
     backlog::Bounds,
-    driver::{Delay, Driver, Notice},
+    driver::{Delay, Driver, Hints, Notice},
     engine::{Answer, Call, Engine, Input, Now, Outcome, Settings, Step, Ticket},
     hub_link::{LinkEvent, LinkHandle, MethodCall, Reply},
     instruments::Desk,
@@ -127,7 +127,7 @@ pub(crate) struct Device {
     safety: Arc<Safety>,
     /// Since when the gateway's host is about to go down.
     host: Option<watch::Receiver<Option<Timestamp>>>,
-    hints: Option<watch::Receiver<u64>>,
+    hints: Option<Hints>,
     notices: Option<mpsc::Receiver<Notice>>,
     /// Holds the device up while the hub is told, until this moment at the latest.
     farewell: Option<(Delay, Instant)>,
@@ -239,7 +239,7 @@ impl Device {
         tokio::select! {
             event = self.link.events.recv() => event.map_or(Event::Stop, Event::Link),
             Some((ticket, outcome)) = self.driving.next() => Event::Driven(ticket, outcome),
-            _ = told(&mut self.hints) => Event::Hint,
+            () = hinted(&mut self.hints) => Event::Hint,
             notice = noticed(&mut self.notices) => Event::Notice(notice),
             since = told(&mut self.host) => Event::HostGoesDown(since),
             inbound = local(&mut self.bridge) => Event::Local(inbound),
@@ -599,8 +599,16 @@ async fn local(bridge: &mut Option<Bridge>) -> Inbound {
     std::future::pending().await
 }
 
+/// Waits until it is worth observing a device; for ever, when its driver never says so.
+pub(crate) async fn hinted(hints: &mut Option<Hints>) {
+    match hints {
+        Some(hints) => hints.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Waits for news; for ever, when there is none any more.
-pub(crate) async fn told<T: Clone>(news: &mut Option<watch::Receiver<T>>) -> T {
+async fn told<T: Clone>(news: &mut Option<watch::Receiver<T>>) -> T {
     if let Some(receiver) = news {
         if receiver.changed().await.is_ok() {
             return receiver.borrow_and_update().clone();

@@ -13,6 +13,7 @@
 pub mod command;
 #[cfg(test)]
 pub(crate) mod conformance;
+mod hints;
 pub mod host;
 pub mod http;
 pub mod mqtt;
@@ -28,7 +29,9 @@ use std::{collections::BTreeMap, fmt, future, os::fd::OwnedFd, time::Duration};
 use futures_util::future::BoxFuture;
 use iot_hub::reboot::{Blocker, Grade, Mode, RequestId};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+
+pub use self::hints::{Hinter, Hints};
 
 /// How long a driver may take for one step. Drivers have their own, shorter limits; this one is for
 /// a driver that hangs.
@@ -67,9 +70,9 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Asks whether the device does its work.
     fn health(&self) -> BoxFuture<'_, Result<Health, DriverError>>;
 
-    /// A value that changes when it is worth observing the device at once, for a protocol on which
-    /// the device speaks by itself.
-    fn hints(&self) -> Option<watch::Receiver<u64>> {
+    /// Tells when it is worth observing the device at once, for a protocol on which the device speaks
+    /// by itself.
+    fn hints(&self) -> Option<Hints> {
         None
     }
 

@@ -29,6 +29,7 @@ pub mod local_mqtt;
 pub mod outbox;
 mod pulse;
 mod queue;
+mod rising;
 mod safety;
 pub mod storage;
 

@@ -30,7 +30,7 @@ mod topics;
 
 pub(crate) use session::fuzz;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use account::Account;
 pub(crate) use accounts::Accounts;
@@ -183,6 +183,15 @@ pub enum Event {
     },
 }
 
+/// Somebody who has to know what a device does.
+///
+/// It is a call and neither a queue nor a task: each device has a listener, most of them nothing to say,
+/// and a queue with its task would be half a kilobyte for each.
+pub(crate) trait Listener: fmt::Debug + Send + Sync {
+    /// The device did that just now. Its connection waits meanwhile, so this takes a look and no more.
+    fn hear(&self, event: &Event);
+}
+
 /// A message of a device for the hub.
 #[derive(Debug)]
 pub struct Inbound {
@@ -231,10 +240,15 @@ pub enum PublishError {
 }
 
 impl LocalDevice {
-    /// Everything the device does from now on. A receiver that is not read stops the device, as
-    /// TCP would; one that is dropped does not.
-    pub(crate) fn subscribe(&self) -> Receiver<Event> {
-        self.account.subscribe()
+    /// Has somebody hear everything the device does from now on, for as long as that somebody lives.
+    pub(crate) fn listen<L: Listener + 'static>(&self, listener: &Arc<L>) {
+        let listener = Arc::downgrade(listener);
+        self.account.listen(listener);
+    }
+
+    /// It is the same device with the same right to sign in.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.account, &other.account)
     }
 
     /// Everything the device has for the hub from now on; the device's connection waits for the answer

@@ -89,7 +89,7 @@ impl World {
                 if reached(&seen) {
                     return seen;
                 }
-                hints.changed().await.expect("a hint");
+                hints.next().await;
             }
         })
         .await
@@ -106,7 +106,7 @@ impl World {
         let mut hints = self.driver.hints().expect("hints");
         soon(async {
             while self.driver.health().await.ok() != Some(expected.clone()) {
-                hints.changed().await.expect("a hint");
+                hints.next().await;
             }
         })
         .await;

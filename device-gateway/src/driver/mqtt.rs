@@ -17,12 +17,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use iot_hub::reboot::{Grade, Mode};
 use serde_json::json;
-use tokio::sync::watch;
 pub(crate) use view::fuzz;
 use view::{Boot, View};
 use watched::{Picture as _, Watched};
 
-use super::{Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered};
+use super::{Baseline, Driver, DriverError, Health, Hints, Observation, Order, Probe, Triggered};
 use crate::local_mqtt::LocalDevice;
 
 /// How long a device has to acknowledge a command.
@@ -151,7 +150,7 @@ impl Driver for MqttDriver {
         })
     }
 
-    fn hints(&self) -> Option<watch::Receiver<u64>> {
+    fn hints(&self) -> Option<Hints> {
         Some(self.watched.hints())
     }
 }

@@ -12,9 +12,11 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use iot_hub::reboot::{Blocker, Mode};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use super::{Baseline, Driver, DriverError, Health, Notice, Observation, Order, Probe, Triggered};
+use super::{
+    Baseline, Driver, DriverError, Health, Hints, Notice, Observation, Order, Probe, Triggered,
+};
 
 /// Something that a device's power goes through.
 pub(crate) trait Outlet: fmt::Debug + Send + Sync {
@@ -96,7 +98,7 @@ impl Driver for Powered {
         self.device.health()
     }
 
-    fn hints(&self) -> Option<watch::Receiver<u64>> {
+    fn hints(&self) -> Option<Hints> {
         self.device.hints()
     }
 

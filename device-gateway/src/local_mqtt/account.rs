@@ -2,10 +2,7 @@
 
 use std::{
     mem,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use bytes::Bytes;
@@ -15,16 +12,16 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::{Mutex as Seat, MutexGuard as SeatGuard, Notify, oneshot};
 
 use super::{
-    Event, Inbound, PublishError,
+    Event, Inbound, Listener, PublishError,
     broker::Outgoing,
     is_for_hub,
     session::{Next, Retained, Session, Violation},
     topics::Topics,
 };
-use crate::queue::{self, Receiver, Sender};
-
-/// The most events that wait for a driver. It only has to look at each, so a handful would do.
-const EVENTS: usize = 64;
+use crate::{
+    queue::{self, Receiver, Sender},
+    rising::Rising,
+};
 
 /// The largest packet of a device: a message as large as a hub takes it, and a bit, so that a device
 /// learns that one is too large.
@@ -67,46 +64,27 @@ impl Seated<'_> {
 /// The number of the newest connection. It rises with every one that signs in; an older one then has to
 /// leave.
 #[derive(Debug, Default)]
-struct Newest {
-    number: AtomicU64,
-    /// A channel that tells its value would have ten times the room, and most devices are connected
-    /// once.
-    risen: Notify,
-}
+struct Newest(Rising);
 
 impl Newest {
     /// The number of one more connection.
     fn next(&self) -> u64 {
-        let number = self.number.fetch_add(1, Ordering::SeqCst) + 1;
-        self.risen.notify_waiters();
-        number
+        self.0.rise()
     }
 
     /// Makes every connection leave, and every one that comes.
     fn end(&self) {
-        // There are never that many.
-        self.number.fetch_or(ENDED, Ordering::SeqCst);
-        self.risen.notify_waiters();
+        self.0.rise_to(ENDED);
     }
 
     /// Ends when there is a newer connection than the one of that number, or there shall be none.
     async fn is_above(&self, number: u64) {
-        let is_above = || {
-            let newest = self.number.load(Ordering::SeqCst);
-            newest > number || newest & ENDED != 0
-        };
-        loop {
-            // It is told of every rise from here on.
-            let risen = self.risen.notified();
-            if is_above() {
-                return;
-            }
-            risen.await;
-        }
+        let is_above = |newest| newest > number || newest >= ENDED;
+        self.0.until(is_above).await;
     }
 }
 
-/// Marks the number of the newest connection: there shall be none any more.
+/// From this number of the newest connection on there shall be none any more. There are never that many.
 const ENDED: u64 = 1 << 63;
 
 #[derive(Debug, Default)]
@@ -114,7 +92,7 @@ struct Corner {
     /// Boxed, for many devices are away.
     session: Option<Box<Session>>,
     retained: Retained,
-    subscribers: Vec<Sender<Event>>,
+    listeners: Vec<Weak<dyn Listener>>,
     bridge: Option<Sender<Inbound>>,
     /// Nothing that it has for the hub can be kept, and that is its own trouble.
     barred: bool,
@@ -178,14 +156,16 @@ impl Account {
         corner.session.is_some() || corner.heard
     }
 
-    pub(super) fn subscribe(&self) -> Receiver<Event> {
-        let (sender, receiver) = queue::bounded(EVENTS);
-        if self.at_broker {
-            // There is room: it is the first.
-            let _ = sender.try_send(Event::Unheard);
+    pub(super) fn listen(&self, listener: Weak<dyn Listener>) {
+        if self.at_broker
+            && let Some(listener) = listener.upgrade()
+        {
+            listener.hear(&Event::Unheard);
         }
-        self.corner().subscribers.push(sender);
-        receiver
+        let listeners = &mut self.corner().listeners;
+        // There is one, nearly always.
+        listeners.reserve_exact(1);
+        listeners.push(listener);
     }
 
     pub(super) fn bridge(&self) -> Receiver<Inbound> {
@@ -360,17 +340,16 @@ impl Account {
         self.wake.notified().await;
     }
 
-    /// Tells every subscriber, as fast as the slowest of them reads. Returns whether a message for the
-    /// hub is kept; others need not be.
+    /// Tells every listener. Returns whether a message for the hub is kept; others need not be.
     pub(super) async fn tell(&self, event: Event) -> bool {
-        let (subscribers, bridge) = {
+        let (listeners, bridge) = {
             let mut corner = self.corner();
-            corner.subscribers.retain(|sender| !sender.is_closed());
-            (corner.subscribers.clone(), corner.bridge.clone())
+            corner.listeners.retain(|known| known.strong_count() > 0);
+            let present = corner.listeners.iter().filter_map(Weak::upgrade);
+            (present.collect::<Vec<_>>(), corner.bridge.clone())
         };
-        for subscriber in subscribers {
-            // One that went away meanwhile is dropped next time.
-            let _ = subscriber.send(event.clone()).await;
+        for listener in listeners {
+            listener.hear(&event);
         }
         match event {
             Event::Message { name, payload } if is_for_hub(&name) => {

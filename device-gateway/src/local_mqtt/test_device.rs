@@ -1,12 +1,14 @@
 //! An MQTT client for the tests of the endpoint and of its driver.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, LastWill, MqttOptions, Packet, Publish,
-    QoS, SubscribeReasonCode,
+    AsyncClient, ConnectReturnCode, ConnectionError, Event as Incident, LastWill, MqttOptions,
+    Packet, Publish, QoS, SubscribeReasonCode,
 };
 use tokio::{sync::mpsc, task::JoinHandle, time};
+
+use super::{Event, Listener, LocalDevice};
 
 /// How long anything in a test may take.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -25,6 +27,41 @@ pub(crate) fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
 
 /// The device of tests that need only one, and its password.
 pub(crate) const DEVICE: (&str, &str) = ("d1", "secret");
+
+/// Everything that a device does from now on.
+pub(crate) struct Heard {
+    events: mpsc::UnboundedReceiver<Event>,
+    _ear: Arc<Ear>,
+}
+
+#[derive(Debug)]
+struct Ear(mpsc::UnboundedSender<Event>);
+
+impl Listener for Ear {
+    fn hear(&self, event: &Event) {
+        // The test may have ended.
+        let _ = self.0.send(event.clone());
+    }
+}
+
+impl Heard {
+    pub(crate) fn of(device: &LocalDevice) -> Self {
+        let (told, events) = mpsc::unbounded_channel();
+        let ear = Arc::new(Ear(told));
+        device.listen(&ear);
+        Self { events, _ear: ear }
+    }
+
+    /// The next thing it does.
+    pub(crate) async fn next(&mut self) -> Event {
+        soon(self.events.recv()).await.expect("an event")
+    }
+
+    /// The same, if it has done it.
+    pub(crate) fn now(&mut self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+}
 
 /// A connected device.
 pub(crate) struct TestDevice {
@@ -56,7 +93,7 @@ impl TestDevice {
         let id = options.client_id();
         let (client, mut event_loop) = AsyncClient::new(options, 64);
         match soon(event_loop.poll()).await {
-            Ok(Event::Incoming(Packet::ConnAck(_))) => {}
+            Ok(Incident::Incoming(Packet::ConnAck(_))) => {}
             Err(ConnectionError::ConnectionRefused(code)) => return Err(code),
             other => panic!("expected a CONNACK, got {other:?}"),
         }
@@ -64,7 +101,7 @@ impl TestDevice {
         let poll = tokio::spawn(async move {
             // One connection, and no other after it.
             while let Ok(event) = event_loop.poll().await {
-                if let Event::Incoming(packet) = event
+                if let Incident::Incoming(packet) = event
                     && sender.send(packet).await.is_err()
                 {
                     return;

@@ -12,10 +12,9 @@ use tokio::{
 
 use super::{
     strangers::STRANGERS,
-    test_device::{TestDevice, options, soon},
+    test_device::{Heard, TestDevice, options, soon},
     *,
 };
-use crate::queue;
 
 /// A CONNECT of device `d1` with that keep-alive in seconds.
 fn sign_in(keep_alive: u8) -> Vec<u8> {
@@ -30,7 +29,7 @@ fn sign_in(keep_alive: u8) -> Vec<u8> {
 struct Server {
     address: SocketAddr,
     d1: LocalDevice,
-    events: Receiver<Event>,
+    events: Heard,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -46,7 +45,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         Self {
             address: endpoint.local_addr(),
-            events: d1.subscribe(),
+            events: Heard::of(&d1),
             d1,
             task: tokio::spawn(endpoint.serve(shutdown.clone())),
             shutdown,
@@ -58,12 +57,12 @@ impl Server {
     }
 
     async fn event(&mut self) -> Event {
-        soon(self.events.recv()).await.expect("an event")
+        self.events.next().await
     }
 
     #[track_caller]
     fn no_event(&mut self) {
-        assert_eq!(self.events.try_recv(), None);
+        assert_eq!(self.events.now(), None);
     }
 
     async fn stop(self) {
@@ -258,9 +257,7 @@ async fn kept(server: &Server) -> Vec<String> {
 async fn what_the_gateway_retains_is_not_replaced_by_the_device() {
     const OURS: &str = "dm/d1/twin/desired";
     const QOS: QoS = QoS::AtLeastOnce;
-    let mut server = Server::start().await;
-    // Nobody listens.
-    drop(mem::replace(&mut server.events, queue::bounded(1).1));
+    let server = Server::start().await;
     for payload in ["before", "theirs", ""] {
         let mut device = server.d1().await;
         device.publishes(OURS, QOS, true, payload).await;
@@ -463,9 +460,9 @@ async fn whoever_has_no_account_any_more_is_shown_out() {
     let mut streams = Vec::new();
     for id in ["d1", "d2"] {
         let device = accounts.device(id).unwrap();
-        let mut events = device.subscribe();
+        let mut events = Heard::of(&device);
         streams.push((TestDevice::connect(address, id, "old").await, device));
-        assert_eq!(soon(events.recv()).await, Some(Event::Connected));
+        assert_eq!(events.next().await, Event::Connected);
         let change = if id == "d1" {
             accounts.dismiss("d1");
             "a dismissal"
@@ -476,13 +473,9 @@ async fn whoever_has_no_account_any_more_is_shown_out() {
             "another password"
         };
         // Its last will comes first.
-        let will = soon(events.recv()).await;
-        assert!(
-            matches!(will, Some(Event::Message { .. })),
-            "{change}: {will:?}"
-        );
-        let end = soon(events.recv()).await;
-        assert_eq!(end, Some(Event::Disconnected), "{change}");
+        let will = events.next().await;
+        assert!(matches!(will, Event::Message { .. }), "{change}: {will:?}");
+        assert_eq!(events.next().await, Event::Disconnected, "{change}");
     }
     for (id, password) in [("d1", "old"), ("d2", "old")] {
         let options = options(address, id, id, password);

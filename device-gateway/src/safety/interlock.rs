@@ -1,5 +1,7 @@
 //! Something that must say yes before a device is rebooted.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use iot_hub::reboot::Blocker;
 use tokio::sync::watch;
@@ -8,8 +10,7 @@ use super::naming::{clip, property_name};
 use crate::{
     config::{InterlockConfig, QuestionConfig},
     driver::command::run::{End, run},
-    local_mqtt::{Accounts, Event},
-    queue::Receiver,
+    local_mqtt::{Accounts, Event, Listener},
 };
 
 /// Something that must say yes.
@@ -71,33 +72,52 @@ fn follow(accounts: Accounts, device: String, topic: String) -> watch::Receiver<
     tokio::spawn(async move {
         let mut admitted = accounts.admitted();
         loop {
-            // Its end of the events alone is kept, so that they end with the account.
-            let events = accounts.device(&device).map(|device| device.subscribe());
-            let news = async {
-                match events {
-                    Some(events) => pass_on(events, &topic, &told).await,
-                    None => {
-                        let _ = admitted.changed().await;
+            let account = accounts.device(&device);
+            // It lives as long as this account is the device's.
+            let ear = Arc::new(Ear {
+                topic: topic.clone(),
+                told: told.clone(),
+            });
+            if let Some(account) = &account {
+                account.listen(&ear);
+            }
+            let is_another = async {
+                loop {
+                    let _ = admitted.changed().await;
+                    let now = accounts.device(&device);
+                    match (&account, &now) {
+                        (Some(account), Some(now)) if account.is_same(now) => {}
+                        (None, None) => {}
+                        (Some(_) | None, Some(_) | None) => return,
                     }
                 }
             };
             tokio::select! {
-                () = news => {}
+                () = is_another => told.send_replace(None),
                 () = told.closed() => return,
-            }
+            };
         }
     });
     receiver
 }
 
-/// Passes on what is said until the account ends.
-async fn pass_on(mut events: Receiver<Event>, topic: &str, told: &watch::Sender<Option<Bytes>>) {
-    while let Some(event) = events.recv().await {
+/// Listens to a device for one of its topics.
+#[derive(Debug)]
+struct Ear {
+    topic: String,
+    told: watch::Sender<Option<Bytes>>,
+}
+
+impl Listener for Ear {
+    fn hear(&self, event: &Event) {
         match event {
-            Event::Connected | Event::Disconnected | Event::Unheard => told.send_replace(None),
-            Event::Message { name, payload } if name == topic => told.send_replace(Some(payload)),
-            Event::Message { .. } | Event::Elsewhere { .. } => continue,
-        };
+            Event::Connected | Event::Disconnected | Event::Unheard => {
+                self.told.send_replace(None);
+            }
+            Event::Message { name, payload } if *name == self.topic => {
+                self.told.send_replace(Some(payload.clone()));
+            }
+            Event::Message { .. } | Event::Elsewhere { .. } => {}
+        }
     }
-    told.send_replace(None);
 }

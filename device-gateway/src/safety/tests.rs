@@ -131,6 +131,16 @@ async fn a_value_counts_on_the_connection_it_was_said_on() {
         .unwrap();
     assert!(interlock.ask().await.is_some());
     assert!(nobody.ask().await.is_some());
+
+    // One that may sign in by another password is heard, too, and what it said before is old.
+    let admitted = accounts.admit("press-1", Some("newer".into()), Elsewhere::default());
+    drop(admitted.unwrap());
+    soon(told.wait_for(Option::is_none)).await.unwrap();
+    let press = TestDevice::connect(address, "press-1", "newer").await;
+    press.says("state/idle", "yes").await;
+    let yes = Some(Bytes::from("yes"));
+    soon(told.wait_for(|told| *told == yes)).await.unwrap();
+    assert!(interlock.ask().await.is_none());
 }
 
 #[tokio::test]

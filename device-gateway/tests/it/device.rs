@@ -6,11 +6,11 @@ use std::{
 };
 
 use device_gateway::driver::{
-    Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered,
+    Baseline, Driver, DriverError, Health, Hinter, Hints, Observation, Order, Probe, Triggered,
 };
 use futures_util::future::BoxFuture;
 use iot_hub::reboot::{Blocker, Grade, Mode, RequestId};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 /// What the device does with a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,7 +31,7 @@ pub(crate) enum Script {
 #[derive(Debug)]
 pub(crate) struct ScriptedDevice {
     state: Mutex<State>,
-    hints: watch::Sender<u64>,
+    hinter: Hinter,
     triggered: Notify,
 }
 
@@ -48,7 +48,7 @@ impl Default for ScriptedDevice {
     fn default() -> Self {
         Self {
             state: Mutex::default(),
-            hints: watch::Sender::new(0),
+            hinter: Hinter::default(),
             triggered: Notify::new(),
         }
     }
@@ -85,7 +85,7 @@ impl ScriptedDevice {
         state.boot += 1;
         state.caused_by = caused_by;
         drop(state);
-        self.hints.send_modify(|hint| *hint += 1);
+        self.hinter.hint();
     }
 }
 
@@ -158,7 +158,7 @@ impl Driver for ScriptedDevice {
         Box::pin(async { Ok(Health::Healthy) })
     }
 
-    fn hints(&self) -> Option<watch::Receiver<u64>> {
-        Some(self.hints.subscribe())
+    fn hints(&self) -> Option<Hints> {
+        Some(self.hinter.hints())
     }
 }

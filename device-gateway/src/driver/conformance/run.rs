@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{Behavior, clock::FastClock};
 use crate::{
-    device::{at, drive::drive, told},
+    device::{at, drive::drive, hinted},
     driver::{Driver, tests::ID},
     engine::{Call, DriverStep, Engine, Input, Now, Settings, Step},
     journal::{Journal, Remembered},
@@ -117,7 +117,7 @@ pub(super) async fn attempt(
                         Input::Driven(ticket, outcome)
                     }
                     // On a slow machine a limit may pass before the command has arrived.
-                    _ = told(&mut hints), if commanding.is_none() => Input::Hint,
+                    () = hinted(&mut hints), if commanding.is_none() => Input::Hint,
                     () = at(wake), if commanding.is_none() => Input::Tick,
                 }
             }

@@ -13,12 +13,12 @@ use futures_util::future::BoxFuture;
 use iot_hub::reboot::Mode;
 use status::View;
 pub(crate) use status::fuzz;
-use tokio::{sync::watch, time};
+use tokio::time;
 
 use super::watched::{Picture as _, Watched, no_answer};
 use crate::{
     driver::{
-        Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered,
+        Baseline, Driver, DriverError, Health, Hints, Observation, Order, Probe, Triggered,
         reading::{Proofs, Reading},
     },
     local_mqtt::{Elsewhere, LocalDevice},
@@ -171,7 +171,7 @@ impl Driver for TasmotaDriver {
         Box::pin(async { Ok(Health::Unknown) })
     }
 
-    fn hints(&self) -> Option<watch::Receiver<u64>> {
+    fn hints(&self) -> Option<Hints> {
         Some(self.watched.hints())
     }
 }

@@ -70,7 +70,7 @@ impl World {
                 if reached(&seen) {
                     return seen;
                 }
-                hints.changed().await.unwrap();
+                hints.next().await;
             }
         })
         .await
@@ -80,7 +80,7 @@ impl World {
         let mut hints = self.driver.hints().unwrap();
         soon(async {
             while self.driver.health().await.ok() != Some(expected.clone()) {
-                hints.changed().await.unwrap();
+                hints.next().await;
             }
         })
         .await;

@@ -1,5 +1,5 @@
-//! What the drivers over MQTT share: a picture of the device, and a task that listens to the device and
-//! keeps it up to date.
+//! What the drivers over MQTT share: a picture of the device, which listens to the device and is kept up to
+//! date by that.
 
 use std::{
     fmt,
@@ -7,16 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{Notify, watch},
-    time,
-};
+use tokio::{sync::Notify, time};
 
 use super::contact::{Answer, Contact};
 use crate::{
-    driver::{DriverError, Order, Triggered},
-    local_mqtt::{Event, LocalDevice, PublishError},
-    queue::Receiver,
+    driver::{DriverError, Hinter, Hints, Order, Triggered},
+    local_mqtt::{Event, Listener, LocalDevice, PublishError},
 };
 
 /// What a protocol makes of what its device says. Pure.
@@ -68,14 +64,13 @@ pub(super) struct Watched<P> {
     shared: Arc<Shared<P>>,
 }
 
-/// What a driver's calls share with the task that listens to the device.
+/// What a driver's calls share with the listening to the device.
 #[derive(Debug)]
 struct Shared<P> {
     picture: Mutex<P>,
     /// The picture has changed.
     changed: Notify,
-    /// Changes when it is worth looking at the device.
-    hints: watch::Sender<u64>,
+    hinter: Hinter,
 }
 
 impl<P: Picture> Watched<P> {
@@ -85,9 +80,9 @@ impl<P: Picture> Watched<P> {
         let shared = Arc::new(Shared {
             picture: Mutex::new(picture),
             changed: Notify::new(),
-            hints: watch::Sender::new(0),
+            hinter: Hinter::default(),
         });
-        tokio::spawn(listen(device.subscribe(), shared.clone()));
+        device.listen(&shared);
         Self { device, shared }
     }
 
@@ -99,8 +94,8 @@ impl<P: Picture> Watched<P> {
         self.shared.picture()
     }
 
-    pub(super) fn hints(&self) -> watch::Receiver<u64> {
-        self.shared.hints.subscribe()
+    pub(super) fn hints(&self) -> Hints {
+        self.shared.hinter.hints()
     }
 
     /// Waits until the picture shows something; nothing when it does not in time.
@@ -187,12 +182,12 @@ impl<P> Shared<P> {
     }
 }
 
-/// Keeps the picture up to date until the endpoint ends.
-async fn listen<P: Picture>(mut events: Receiver<Event>, shared: Arc<Shared<P>>) {
-    while let Some(event) = events.recv().await {
+impl<P: Picture> Listener for Shared<P> {
+    fn hear(&self, event: &Event) {
         let now = Instant::now();
-        let hints = {
-            let mut picture = shared.picture();
+        let is_hint = {
+            let mut picture = self.picture();
+            let before = picture.contact().hints();
             match event {
                 Event::Connected => picture.connect(),
                 Event::Disconnected => picture.disconnect(),
@@ -201,20 +196,18 @@ async fn listen<P: Picture>(mut events: Receiver<Event>, shared: Arc<Shared<P>>)
                     picture.forget();
                 }
                 Event::Message { name, payload } => {
-                    note(&name, picture.message(&name, &payload, now));
+                    note(name, picture.message(name, payload, now));
                 }
                 Event::Elsewhere { topic, payload } => {
-                    note(&topic, picture.message_elsewhere(&topic, &payload, now));
+                    note(topic, picture.message_elsewhere(topic, payload, now));
                 }
             }
-            picture.contact().hints()
+            picture.contact().hints() != before
         };
-        shared.changed.notify_waiters();
-        shared.hints.send_if_modified(|known| {
-            let news = *known != hints;
-            *known = hints;
-            news
-        });
+        self.changed.notify_waiters();
+        if is_hint {
+            self.hinter.hint();
+        }
     }
 }
 

@@ -12,12 +12,11 @@ pub(crate) use bridge::fuzz;
 use futures_util::future::BoxFuture;
 use iot_hub::reboot::Mode;
 use serde_json::json;
-use tokio::sync::watch;
 
 use super::watched::{Picture as _, Watched, no_answer};
 use crate::{
     driver::{
-        Baseline, Driver, DriverError, Health, Observation, Order, Probe, Triggered,
+        Baseline, Driver, DriverError, Health, Hints, Observation, Order, Probe, Triggered,
         reading::{Proofs, Reading},
     },
     local_mqtt::{Elsewhere, LocalDevice},
@@ -152,7 +151,7 @@ impl Driver for Zigbee2MqttDriver {
         })
     }
 
-    fn hints(&self) -> Option<watch::Receiver<u64>> {
+    fn hints(&self) -> Option<Hints> {
         Some(self.watched.hints())
     }
 }

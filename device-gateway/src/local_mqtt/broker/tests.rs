@@ -16,8 +16,10 @@ use tokio_util::codec::Framed;
 use super::{standing::Lines, *};
 use crate::{
     config::BrokerConfig,
-    local_mqtt::{Elsewhere, Inbound, LocalDevice, test_device::soon},
-    queue::Receiver,
+    local_mqtt::{
+        Elsewhere, Inbound, LocalDevice,
+        test_device::{Heard, soon},
+    },
 };
 
 /// A broker that serves nobody by itself.
@@ -36,14 +38,14 @@ struct Peer {
 
 impl Broker {
     /// The gateway begins to serve the device `d1`, with what its driver hears.
-    async fn new() -> (Self, Receiver<Event>) {
+    async fn new() -> (Self, Heard) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let client = BrokerClient::new(settings(address));
         let accounts = client.accounts();
         let device = accounts.admit("d1", None, Elsewhere::default()).unwrap();
-        let mut events = device.subscribe();
-        assert!(matches!(soon(events.recv()).await, Some(Event::Unheard)));
+        let mut events = Heard::of(&device);
+        assert!(matches!(events.next().await, Event::Unheard));
         let broker = Self {
             listener,
             accounts,
@@ -147,12 +149,15 @@ fn settings(address: SocketAddr) -> BrokerSettings {
     .unwrap()
 }
 
-fn said(event: Option<Event>) -> String {
+fn said(event: Event) -> String {
     match event {
-        Some(Event::Message { name, payload }) => {
+        Event::Message { name, payload } => {
             format!("{name} {}", String::from_utf8_lossy(&payload))
         }
-        other => format!("{other:?}"),
+        other @ (Event::Connected
+        | Event::Disconnected
+        | Event::Unheard
+        | Event::Elsewhere { .. }) => format!("{other:?}"),
     }
 }
 
@@ -166,19 +171,19 @@ async fn what_a_broker_says_as_its_last_is_not_believed() {
     peer.says("dm/d1/ack", "2", 2, false).await;
     peer.says("dm/d1/status", "offline", 3, false).await;
     peer.answers_ping().await;
-    assert!(matches!(soon(events.recv()).await, Some(Event::Connected)));
-    assert_eq!(said(soon(events.recv()).await), "status online");
+    assert!(matches!(events.next().await, Event::Connected));
+    assert_eq!(said(events.next().await), "status online");
     assert_eq!(peer.pinged().await, [1]);
     drop(peer);
-    assert!(matches!(soon(events.recv()).await, Some(Event::Unheard)));
+    assert!(matches!(events.next().await, Event::Unheard));
 
     // On the next line it is said again, by a broker that goes on.
     let mut peer = broker.line("edge-1").await;
     peer.says("dm/d1/status", "offline", 1, false).await;
     peer.pinged().await;
     peer.answers_ping().await;
-    assert!(matches!(soon(events.recv()).await, Some(Event::Connected)));
-    assert_eq!(said(soon(events.recv()).await), "status offline");
+    assert!(matches!(events.next().await, Event::Connected));
+    assert_eq!(said(events.next().await), "status offline");
 }
 
 #[tokio::test]
@@ -199,8 +204,8 @@ async fn what_is_retained_is_old_and_a_device_is_asked_until_it_is_heard() {
     peer.says("dm/d1/birth", "new", 2, false).await;
     peer.pinged().await;
     peer.answers_ping().await;
-    assert!(matches!(soon(events.recv()).await, Some(Event::Connected)));
-    assert_eq!(said(soon(events.recv()).await), "birth new");
+    assert!(matches!(events.next().await, Event::Connected));
+    assert_eq!(said(events.next().await), "birth new");
     // From here on nobody asks it.
     broker.device.publish("cmd/reboot", "now").unwrap();
     assert_eq!(peer.message().await.topic, "dm/d1/cmd/reboot");
