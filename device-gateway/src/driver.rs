@@ -60,6 +60,12 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Gives the reboot command, once. The engine never calls it twice for one id.
     fn trigger<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Triggered, DriverError>>;
 
+    /// Sees to it that the device has its power after a power cycle whose end nobody saw. It may be asked
+    /// again, and may take as long as the cycle; a driver that takes no power away has nothing to do.
+    fn restore_power(&self) -> BoxFuture<'_, Result<(), DriverError>> {
+        Box::pin(future::ready(Ok(())))
+    }
+
     /// Looks at the device now. One that says nothing is [`DriverError::Unreachable`], which is an
     /// absence only when it lasts; [`DriverError::Absent`] is one at once.
     fn observe<'a>(

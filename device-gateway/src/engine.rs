@@ -30,6 +30,7 @@ mod ladder;
 mod live;
 mod methods;
 mod phases;
+mod power;
 mod prepare;
 mod settings;
 mod silence;
@@ -47,6 +48,7 @@ use copy_on_write::CopyOnWrite;
 use desired::Desired;
 use iot_hub::reboot::{Blocker, Mode, Refusal, RefusalCode, Report, RequestId, State, TraceParent};
 use live::Live;
+use power::Restoring;
 use serde_json::{Map, Value};
 pub use settings::{Rung, Settings};
 use survey::Survey;
@@ -68,6 +70,8 @@ pub struct Engine {
     next_probe: Duration,
     /// A look at the device that has to end before an attempt begins.
     survey: Option<Box<Survey>>,
+    /// What is done about power that is owed.
+    restoring: Option<Box<Restoring>>,
     /// What of the open attempt is not on disk.
     live: Option<Box<Live>>,
     /// The queued request that has not become an attempt.
@@ -135,6 +139,8 @@ pub enum DriverStep {
     Prepare(Order),
     /// See [`crate::driver::Driver::trigger`].
     Trigger(Order),
+    /// See [`crate::driver::Driver::restore_power`].
+    RestorePower,
     /// See [`crate::driver::Driver::observe`].
     Observe(Baseline),
     /// See [`crate::driver::Driver::health`].
@@ -154,6 +160,8 @@ pub enum Outcome {
     Prepared(BTreeMap<String, Blocker>),
     /// Of [`DriverStep::Trigger`].
     Triggered(Result<Triggered, DriverError>),
+    /// Of [`DriverStep::RestorePower`].
+    PowerRestored(Result<(), DriverError>),
     /// Of [`DriverStep::Observe`].
     Observed(Result<Observation, DriverError>),
     /// Of [`DriverStep::CheckHealth`].
@@ -227,6 +235,7 @@ impl Engine {
             probing: None,
             next_probe: now.mono,
             survey: None,
+            restoring: None,
             desired: None,
             announced_before,
             now,
@@ -299,6 +308,7 @@ impl Engine {
         if let Some(desired) = &self.desired {
             at = at.min(desired.retry_at);
         }
+        at = at.min(self.power_wakes_at());
         if let (Some(live), Some(attempt)) = (&self.live, &self.journal.open) {
             at = at.min(self.phase_wakes_at(live, attempt));
         }
@@ -368,6 +378,7 @@ impl Engine {
                 self.on_preparation(ticket, objections);
             }
             Outcome::Triggered(result) => self.on_triggered(ticket, result, out),
+            Outcome::PowerRestored(result) => self.on_power_restored(ticket, &result),
             Outcome::Observed(result) => self.on_observed(ticket, result, out),
             Outcome::HealthChecked(result) => self.on_health(ticket, result),
         }
@@ -423,6 +434,7 @@ impl Engine {
 
     /// Does what the time is ripe for.
     fn advance(&mut self, out: &mut Out) {
+        self.advance_power(out);
         self.advance_survey(out);
         self.advance_attempt(out);
         self.advance_desired(out);

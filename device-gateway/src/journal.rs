@@ -32,6 +32,8 @@ pub struct Journal {
     pub boot_id: Option<String>,
     /// When the device announced that it goes down, until it is seen in a new boot or stays up.
     pub going_down: Option<Timestamp>,
+    /// A command took the device's power away, and nobody has seen since that it has it again.
+    pub power_owed: bool,
     /// The newest boots that were noticed, for the loop breaker and the cooldown.
     pub boots: VecDeque<Timestamp>,
     /// Totals.

@@ -45,6 +45,8 @@ pub(crate) fn drive(
                 // It may have left.
                 Outcome::Triggered(given.unwrap_or(Ok(Triggered::Unacknowledged)))
             }
+            // It waits for a cycle, which has limits of its own, and nobody waits for it.
+            DriverStep::RestorePower => Outcome::PowerRestored(driver.restore_power().await),
             DriverStep::Observe(baseline) => {
                 Outcome::Observed(limited("observe", driver.observe(&baseline)).await)
             }

@@ -26,6 +26,10 @@ pub(crate) trait Outlet: fmt::Debug + Send + Sync {
     /// Takes the power away and gives it back, once, and says what was seen of that. The power is on
     /// when this ends, as far as the outlet can be reached.
     fn cycle(&self) -> BoxFuture<'_, Result<Triggered, DriverError>>;
+
+    /// Waits for the end of a cycle that was commanded before, and gives the power back if that does
+    /// not. Where there was none this does nothing.
+    fn restore(&self) -> BoxFuture<'_, Result<(), DriverError>>;
 }
 
 /// A device whose power goes through an outlet.
@@ -85,6 +89,10 @@ impl Driver for Powered {
             }),
             Mode::PowerCycle => self.outlet.cycle(),
         }
+    }
+
+    fn restore_power(&self) -> BoxFuture<'_, Result<(), DriverError>> {
+        self.outlet.restore()
     }
 
     fn observe<'a>(

@@ -218,6 +218,7 @@ impl Engine {
             };
             attempt.report.steps.insert(mode, step);
             self.enter(State::Rebooting, now);
+            self.owe_power(mode);
         }
         let ticket = self.ask(DriverStep::Trigger(order), out);
         if let Some(live) = &mut self.live {
@@ -246,6 +247,7 @@ impl Engine {
         };
         live.triggering = None;
         live.next_look = now.mono;
+        self.on_commanded(&result);
         let Some(attempt) = &mut self.journal.open else {
             return;
         };

@@ -9,6 +9,7 @@ mod disorder;
 mod going_down;
 mod ladder;
 mod methods;
+mod power;
 mod prepare;
 mod queue;
 mod silence;

@@ -42,7 +42,12 @@ impl Engine {
             !live.is_in_old_boot() && live.is_past_command(return_limit, self.now)
         });
         if gone {
-            let error = failure(FailureCode::NoReturn, "the device did not come back", true);
+            let words = if self.journal.power_owed {
+                "the device did not come back, and nobody has seen its power on again"
+            } else {
+                "the device did not come back"
+            };
+            let error = failure(FailureCode::NoReturn, words, true);
             self.step_failed(Shown::Absence, error, out);
         }
         self.look_when_due(out);

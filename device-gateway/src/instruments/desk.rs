@@ -124,6 +124,7 @@ fn failure(outcome: &Outcome) -> Option<&DriverError> {
         Outcome::BaselineTaken(result) => result.as_ref().err(),
         Outcome::Prepared(_) => None,
         Outcome::Triggered(result) => result.as_ref().err(),
+        Outcome::PowerRestored(result) => result.as_ref().err(),
         Outcome::Observed(result) => result.as_ref().err(),
         Outcome::HealthChecked(result) => result.as_ref().err(),
     }

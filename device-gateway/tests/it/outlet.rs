@@ -19,14 +19,18 @@ use crate::{
     world::{DEVICE, ID, World, hurried, within},
 };
 
-/// An outlet that is off once it is told to cycle, until it has been looked at; then it is on again.
+/// An outlet that is off once it is told to cycle, until it has been looked at; then it is on again. One
+/// that is stuck stays off until it is told to be on.
 const PDU: &str = r#"
 outlets=.1.3.6.1.4.1.318.1.1.12.3
 case "$1 $2" in
-"-s $outlets.3.1.1.4.1") echo "$4" >> "$0.told"; touch "$0.off" ;;
+"-s $outlets.3.1.1.4.1")
+    echo "$4" >> "$0.told"
+    if [ "$4" = 1 ]; then rm -f "$0.off" "$0.stuck"; else touch "$0.off"; fi ;;
 "-g $outlets.5.1.1.4.1")
     state=1
-    if [ -e "$0.off" ]; then rm "$0.off"; touch "$0.cycled"; state=2; fi
+    if [ -e "$0.off" ]; then touch "$0.cycled"; state=2; fi
+    if ! [ -e "$0.stuck" ]; then rm -f "$0.off"; fi
     printf '%s\ninteger\n%s\n' "$2" "$state" ;;
 esac
 "#;
@@ -34,6 +38,7 @@ esac
 struct Outlet {
     world: World,
     snmpd: Child,
+    settings: String,
 }
 
 impl Outlet {
@@ -54,11 +59,25 @@ impl Outlet {
         world.device.follow(Script::Lies);
         world.start_with(Config::parse(&text, &folder).unwrap());
         world.connected().await;
-        let outlet = Self { world, snmpd };
+        let outlet = Self {
+            world,
+            snmpd,
+            settings: text,
+        };
         // It offers this once the PDU answers.
         let offered = |reboot: &Value| reboot["capabilities"]["modes"][power_cycle()] == true;
         outlet.world.reported(offered).await;
         outlet
+    }
+
+    /// Waits until the outlet was seen off.
+    async fn cycled(&self) {
+        let cycled = async {
+            while !self.beside("cycled").exists() {
+                time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within(cycled).await;
     }
 
     /// What the outlet was told.
@@ -113,12 +132,7 @@ async fn a_device_that_does_nothing_loses_its_power_once_where_caller_and_policy
     let outlet = Outlet::new().await;
     let request = json!({ "requestId": ID, "escalateTo": power_cycle() });
     assert_eq!(outlet.world.call("reboot", request).await.0, 202);
-    let cycled = async {
-        while !outlet.beside("cycled").exists() {
-            time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    within(cycled).await;
+    outlet.cycled().await;
     outlet.world.device.boot(None);
     let report = outlet.world.state("SUCCEEDED").await;
     assert_eq!(
@@ -129,6 +143,34 @@ async fn a_device_that_does_nothing_loses_its_power_once_where_caller_and_policy
     assert!(report["steps"][power_cycle()].is_object(), "{report}");
     assert_eq!(outlet.told(), "3\n", "cycled once, and told nothing else");
     assert_eq!(outlet.world.device.orders().len(), 1);
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_killed_while_the_power_is_off_gives_it_back_when_it_starts() {
+    let mut outlet = Outlet::new().await;
+    fs::write(outlet.beside("stuck"), "").unwrap();
+    let request = json!({ "requestId": ID, "mode": power_cycle() });
+    assert_eq!(outlet.world.call("reboot", request).await.0, 202);
+    outlet.cycled().await;
+    outlet.world.kill_gateway().await;
+    assert_eq!(outlet.told(), "3\n");
+
+    // Nobody waits long for a PDU that gives no power back by itself.
+    let settings = outlet
+        .settings
+        .replace("off_limit = \"20s\"", "off_limit = \"1s\"");
+    let folder = outlet.world.state_dir().to_owned();
+    let config = Config::parse(&settings, &folder).unwrap();
+    outlet.world.start_with(config);
+    let switched_on = async {
+        while outlet.beside("stuck").exists() {
+            time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(switched_on).await;
+    assert_eq!(outlet.told().lines().next(), Some("3"));
+    let others: Vec<_> = outlet.told().lines().skip(1).map(str::to_owned).collect();
+    assert!(others.iter().all(|told| told == "1"), "{others:?}");
 }
 
 #[tokio::test]

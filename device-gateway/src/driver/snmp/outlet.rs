@@ -177,6 +177,19 @@ impl SnmpOutlet {
         }
     }
 
+    async fn do_restore(&self) -> Result<(), DriverError> {
+        let (family, _) = self.look().await?;
+        // The PDU may be about to take the power away, or to give it back by itself.
+        let because = match self.watch(family).await {
+            Watched::Cycled { .. } | Watched::NeverOff => return Ok(()),
+            Watched::StaysOff => "was left off",
+            Watched::Unseen => "could not be seen",
+        };
+        let outlet = self.settings.outlet;
+        tracing::warn!(outlet, "the outlet {because}, and is switched on");
+        self.switch_on(family, because).await.map(drop)
+    }
+
     fn seen(&self, what: String) -> Triggered {
         Triggered::Seen(format!("outlet {}: {what}", self.settings.outlet))
     }
@@ -189,6 +202,10 @@ impl Outlet for SnmpOutlet {
 
     fn cycle(&self) -> BoxFuture<'_, Result<Triggered, DriverError>> {
         Box::pin(self.do_cycle())
+    }
+
+    fn restore(&self) -> BoxFuture<'_, Result<(), DriverError>> {
+        Box::pin(self.do_restore())
     }
 }
 

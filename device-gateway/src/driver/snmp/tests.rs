@@ -167,6 +167,23 @@ async fn an_outlet_is_seen_off_and_on_again_by_one_command() {
 }
 
 #[tokio::test]
+async fn an_outlet_that_was_left_off_is_switched_on_and_no_other_is_told_anything() {
+    for (cycling, sets) in [
+        (Cycling::StaysOff, &[1][..]),
+        (Cycling::FallsMute, &[1]),
+        (Cycling::Cycles, &[]),
+        (Cycling::Lies, &[]),
+    ] {
+        let mut pdu = Pdu::new(cycling);
+        // By a gateway that died.
+        pdu.told = Some(Instant::now());
+        let agent = TestAgent::start(move |asked| pdu.tell(asked)).await;
+        assert_eq!(outlet_of(&agent).restore().await, Ok(()), "{cycling:?}");
+        assert_eq!(agent.sets(), sets, "{cycling:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_outlet_that_does_nothing_is_no_power_cycle_and_is_told_once() {
     let (result, sets) = cycle(Cycling::Lies).await;
     assert!(

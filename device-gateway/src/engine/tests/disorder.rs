@@ -291,6 +291,7 @@ impl World {
                     detail: String::new(),
                 },
             )),
+            DriverStep::RestorePower => Outcome::PowerRestored(or(failed, ())),
             DriverStep::CheckHealth => Outcome::HealthChecked(or(
                 failed,
                 [

@@ -133,6 +133,14 @@ pub(super) struct Sim {
     pub(super) silent: bool,
     /// The same since the command.
     pub(super) looks_after: usize,
+    /// The command of a power cycle ends with the power seen on again.
+    pub(super) sees_power: bool,
+    /// How often the driver was asked to see to the power, how often that fails, and how long it takes.
+    pub(super) restores: usize,
+    pub(super) restores_fail: usize,
+    /// A power cycle leaves the power off until it is seen to.
+    pub(super) stays_off: bool,
+    pub(super) restore_takes: Duration,
     pub(super) answers: Vec<Answer>,
     pub(super) reports: Vec<Report>,
     /// Since the world began; the engine's own clock begins anew with each process.
@@ -203,6 +211,11 @@ impl Sim {
             loses: Vec::new(),
             silent: false,
             looks_after: 0,
+            sees_power: false,
+            restores: 0,
+            restores_fail: 0,
+            stays_off: false,
+            restore_takes: Duration::from_millis(50),
             answers: Vec::new(),
             reports: Vec::new(),
             time: Duration::ZERO,
@@ -464,10 +477,14 @@ impl Sim {
                     if heeded {
                         self.told.get_or_insert(self.time);
                     }
-                    if order.mode == Mode::PowerCycle {
+                    if order.mode == Mode::PowerCycle && !self.stays_off {
                         self.powered.get_or_insert(self.time);
                     }
-                    Ok(Triggered::Acknowledged)
+                    if order.mode == Mode::PowerCycle && self.sees_power {
+                        Ok(Triggered::Seen("off and on".into()))
+                    } else {
+                        Ok(Triggered::Acknowledged)
+                    }
                 });
                 return self.after(self.command_takes, Input::Driven(ticket, outcome));
             }
@@ -483,6 +500,17 @@ impl Sim {
                 };
                 let seen = Input::Driven(ticket, Outcome::Observed(seen));
                 return self.after(self.look_takes, seen);
+            }
+            DriverStep::RestorePower => {
+                self.restores += 1;
+                let restored = if self.restores > self.restores_fail {
+                    self.powered.get_or_insert(self.time + self.restore_takes);
+                    Ok(())
+                } else {
+                    Err(DriverError::Unreachable("the PDU is away".into()))
+                };
+                let restored = Input::Driven(ticket, Outcome::PowerRestored(restored));
+                return self.after(self.restore_takes, restored);
             }
             DriverStep::CheckHealth if self.behavior == Behavior::Unhealthy => {
                 Outcome::HealthChecked(Ok(Health::Unhealthy("the pump is stuck".into())))
@@ -564,7 +592,7 @@ impl Sim {
                 | Behavior::NamelessAtFirst => after(seconds(6)),
                 Behavior::Dawdles => after(DAWDLING + seconds(4)),
                 Behavior::HangsGoingDown => {
-                    let powered = self.powered.map(|at| self.time - at);
+                    let powered = self.powered.and_then(|at| self.time.checked_sub(at));
                     usize::from(powered.is_some_and(|since| since >= seconds(6)))
                 }
                 Behavior::Instant => after(Duration::from_millis(10)),
