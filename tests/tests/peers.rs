@@ -131,7 +131,7 @@ async fn a_system_of_openstacks_redfish_emulator_is_seen_off_and_on_again() {
         let order = order(mode);
         assert_eq!(driver.trigger(&order).await, Ok(Triggered::Acknowledged));
         let seen = driver.observe(&baseline).await;
-        let off = DriverError::Unreachable("its power is Off".to_owned());
+        let off = DriverError::Absent("its power is Off".to_owned());
         assert_eq!(seen, Err(off), "{mode}");
         let back = eventually("the system is back", PATIENCE, async || {
             driver.observe(&baseline).await.ok()
@@ -321,7 +321,7 @@ async fn a_container_of_podman_is_in_another_boot_only_after_its_restart() {
     let baseline = driver.baseline().await.expect("it runs");
     podman.does(&["stop", "--time", "0", DEVICE]);
     let seen = driver.observe(&baseline).await;
-    let stopped = DriverError::Unreachable("it does not run".to_owned());
+    let stopped = DriverError::Absent("it does not run".to_owned());
     assert_eq!(seen, Err(stopped));
 }
 
