@@ -33,7 +33,12 @@ pub use self::{
     forecast::Forecast,
     schedule::{Cadence, Decision, Expectation, Schedule},
 };
-use crate::{attempt::Trouble, hub::Hub, quota::Exhausted, vital::Vital};
+use crate::{
+    attempt::Trouble,
+    hub::Hub,
+    quota::{Exhausted, Full},
+    vital::Vital,
+};
 
 /// One read of a twin.
 #[derive(Debug, Clone)]
@@ -98,6 +103,7 @@ impl Poller {
             hub,
             schedule: Schedule::new(cadence, Instant::now()),
             devices: Devices::default(),
+            look_ups: HashMap::new(),
             reads: JoinSet::new(),
         };
         vital.spawn("poller", async move {
@@ -125,7 +131,8 @@ impl Poller {
         follower
     }
 
-    /// Reads a twin once for a caller, who takes turns with the others that wait for one.
+    /// Reads a twin once for a caller, who takes turns with the others that wait for one, and does not wait
+    /// until a hub that is overloaded wants to be asked again.
     pub async fn read(&self, device: DeviceId, caller: &str) -> Result<TwinRead, Exhausted> {
         let asked = Timestamp::now();
         let mut follower = self.follow(device);
@@ -144,8 +151,9 @@ impl Poller {
             }
         };
         tokio::select! {
-            Ok(exhausted) = refused => Err(exhausted),
+            biased;
             read = read => Ok(read),
+            Ok(exhausted) = refused => Err(exhausted),
         }
     }
 }
@@ -192,6 +200,8 @@ struct Task {
     hub: Arc<Hub>,
     schedule: Schedule,
     devices: Devices,
+    /// The callers that wait for a reading, by their followers.
+    look_ups: HashMap<u64, oneshot::Sender<Exhausted>>,
     reads: JoinSet<(u64, TwinRead)>,
 }
 
@@ -260,15 +270,22 @@ impl Task {
                 caller,
                 refuse,
             } => {
-                if let Some(device) = self.devices.of(key)
-                    && self.schedule.look_up(device, &caller).is_err()
-                {
-                    let retry_after = self.schedule.room_after(now);
-                    // Whoever asked may be gone.
-                    let _ = refuse.send(Exhausted { retry_after });
+                let Some(device) = self.devices.of(key) else {
+                    return;
+                };
+                match self.schedule.look_up(device, &caller, now) {
+                    Ok(()) => {
+                        self.look_ups.insert(key, refuse);
+                    }
+                    Err(Full) => {
+                        let retry_after = self.schedule.room_after(now);
+                        // Whoever asked may be gone.
+                        let _ = refuse.send(Exhausted { retry_after });
+                    }
                 }
             }
             Command::Unfollow { key } => {
+                self.look_ups.remove(&key);
                 if let Some(device) = self.devices.unfollow(key) {
                     self.schedule.unfollow(device, key);
                 }
@@ -292,6 +309,19 @@ impl Task {
         });
     }
 
+    /// Sends those away who would wait too long.
+    fn refuse_look_ups(&mut self) {
+        let now = Instant::now();
+        if !self.schedule.is_shut(now) {
+            return;
+        }
+        let retry_after = self.schedule.room_after(now);
+        for (_, refuse) in self.look_ups.drain() {
+            // Whoever asked may be gone.
+            let _ = refuse.send(Exhausted { retry_after });
+        }
+    }
+
     fn tell(&mut self, device: u64, read: &TwinRead) {
         if let Err(Trouble::Throttled { retry_after }) = &read.result {
             tracing::warn!(
@@ -306,6 +336,8 @@ impl Task {
                 tell.send_replace(Some(read.clone()));
             }
         }
+        // Those who have a reading by now know more.
+        self.refuse_look_ups();
     }
 }
 

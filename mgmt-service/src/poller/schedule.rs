@@ -113,6 +113,8 @@ pub struct Schedule {
     due: BTreeSet<(Instant, u64)>,
     asked: VecDeque<u64>,
     look_ups: Line<u64>,
+    /// How many of those may wait.
+    room: usize,
     turn: usize,
 }
 
@@ -144,7 +146,7 @@ struct Device {
 impl Schedule {
     /// An empty schedule.
     pub fn new(cadence: &Cadence, now: Instant) -> Self {
-        let room = (cadence.reads_per_second * LOOK_UP_SECONDS).ceil();
+        let room = whole((cadence.reads_per_second * LOOK_UP_SECONDS).ceil());
         Self {
             max: cadence.max,
             bucket: Bucket::new(cadence.reads_per_second, now),
@@ -152,7 +154,8 @@ impl Schedule {
             devices: HashMap::new(),
             due: BTreeSet::new(),
             asked: VecDeque::new(),
-            look_ups: Line::new(whole(room)),
+            look_ups: Line::new(room),
+            room,
             turn: 0,
         }
     }
@@ -212,10 +215,14 @@ impl Schedule {
     }
 
     /// Wants a device read for a caller, who takes turns with the others.
-    pub fn look_up(&mut self, device: u64, caller: &str) -> Result<(), Full> {
+    pub fn look_up(&mut self, device: u64, caller: &str, now: Instant) -> Result<(), Full> {
+        let shut = self.is_shut(now);
         let Some(record) = self.devices.get_mut(&device) else {
             return Ok(());
         };
+        if shut {
+            return Err(Full);
+        }
         if record.reading {
             // The read to come is one for all who asked meanwhile.
             record.asked = true;
@@ -226,9 +233,18 @@ impl Schedule {
         Ok(())
     }
 
+    /// The hub wants to be left alone for longer than a full line takes: no caller is to wait that long.
+    pub fn is_shut(&self, now: Instant) -> bool {
+        self.until_ready(now) > self.bucket.round(self.room)
+    }
+
     /// When a caller may try again for whom there was no room.
     pub fn room_after(&self, now: Instant) -> Duration {
-        self.bucket.time_for(self.look_ups.len(), now)
+        self.until_ready(now) + self.bucket.time_for(self.look_ups.len(), now)
+    }
+
+    fn until_ready(&self, now: Instant) -> Duration {
+        self.bucket.ready_at().saturating_duration_since(now)
     }
 
     /// Says what to do now.

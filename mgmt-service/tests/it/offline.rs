@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use hub_emulator::{Counters, Fault, Operation, Times};
 use iot_hub::reboot::State;
-use iothubdm_proto::v1::{AttemptState, ListRebootsRequest, OfflinePolicy, RebootRequest};
+use iothubdm_proto::v1::{
+    AttemptState, GetDeviceRequest, ListRebootsRequest, OfflinePolicy, RebootRequest,
+};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -129,6 +131,32 @@ async fn a_full_quota_says_when_to_ask_again() {
     assert_eq!(reason, "HUB_THROTTLED");
     let retry = details.retry_info().unwrap().retry_delay;
     assert_eq!(retry, Some(Duration::from_secs(7)));
+}
+
+#[tokio::test]
+async fn who_reads_a_device_is_not_kept_until_the_hub_wants_to_be_asked_again() {
+    let mut world = World::start().await;
+    let _device = Device::native(&world.emulator, "pump-1").await;
+    let minute = Duration::from_secs(60);
+    let throttled = Fault::Answer {
+        operation: Some(Operation::ServiceTwinRead),
+        device: None,
+        status: 429,
+        retry_after: Some(minute),
+    };
+    world.emulator.faults().inject(throttled, Times::Next(1));
+    let get = GetDeviceRequest {
+        name: "devices/pump-1".into(),
+    };
+    for expected in ["HUB_THROTTLED", "QUOTA_EXHAUSTED"] {
+        let asked = world.client.get_device(get.clone());
+        let status = within(asked).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        let (reason, details) = details(&status);
+        assert_eq!(reason, expected);
+        let retry = details.retry_info().unwrap().retry_delay.unwrap();
+        assert!(minute / 2 < retry && retry <= 2 * minute, "{retry:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use hub_emulator::{Emulator, EmulatorConfig};
+use hub_emulator::{Emulator, EmulatorConfig, Fault, Operation, Times};
 use iot_hub::{
     identity::{ConnectionString, DeviceId},
     reboot::RequestId,
@@ -38,6 +38,11 @@ struct Scene {
 
 impl Scene {
     async fn start() -> Self {
+        Self::reading(1000.0).await
+    }
+
+    /// Starts with so many reads of twins in a second.
+    async fn reading(reads_per_second: f64) -> Self {
         let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let text = emulator.service_connection_string();
@@ -54,7 +59,7 @@ impl Scene {
         };
         let store = Arc::new(Sqlite::open(&options).unwrap());
         let cadence = Cadence {
-            reads_per_second: 1000.0,
+            reads_per_second,
             ..Cadence::default()
         };
         let (vital, shutdown) = (Vital::new(), CancellationToken::new());
@@ -182,6 +187,37 @@ async fn a_query_too_many_is_told_when_to_come_again() {
         };
         assert!(told.retry_after > Duration::from_secs(30), "{told:?}");
     }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_read_as_the_hub_shuts_is_sent_away() {
+    let scene = Scene::reading(1.0).await;
+    let minute = Duration::from_secs(60);
+    let throttled = Fault::Answer {
+        operation: Some(Operation::ServiceTwinRead),
+        device: None,
+        status: 429,
+        retry_after: Some(minute),
+    };
+    scene.emulator.faults().inject(throttled, Times::Next(1));
+    let caller = caller("somebody");
+    let devices: [DeviceId; 2] = ["pump-1", "pump-2"].map(|id| id.parse().unwrap());
+    let reads = devices
+        .iter()
+        .map(|device| scene.service.twin(device, &caller));
+    let mut errors = within(join_all(reads))
+        .await
+        .into_iter()
+        .map(Result::unwrap_err);
+    let (read, waited) = (errors.next().unwrap(), errors.next().unwrap());
+    let throttled = Trouble::Throttled {
+        retry_after: Some(minute),
+    };
+    assert!(matches!(read, Error::Trouble { trouble, .. } if trouble == throttled));
+    let Error::Exhausted(told) = waited else {
+        panic!("{waited}");
+    };
+    assert!(told.retry_after > minute / 2, "{told:?}");
 }
 
 fn is_offline(error: &Error) -> bool {

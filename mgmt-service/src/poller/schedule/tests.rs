@@ -155,7 +155,7 @@ fn a_question_during_a_read_is_answered_by_another_read() {
     schedule.read_now(1);
     assert_eq!(next(&mut schedule, &mut now), 1);
     schedule.read_now(1);
-    schedule.look_up(1, "somebody").unwrap();
+    schedule.look_up(1, "somebody", now).unwrap();
     assert_eq!(schedule.decide(now), Decision::Idle);
     schedule.done(1);
     assert_eq!(next(&mut schedule, &mut now), 1);
@@ -169,8 +169,8 @@ fn one_read_answers_all_who_asked() {
     let mut schedule = schedule(1000.0, now);
     followed(&mut schedule, 1, Expectation::Someday(Duration::ZERO), now);
     schedule.read_now(1);
-    schedule.look_up(1, "somebody").unwrap();
-    schedule.look_up(1, "somebody else").unwrap();
+    schedule.look_up(1, "somebody", now).unwrap();
+    schedule.look_up(1, "somebody else", now).unwrap();
     next(&mut schedule, &mut now);
     schedule.expect(1, FOLLOWER, Expectation::Nothing);
     schedule.done(1);
@@ -204,10 +204,10 @@ fn callers_who_look_up_much_hold_up_neither_attempts_nor_others() {
         Expectation::Someday(Duration::ZERO),
         now,
     );
-    let room = (0..40).filter(|device| schedule.look_up(*device, "noisy").is_ok());
+    let room = (0..40).filter(|device| schedule.look_up(*device, "noisy", now).is_ok());
     assert_eq!(room.count(), 40);
     schedule.follow(50, FOLLOWER, now);
-    schedule.look_up(50, "polite").unwrap();
+    schedule.look_up(50, "polite", now).unwrap();
     schedule.read_now(39);
     let mut order = Vec::new();
     for _ in 0..20 {
@@ -230,8 +230,22 @@ fn a_full_line_of_look_ups_is_told() {
     for device in 0..20 {
         schedule.follow(device, FOLLOWER, now);
     }
-    let taken = (0..20).filter(|device| schedule.look_up(*device, "noisy").is_ok());
+    let taken = (0..20).filter(|device| schedule.look_up(*device, "noisy", now).is_ok());
     assert_eq!(taken.count(), 10);
+}
+
+#[test]
+fn no_caller_waits_for_a_hub_that_wants_to_be_left_alone() {
+    let now = Instant::now();
+    let (moment, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    for (retry_after, shut) in [(None, false), (Some(moment), false), (Some(minute), true)] {
+        let mut schedule = schedule(2.0, now);
+        schedule.follow(1, FOLLOWER, now);
+        schedule.refused(retry_after, now);
+        assert_eq!(schedule.look_up(1, "somebody", now).is_err(), shut);
+        assert_eq!(schedule.room_after(now) >= minute, shut);
+        assert!(schedule.look_up(1, "somebody", now + minute).is_ok());
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -300,7 +314,7 @@ proptest! {
                 Happening::ReadNow(device) => schedule.read_now(device),
                 Happening::LookUp(device) => {
                     know(&mut schedule, device);
-                    let _ = schedule.look_up(device, "somebody");
+                    let _ = schedule.look_up(device, "somebody", now);
                 }
                 Happening::Unfollow(device) => {
                     known.retain(|other| *other != device);
@@ -358,7 +372,7 @@ proptest! {
         let mut now = start;
         while now < start + Duration::from_secs(150) {
             if let Some(device) = look_ups.next() {
-                let _ = schedule.look_up(device, "noisy");
+                let _ = schedule.look_up(device, "noisy", now);
                 schedule.read_now((device + 1) % 3);
             }
             match schedule.decide(now) {
