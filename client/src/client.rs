@@ -246,6 +246,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_request_of_which_the_service_does_not_know_what_came_is_made_again() {
+        let details = ErrorDetails::with_error_info("OUTCOME_UNKNOWN", "iothubdm", HashMap::new());
+        let told = Status::with_error_details(tonic::Code::Unknown, "may be stored", details);
+        let (calls, answer) = calls(vec![Err(told.clone()), Ok(7)]).await;
+        assert_eq!((calls, answer.unwrap()), (2, 7));
+        assert!(matches!(Error::from(told), Error::Broken(_)));
+    }
+
+    #[tokio::test]
     async fn patience_ends() {
         let answer: Result<(), _> = repeat(Duration::ZERO, || async {
             Err(Status::unavailable("connection reset").into())

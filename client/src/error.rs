@@ -8,6 +8,9 @@ use tonic_types::StatusExt as _;
 /// What the service calls itself in the details of its errors.
 const DOMAIN: &str = "iothubdm";
 
+/// What the service calls it when it does not know itself what came of a request.
+const UNDECIDED: &str = "OUTCOME_UNKNOWN";
+
 /// Why a call or a watch failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -40,7 +43,8 @@ pub enum Error {
     #[error("{0}")]
     Refused(Box<Refusal>),
     /// The connection broke, or somebody between here and the service answered in its place.
-    /// Whether a reboot that was asked for has begun is not known; ask again with the same id.
+    /// Or the service itself cannot tell. Whether a reboot that was asked for has begun is not known;
+    /// ask again with the same id.
     #[error("{}", described(.0))]
     Broken(Box<Status>),
 }
@@ -179,7 +183,7 @@ impl From<Status> for Error {
     fn from(status: Status) -> Self {
         let is_explained = status
             .get_details_error_info()
-            .is_some_and(|info| info.domain == DOMAIN);
+            .is_some_and(|info| info.domain == DOMAIN && info.reason != UNDECIDED);
         let may_be_made_up = match status.code() {
             Code::Ok
             | Code::Cancelled

@@ -87,9 +87,21 @@ pub enum Error {
     /// The service is stopping.
     #[error("the service is stopping")]
     Stopping,
-    /// The store failed.
+    /// The store failed, and nothing came of it.
     #[error("the store failed")]
     Store(#[from] StoreError),
+    /// The store failed, and a reboot that was asked for may begin yet.
+    #[error(
+        "the store failed, and whether the request was stored is not known; ask again with its id {id}"
+    )]
+    Unsettled {
+        /// The device.
+        device: DeviceId,
+        /// The attempt, if there is one.
+        id: RequestId,
+        /// How it failed.
+        source: StoreError,
+    },
 }
 
 /// A field and the rule it breaks.

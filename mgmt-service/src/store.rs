@@ -268,6 +268,9 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The disk failed under a commit, or whoever made it died: it may be there after a restart.
+    #[error("find out whether a change was stored")]
+    Unsettled(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database was written by a newer version of this program.
     #[error("the database has schema {found}, and this program knows schemas up to {known}")]
     Newer {
@@ -299,6 +302,11 @@ impl StoreError {
             doing,
             source: source.into(),
         }
+    }
+
+    /// Nobody knows whether a change was stored.
+    pub fn unsettled(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unsettled(source.into())
     }
 }
 

@@ -61,7 +61,8 @@ pub(super) async fn list(
         | Error::Stopping
         | Error::TooMany { .. }
         | Error::WatchAged
-        | Error::Store(_)) => other,
+        | Error::Store(_)
+        | Error::Unsettled { .. }) => other,
     })?;
     let open = service.open();
     let devices = page.rows.iter().filter_map(|row| {

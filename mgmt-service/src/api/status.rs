@@ -94,6 +94,13 @@ impl From<Error> for Status {
                 tracing::error!(error = ?error, "the store failed a call");
                 Answer::new(Code::Internal, "STORE_FAILED")
             }
+            Error::Unsettled { device, id, source } => {
+                tracing::error!(%id, error = ?source, "the store failed under a request");
+                let name = convert::reboot_name(&device, id);
+                Answer::new(Code::Unknown, "OUTCOME_UNKNOWN")
+                    .about(ATTEMPT_TYPE, name, "may be stored")
+                    .retry(RETRY_SOON)
+            }
         };
         answer.into_status(message)
     }

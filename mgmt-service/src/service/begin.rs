@@ -77,7 +77,21 @@ impl Service {
         let Ok(begun) = inner.tasks.spawn(begun).await else {
             return Err(Error::Stopping);
         };
-        let begun = begun.map_err(StoreError::from)??;
+        // A fault may have struck when it was stored already.
+        let begun = begun.unwrap_or_else(|panicked| Err(StoreError::unsettled(panicked)));
+        let begun = begun.map_err(|error| match error {
+            source @ StoreError::Unsettled(_) => Error::Unsettled {
+                device: device.clone(),
+                id,
+                source,
+            },
+            error @ (StoreError::Database { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Damaged(_)
+            | StoreError::Panicked(_)
+            | StoreError::InUse
+            | StoreError::Closed) => Error::Store(error),
+        })?;
         if begun.is_ok() {
             tracing::info!(%id, %device, %mode, who = caller.who, from = caller.from, "a reboot is asked for");
         }

@@ -43,13 +43,21 @@ impl Service {
         let now = waited.await.unwrap_or_else(|_| log.now());
         let view = now.attempt.view.clone();
         if view.state.is_terminal() {
-            self.inner.store.audit(line(view.state.name())).await?;
+            self.note(line(view.state.name())).await;
             Ok(view)
         } else if view.cancel_requested {
             Ok(view)
         } else {
-            self.inner.store.audit(line("TOO_LATE")).await?;
+            self.note(line("TOO_LATE")).await;
             Err(Error::TooLate(view.state))
+        }
+    }
+
+    /// Writes what came of it. That this cannot be written does not change what came of it.
+    async fn note(&self, line: Audit) {
+        if let Err(error) = self.inner.store.audit(line).await {
+            let error = anyhow::Error::from(error);
+            tracing::error!("failed to {error:#}");
         }
     }
 }

@@ -60,6 +60,7 @@ impl Measured {
                 Ok(_) | Err(StoreError::Damaged(_)) => {}
                 Err(
                     error @ (StoreError::Database { .. }
+                    | StoreError::Unsettled(_)
                     | StoreError::Newer { .. }
                     | StoreError::Panicked(_)
                     | StoreError::InUse

@@ -89,7 +89,8 @@ impl Sqlite {
         let (write, told) = writing::job(job);
         async move {
             submit(&self.writer, write).await?;
-            told.await.map_err(|_| StoreError::Closed)?
+            let died = |_| StoreError::unsettled("the thread that writes has ended");
+            told.await.map_err(died)?
         }
         .boxed()
     }

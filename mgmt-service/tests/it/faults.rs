@@ -14,7 +14,8 @@ use iot_hub::{
     reboot::{Grade, RequestId, State},
 };
 use iothubdm_proto::v1::{
-    AttemptState, RebootEvent, RebootRequest, reboot_event::Event, reboot_request::Start,
+    AttemptState, CancelRebootRequest, RebootEvent, RebootRequest, reboot_event::Event,
+    reboot_request::Start,
 };
 use jiff::Timestamp;
 use mgmt_service::{
@@ -24,10 +25,11 @@ use mgmt_service::{
 };
 use serde_json::json;
 use tokio::sync::Semaphore;
+use tonic::Code;
 
 use crate::{
     device::Device,
-    world::{Watch, World, request, states},
+    world::{Watch, World, details, request, states},
 };
 
 /// Repeated calls of a device would come after this long, and none is meant to.
@@ -124,6 +126,48 @@ async fn a_request_whose_caller_leaves_while_it_is_stored_is_worked_on() {
     world.reaches(&name, AttemptState::Accepted).await;
 }
 
+#[tokio::test]
+async fn a_request_that_may_be_stored_is_not_said_to_have_come_to_nothing() {
+    let (mut world, faults) = World::with_faults("").await;
+    let mut device = Device::native(&world.emulator, "pump-1").await;
+    faults.unsettles_requests.store(true, Ordering::Relaxed);
+    let status = world.ask(request("pump-1")).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unknown);
+    let (reason, details) = details(&status);
+    assert_eq!(reason, "OUTCOME_UNKNOWN");
+    assert!(details.retry_info().is_some());
+    let name = details.resource_info().unwrap().resource_name.clone();
+
+    faults.unsettles_requests.store(false, Ordering::Relaxed);
+    world.kill().await;
+    world.start_again().await;
+    let call = device.called().await;
+    assert_eq!(name, self::name(call.id()));
+    device.accept(&call, State::Accepted).await;
+    world.reaches(&name, AttemptState::Accepted).await;
+}
+
+#[tokio::test]
+async fn a_cancel_is_told_although_the_audit_cannot_say_what_came_of_it() {
+    let (mut world, faults) = World::with_faults("").await;
+    let _device = Device::native(&world.emulator, "pump-1").await;
+    let later = RebootRequest {
+        start: Some(Start::Delay(prost_types::Duration {
+            seconds: 3600,
+            nanos: 0,
+        })),
+        ..request("pump-1")
+    };
+    let name = world.ask(later).await.unwrap().name;
+    faults.loses_outcomes.store(true, Ordering::Relaxed);
+    let cancel = CancelRebootRequest {
+        name,
+        ..CancelRebootRequest::default()
+    };
+    let told = world.client.cancel_reboot(cancel).await;
+    assert_eq!(told.unwrap().into_inner().state(), AttemptState::Cancelled);
+}
+
 /// Asks for a reboot whose task panics so when the device has accepted; the caller hears of it.
 async fn struck_on_acceptance<const N: usize>(
     world: &mut World,
@@ -169,6 +213,10 @@ pub(crate) struct Faults {
     at_events: Mutex<VecDeque<Fault>>,
     /// Whoever stores a new request waits before it goes on.
     holds_requests: AtomicBool,
+    /// Who stores a new request is told that nobody knows whether it is stored.
+    unsettles_requests: AtomicBool,
+    /// What came of a decision cannot be added to the audit.
+    loses_outcomes: AtomicBool,
     /// Has a permit for each new request that is on disk and waits.
     stored: Semaphore,
     /// Has a permit for each of them that may go on.
@@ -180,6 +228,8 @@ impl Faults {
         Arc::new(Self {
             at_events: Mutex::default(),
             holds_requests: AtomicBool::new(false),
+            unsettles_requests: AtomicBool::new(false),
+            loses_outcomes: AtomicBool::new(false),
             stored: Semaphore::new(0),
             told: Semaphore::new(0),
         })
@@ -212,6 +262,9 @@ impl Store for FaultyStore {
             if self.faults.holds_requests.load(Ordering::Relaxed) {
                 self.faults.stored.add_permits(1);
                 self.faults.told.acquire().await.unwrap().forget();
+            }
+            if self.faults.unsettles_requests.load(Ordering::Relaxed) {
+                return Err(StoreError::unsettled("the disk failed under the commit"));
             }
             created
         }
@@ -249,6 +302,9 @@ impl Store for FaultyStore {
     }
 
     fn audit(&self, audit: Audit) -> BoxFuture<'_, Result<(), StoreError>> {
+        if audit.verdict.text != "ASKED" && self.faults.loses_outcomes.load(Ordering::Relaxed) {
+            return async { Err(StoreError::unsettled("the disk is full")) }.boxed();
+        }
         self.store.audit(audit)
     }
 

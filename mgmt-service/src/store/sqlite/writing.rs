@@ -93,19 +93,28 @@ fn write(connection: &mut Connection, group: &mut Vec<Box<dyn Write>>, checkpoin
         }
         // It has an error of its own.
         Ok(Committed::Nothing) => group.drain(..).for_each(|write| write.answer(Ok(()))),
+        Ok(Committed::Unsettled(error)) => {
+            answer_all(group, || StoreError::unsettled(error.to_string()));
+        }
         Err(error) => {
-            let failed = || StoreError::database("commit to the database", error.to_string());
-            group
-                .drain(..)
-                .for_each(|write| write.answer(Err(failed())));
+            let doing = "begin a transaction of the database";
+            answer_all(group, || StoreError::database(doing, error.to_string()));
         }
     }
+}
+
+fn answer_all(group: &mut Vec<Box<dyn Write>>, failed: impl Fn() -> StoreError) {
+    let group = group.drain(..);
+    group.for_each(|write| write.answer(Err(failed())));
 }
 
 enum Committed {
     All,
     /// One of them failed.
     Nothing,
+    /// The commit failed. This process sees nothing of it, but what was written of it may be on the disk,
+    /// and count after a crash.
+    Unsettled(rusqlite::Error),
 }
 
 /// Does all in one transaction, or nothing.
@@ -120,13 +129,47 @@ fn commit(
             return Ok(Committed::Nothing);
         }
     }
-    transaction.commit()?;
-    Ok(Committed::All)
+    match transaction.commit() {
+        Ok(()) => Ok(Committed::All),
+        Err(error) => Ok(Committed::Unsettled(error)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_commit_that_fails_leaves_open_whether_it_was_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Connection::open(folder.path().join("db")).unwrap();
+        let mut connection = open();
+        // What refers to nothing is found out by the commit.
+        let tables = "PRAGMA foreign_keys = ON; CREATE TABLE one (number INTEGER PRIMARY KEY);
+            CREATE TABLE other (one INTEGER REFERENCES one (number) DEFERRABLE INITIALLY DEFERRED)";
+        connection.execute_batch(tables).unwrap();
+        let checkpoints = Checkpoints::start(open()).unwrap();
+        let mut written = |sql: &'static str| {
+            let (write, mut told) = job(move |connection| {
+                let failed = |error| StoreError::database("insert", error);
+                connection.execute(sql, []).map_err(failed)
+            });
+            let mut group: Vec<Box<dyn Write>> = vec![write];
+            super::write(&mut connection, &mut group, &checkpoints);
+            told.try_recv().unwrap()
+        };
+        let dangling = written("INSERT INTO other VALUES (1)");
+        assert!(
+            matches!(dangling, Err(StoreError::Unsettled(_))),
+            "{dangling:?}"
+        );
+        let wrong = written("INSERT INTO nothing VALUES (1)");
+        assert!(
+            matches!(wrong, Err(StoreError::Database { .. })),
+            "{wrong:?}"
+        );
+        assert_eq!(written("INSERT INTO one VALUES (1)").unwrap(), 1);
+    }
 
     #[test]
     fn a_write_that_fails_costs_its_group_few_commits_and_no_order() {
