@@ -140,7 +140,8 @@ async fn who_reads_a_device_is_not_kept_until_the_hub_wants_to_be_asked_again() 
     let minute = Duration::from_secs(60);
     let throttled = Fault::Answer {
         operation: Some(Operation::ServiceTwinRead),
-        device: None,
+        // The service looks at the hub by itself, too.
+        device: Some("pump-1".parse().unwrap()),
         status: 429,
         retry_after: Some(minute),
     };
