@@ -220,13 +220,15 @@ impl Store for Sqlite {
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        // The writes are done when their futures are. What is left is the log, which is brought into
-        // the database, so that the file is whole by itself.
-        self.read(|connection| {
+        // A write whose caller was dropped may be under way. What is left then is the log, which is
+        // brought into the database, so that the file is whole by itself.
+        let written = self.write(|_| Ok(()));
+        let brought = self.read(|connection| {
             connection
                 .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
                 .map_err(|error| StoreError::database("bring the log into the database", error))
-        })
+        });
+        async { written.await.and(brought.await) }.boxed()
     }
 
     fn prune(&self, before: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
