@@ -94,7 +94,12 @@ impl Turn<'_> {
 
     fn claimed_at_all(&self, reading: &Reading) -> Option<Evidence> {
         let dialect = self.attempt.view.dialect;
-        if dialect == Some(Dialect::Native) || reading.report.is_some() {
+        let is_ours = match dialect {
+            Some(dialect) => dialect == Dialect::Native,
+            // What a gateway reports as others do is no claim of this attempt.
+            None => reading.report.is_some(),
+        };
+        if is_ours {
             return None;
         }
         let baseline = self.attempt.progress.baseline.as_ref()?;

@@ -135,11 +135,21 @@ impl Turn<'_> {
             self.too_late(view.deadline);
             return;
         }
-        let ours = method == method::REBOOT
-            && view
-                .dialect
-                .is_none_or(|dialect| dialect == Dialect::Native);
-        let payload = if ours {
+        let may_be_ours = match view.dialect {
+            None | Some(Dialect::Native) => method == method::REBOOT,
+            // A gateway has reported, and the tag may be wrong or newer. No tutorial reads its argument, and
+            // a gateway knows its request by it.
+            Some(
+                Dialect::Tutorial
+                | Dialect::TutorialJava
+                | Dialect::TutorialPython
+                | Dialect::SdkSample,
+            ) => {
+                let baseline = self.attempt.progress.baseline.as_ref();
+                baseline.is_some_and(|baseline| baseline.has_report)
+            }
+        };
+        let payload = if may_be_ours {
             let call = self.attempt.to_call();
             call.to_payload()
         } else {

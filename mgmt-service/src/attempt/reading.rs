@@ -49,6 +49,9 @@ pub(super) struct Baseline {
     pub(super) boot_id: Option<String>,
     #[serde(default)]
     pub(super) etag: String,
+    /// A gateway of ours has reported something, at some time.
+    #[serde(default)]
+    pub(super) has_report: bool,
     /// How many claims from now on may be of earlier attempts.
     #[serde(default)]
     pub(super) owed: u32,
@@ -82,6 +85,7 @@ impl Reading {
                 .as_ref()
                 .and_then(|report| report.boot_id.clone()),
             etag: self.etag.clone(),
+            has_report: self.report.is_some(),
             owed: self.owed,
             disputed: false,
         }

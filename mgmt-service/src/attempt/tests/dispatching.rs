@@ -8,8 +8,8 @@ use iot_hub::{
 };
 use serde_json::json;
 
-use super::scene::{Scene, id, native, plain, queue, reported, tutorial};
-use crate::attempt::{Asked, Effect, Input, Start, Trouble};
+use super::scene::{Scene, acceptance, evidence, id, native, plain, queue, reported, tutorial};
+use crate::attempt::{Asked, Effect, Input, Reading, Start, Trouble};
 
 #[test]
 fn an_ambiguous_call_is_settled_by_the_twin() {
@@ -231,4 +231,53 @@ fn the_gateway_gets_an_earlier_deadline() {
     };
     assert_eq!(payload["deadline"], json!(deadline.to_string()));
     assert_eq!(payload["requestId"], json!(id().to_string()));
+}
+
+#[test]
+fn a_gateway_under_a_tutorials_tag_is_told_which_request_it_is() {
+    for (dialect, method) in [
+        (Dialect::Tutorial, method::REBOOT),
+        (Dialect::TutorialPython, method::REBOOT_DEVICE),
+    ] {
+        let tagged = |attempt| Reading {
+            dialect: Some(dialect),
+            ..native(attempt)
+        };
+        let called = || {
+            let mut scene = Scene::begin(Asked::default());
+            scene.read(tagged(None));
+            let effects = scene.take_effects();
+            let [
+                Effect::Call {
+                    method: called,
+                    payload,
+                },
+            ] = &effects[..]
+            else {
+                panic!("{effects:?}");
+            };
+            assert_eq!(called, method);
+            assert_eq!(payload["requestId"], id().to_string());
+            scene
+        };
+        let mut scene = called();
+        scene.input(Input::Answered(acceptance(State::Accepted, scene.now)));
+        assert_eq!(scene.attempt.view.dialect, Some(Dialect::Native));
+        let mut report = reported(State::Succeeded, scene.now);
+        report.evidence = Some(evidence(Grade::Caused));
+        scene.read(tagged(Some(report)));
+        scene.ended(State::Succeeded, None);
+
+        // The device has moved on to a tutorial's program, and the report is an old one.
+        let mut scene = called();
+        scene.input(Input::Answered(plain(200)));
+        assert_eq!(scene.attempt.view.dialect, Some(dialect));
+        scene.read(Reading {
+            claims: [Some(scene.now); 4],
+            ..tagged(None)
+        });
+        scene.ended(State::Succeeded, None);
+        let evidence = scene.attempt.view.evidence.unwrap();
+        assert_eq!(evidence.grade, Grade::Claimed);
+    }
 }
