@@ -194,6 +194,11 @@ impl Access {
         Ok(())
     }
 
+    /// Says whether everybody may do everything.
+    pub(crate) fn is_open(&self) -> bool {
+        self.present.borrow().options.policy.open
+    }
+
     /// Tells of each change of the rules.
     pub(crate) fn changes(&self) -> Changes {
         Changes(self.present.subscribe())

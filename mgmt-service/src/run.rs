@@ -14,7 +14,7 @@ use crate::{
     listener::{self, Secured},
     metrics::Instruments,
     poller::Poller,
-    reload::{self, Reload, Reloaded},
+    reload::{self, Reload, Reloaded, TlsInUse},
     service::Service,
     store::{Measured, Sqlite, Store, StoreError},
     tls::{Tls, TlsError},
@@ -176,7 +176,7 @@ pub async fn serve_from(
 }
 
 /// How connections are secured, and what changes that.
-fn secure(config: &Config) -> Result<Option<(Secured, watch::Sender<Tls>)>, TlsError> {
+fn secure(config: &Config) -> Result<Option<(Secured, TlsInUse)>, TlsError> {
     let Some(tls) = &config.tls else {
         return Ok(None);
     };
@@ -185,7 +185,8 @@ fn secure(config: &Config) -> Result<Option<(Secured, watch::Sender<Tls>)>, TlsE
         tls: sender.subscribe(),
         handshake_limit: tls.handshake_limit,
     };
-    Ok(Some((secured, sender)))
+    let options = tls.options.clone();
+    Ok(Some((secured, TlsInUse { sender, options })))
 }
 
 /// Has watchers look again when the rules change, and when the service stops.
