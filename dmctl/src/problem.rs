@@ -4,7 +4,11 @@ use std::{error::Error, fmt, io};
 
 use iothubdm_client::{Code, Refusal};
 
-use crate::{exit::Exit, name, words};
+use crate::{
+    exit::Exit,
+    name,
+    words::{self, harmless},
+};
 
 /// Why a command did not work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,9 +143,10 @@ impl From<io::Error> for Problem {
 impl fmt::Display for Problem {
     /// The cause on the first line, then one line for each thing to know.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.message, self.code)?;
+        let (message, code) = (harmless(&self.message), harmless(&self.code));
+        write!(f, "{message} ({code})")?;
         for note in &self.notes {
-            write!(f, "\n  {note}")?;
+            write!(f, "\n  {}", harmless(note))?;
         }
         Ok(())
     }

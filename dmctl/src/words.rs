@@ -1,6 +1,6 @@
 //! The API's values in the words that a person reads.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use iothubdm_proto::v1::{
     AttemptError, AttemptState, AuditDecision, Dialect, EvidenceGrade, RebootMode,
@@ -186,6 +186,25 @@ fn unsigned_span(duration: Duration) -> String {
     }
 }
 
+/// A text from elsewhere, as it may go to a terminal and to a line: what would move the cursor, change
+/// colours or turn the direction of reading is shown by its number.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let turns_the_direction = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_harmful = |c: char| c.is_control() || turns_the_direction(c);
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_harmful(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
 /// What was decided.
 pub(crate) fn decision(decision: AuditDecision) -> &'static str {
     match decision {
@@ -220,6 +239,18 @@ mod tests {
         };
         assert!(advice(false).contains("--require"));
         assert!(!advice(true).contains("--require"));
+    }
+
+    #[test]
+    fn what_harms_a_terminal_is_shown_by_its_number() {
+        for (text, shown) in [
+            ("pump-1: öffnen ✓", "pump-1: öffnen ✓"),
+            ("a\x1b[8mb\r\n", "a\\u{1b}[8mb\\r\\n"),
+            ("\u{9b}2J\u{7f}", "\\u{9b}2J\\u{7f}"),
+            ("\u{202e}deliaf", "\\u{202e}deliaf"),
+        ] {
+            assert_eq!(harmless(text), shown);
+        }
     }
 
     #[test]

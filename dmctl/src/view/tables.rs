@@ -1,9 +1,14 @@
 //! Lists of attempts and devices, and one device in detail, in lines for a person.
 
+use std::borrow::Cow;
+
 use iothubdm_proto::v1::{AuditEvent, Device, RebootAttempt};
 use owo_colors::OwoColorize as _;
 
-use crate::{name, words};
+use crate::{
+    name,
+    words::{self, harmless},
+};
 
 /// A table of attempts.
 pub(crate) fn attempts(attempts: &[RebootAttempt]) -> Vec<String> {
@@ -90,8 +95,12 @@ pub(crate) fn devices(devices: &[Device]) -> Vec<String> {
 
 /// One device in detail.
 pub(crate) fn device(device: &Device) -> Vec<String> {
-    let mut lines = vec![name::device_of(&device.name).bold().to_string()];
-    let mut line = |name: &str, value: String| lines.push(format!("  {name:<13} {value}"));
+    let id = harmless(name::device_of(&device.name));
+    let mut lines = vec![id.bold().to_string()];
+    let mut line = |name: &str, value: String| {
+        let value = harmless(&value);
+        lines.push(format!("  {name:<13} {value}"));
+    };
     line("connected", connection(device).to_owned());
     if let Some(time) = words::moment(device.last_activity_time.as_ref()) {
         line("last activity", words::calendar(time));
@@ -141,6 +150,10 @@ fn connection(device: &Device) -> &'static str {
 
 /// Pads every column to its widest cell.
 pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| row.each_ref().map(|cell| harmless(cell)))
+        .collect();
     let width = |column: usize| {
         rows.iter()
             .filter_map(|row| row.get(column))
@@ -148,7 +161,7 @@ pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
             .max()
     };
     let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or(0)).collect();
-    let line = |row: &[String; N]| {
+    let line = |row: &[Cow<'_, str>; N]| {
         let cells = row
             .iter()
             .zip(&widths)
@@ -156,4 +169,15 @@ pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
+}
+
+#[test]
+fn no_cell_moves_the_cursor() {
+    let event = AuditEvent {
+        reason: "a\x1b[2J\nb".into(),
+        ..AuditEvent::default()
+    };
+    let lines = audit(&[event]);
+    assert_eq!(lines.len(), 2);
+    assert!(!lines.concat().contains(char::is_control), "{lines:?}");
 }

@@ -4,11 +4,17 @@
 use std::time::Duration;
 
 use iothubdm_client::is_terminal;
-use iothubdm_proto::v1::{AttemptState, Evidence, EvidenceGrade, RebootAttempt, RebootStep};
+use iothubdm_proto::v1::{
+    AttemptError, AttemptState, Evidence, EvidenceGrade, RebootAttempt, RebootStep,
+};
 use jiff::{SignedDuration, Timestamp};
 use owo_colors::OwoColorize as _;
 
-use crate::{name, problem::Problem, words};
+use crate::{
+    name,
+    problem::Problem,
+    words::{self, harmless},
+};
 
 /// Wide enough for the longest state's name.
 const STATE_WIDTH: usize = 11;
@@ -18,12 +24,14 @@ const LABEL_WIDTH: usize = 8;
 
 /// What an attempt is, before anything is told of it.
 pub(crate) fn heading(attempt: &RebootAttempt, label: Option<&str>) -> Vec<String> {
-    let mut text = format!("reboot of {}", name::device_of(&attempt.name).bold());
+    let device = harmless(name::device_of(&attempt.name));
+    let mut text = format!("reboot of {}", device.bold());
     text += &format!(", {}", words::mode(attempt.mode()));
     if !attempt.reason.is_empty() {
-        text += &format!(", because: {}", attempt.reason);
+        text += &format!(", because: {}", harmless(&attempt.reason));
     }
-    let id = attempt.request_id.dimmed();
+    let id = harmless(&attempt.request_id);
+    let id = id.dimmed();
     match label {
         Some(_) => vec![format!("{text}  {id}")],
         None => vec![text, format!("  {id}")],
@@ -46,8 +54,8 @@ pub(crate) fn stage(
         false => name.cyan().to_string(),
     };
     let message = match message {
-        "" => words::waiting(state),
-        message => message,
+        "" => words::waiting(state).into(),
+        message => harmless(message),
     };
     format!(
         "  {}{}  {:>9}  {name}  {message}",
@@ -69,9 +77,9 @@ pub(crate) fn remarks(attempt: &RebootAttempt, label: Option<&str>) -> Vec<Strin
             "  {}{} by {} ({}): {}{until}",
             labelled(label),
             "blocked".yellow(),
-            blocker.who,
-            blocker.id,
-            blocker.why
+            harmless(&blocker.who),
+            harmless(&blocker.id),
+            harmless(&blocker.why)
         ));
     }
     if attempt.cancel_requested && !is_terminal(attempt.state()) {
@@ -152,14 +160,21 @@ pub(crate) fn verdict(attempt: &RebootAttempt, label: Option<&str>) -> Vec<Strin
 /// Why an attempt ended as it did, in one line.
 pub(crate) fn cause(attempt: &RebootAttempt) -> String {
     match &attempt.error {
-        Some(error) if error.message.is_empty() => error.code.clone(),
-        Some(error) => format!("{}: {}", error.code, error.message),
+        Some(error) => told(error),
         None => match (attempt.state(), &attempt.evidence) {
             (AttemptState::Succeeded, Some(evidence)) => {
                 words::meaning(evidence.grade()).to_owned()
             }
             (state, _) => words::ending(state).to_owned(),
         },
+    }
+}
+
+fn told(error: &AttemptError) -> String {
+    let code = harmless(&error.code);
+    match error.message.as_str() {
+        "" => code.into_owned(),
+        message => format!("{code}: {}", harmless(message)),
     }
 }
 
@@ -172,7 +187,7 @@ fn steps(attempt: &RebootAttempt) -> Vec<String> {
         let since = since_request(attempt, words::moment(step.time.as_ref()));
         let mode = words::mode(step.mode());
         let came_of_it = match &step.error {
-            Some(error) => format!("{}: {}", error.code, error.message),
+            Some(error) => told(error),
             None => words::grade(
                 step.evidence
                     .as_ref()
@@ -195,11 +210,11 @@ pub(crate) fn evidence(attempt: &RebootAttempt) -> Vec<String> {
     let mut lines = vec![format!(
         "  evidence  {}, by {}",
         grade.bold(),
-        evidence.method
+        harmless(&evidence.method)
     )];
     for (name, text) in [("before", &evidence.before), ("after", &evidence.after)] {
         if !text.is_empty() {
-            lines.push(format!("  {name:<8}  {text}"));
+            lines.push(format!("  {name:<8}  {}", harmless(text)));
         }
     }
     lines
@@ -211,7 +226,7 @@ pub(crate) fn interrupted(label: Option<&str>, problem: &Problem, pause: Duratio
         "  {}{}: {}; trying again in {}",
         labelled(label),
         "interrupted".yellow(),
-        problem.message,
+        harmless(&problem.message),
         words::span(pause.try_into().unwrap_or_default())
     )
 }
@@ -245,7 +260,7 @@ pub(crate) fn deadline(attempt: &RebootAttempt) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use anstream::adapter::strip_str;
-    use iothubdm_proto::v1::{AttemptError, Blocker, RebootMode};
+    use iothubdm_proto::v1::{Blocker, RebootMode};
 
     use super::*;
     use crate::fake::{GOOD, after, attempt};
@@ -269,6 +284,56 @@ mod tests {
             &moving(&attempt, after(12_450), None),
             "DOWN  11.0 s  waiting for the device to come back; 3.0 s later than expected",
         );
+    }
+
+    #[test]
+    fn nothing_that_others_wrote_moves_the_cursor() {
+        let controls = |foreign: &str| {
+            let foreign = foreign.to_owned();
+            let error = AttemptError {
+                code: foreign.clone(),
+                message: foreign.clone(),
+                retryable: false,
+            };
+            let evidence = Evidence {
+                grade: EvidenceGrade::Claimed.into(),
+                method: foreign.clone(),
+                before: foreign.clone(),
+                after: foreign.clone(),
+            };
+            let step = RebootStep {
+                error: Some(error.clone()),
+                ..RebootStep::default()
+            };
+            let attempt = RebootAttempt {
+                name: format!("devices/{foreign}/reboots/x"),
+                request_id: foreign.clone(),
+                reason: foreign.clone(),
+                error: Some(error),
+                evidence: Some(evidence),
+                blockers: vec![Blocker {
+                    id: foreign.clone(),
+                    who: foreign.clone(),
+                    why: foreign.clone(),
+                    until: None,
+                }],
+                steps: vec![step.clone(), step],
+                ..attempt(&GOOD)
+            };
+            let problem = Problem::usage(foreign.clone()).with_note(foreign.clone());
+            let lines = [
+                heading(&attempt, None),
+                vec![stage(&attempt, attempt.state(), None, &foreign, None)],
+                remarks(&attempt, None),
+                verdict(&attempt, None),
+                vec![interrupted(None, &problem, Duration::ZERO)],
+                vec![problem.to_string()],
+            ];
+            let all = lines.concat().concat();
+            all.chars().filter(|c| c.is_control()).collect::<Vec<_>>()
+        };
+        // Those of our own colours and lines are left.
+        assert_eq!(controls("a\x1b[8m\r\nb\u{9b}J\x07"), controls("a"));
     }
 
     #[test]
