@@ -150,6 +150,7 @@ async fn connect(config: &SshConfig) -> Result<client::Handle<HostKeyCheck>, Ssh
             found: "of another kind".to_owned(),
             expected: expected.to_string(),
         },
+        (russh::Error::IO(error), _) => no_connection(error),
         (error, _) => SshError::Unreachable(error.to_string()),
     })?;
     if let (None, Some(shown)) = (&expected, &shown) {

@@ -204,12 +204,10 @@ async fn a_command_that_takes_too_long_is_cut_off() {
     let server = OpenSsh::start().await;
     let driver = SshDriver::new(SshConfig {
         reboot: "sleep 1000".into(),
-        timeout: Duration::from_secs(2),
+        // Also for signing in.
+        timeout: Duration::from_secs(5),
         ..server.config()
     });
     let given = driver.trigger(&order(Mode::Graceful)).await;
     assert_eq!(given, Ok(Triggered::Unacknowledged));
-    drop(server);
-    let gone = driver.trigger(&order(Mode::Graceful)).await;
-    assert!(matches!(gone, Err(DriverError::Absent(_))), "{gone:?}");
 }
