@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::hub::{DeviceOutcome, EntityId, JobId, Started, Work};
+use crate::hub::{DeviceOutcome, EntityId, JobId, Started, Work, is_too_deep};
 use crate::invoke::invoke;
 use crate::switchboard::Switchboard;
 use crate::throttle::Kind;
@@ -124,12 +124,15 @@ async fn perform(switchboard: &Switchboard, device: &EntityId, work: &Work) -> D
 }
 
 /// What a device answered: an empty body is null, as in the answer to a direct call, and what is no
-/// JSON is kept as its text.
+/// JSON, or is nested too deeply to be kept, is kept as its text.
 fn answered(body: &[u8]) -> Value {
     if body.is_empty() {
         return Value::Null;
     }
-    serde_json::from_slice(body).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(body)))
+    serde_json::from_slice(body)
+        .ok()
+        .filter(|answer| !is_too_deep(answer))
+        .unwrap_or_else(|| Value::from(String::from_utf8_lossy(body)))
 }
 
 #[cfg(test)]
@@ -146,5 +149,8 @@ mod tests {
         ] {
             assert_eq!(answered(body.as_bytes()), expected, "{body}");
         }
+        let lists = |depth| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(answered(lists(100).as_bytes()).is_array());
+        assert_eq!(answered(lists(101).as_bytes()), lists(101));
     }
 }

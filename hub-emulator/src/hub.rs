@@ -27,7 +27,7 @@ pub(crate) use self::configurations::{
 pub use self::feedback::{FeedbackRecord, Outcome};
 pub(crate) use self::identity::{Authentication, Identity, IdentityRequest, Keys, Status};
 pub(crate) use self::jobs::{DeviceOutcome, JobId, JobRequest, Started, Work};
-pub(crate) use self::kept::{Line, Newest};
+pub(crate) use self::kept::{Line, Newest, is_too_deep};
 pub use self::message::{CloudToDeviceMessage, Feedback};
 pub(crate) use self::record::{Record, RecordError};
 pub(crate) use self::session::{Grant, Qos};

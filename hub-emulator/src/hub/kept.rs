@@ -4,11 +4,40 @@
 use std::collections::BTreeMap;
 
 use iot_hub::identity::{DeviceId, ModuleId};
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::configurations::ConfigurationRecord;
 use super::jobs::{DeviceRecord, JobRecord};
 use super::{ConfigurationId, EntityId, Hub, JobId, Keys, Record, RecordError};
+
+/// How deeply a document may be nested that is kept as it came. A line nests it some levels deeper, and
+/// a reader of JSON goes down 128.
+const MAX_DEPTH: usize = 100;
+
+/// Reads a document that is going to be kept.
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    let document: Value = serde_json::from_slice(bytes)?;
+    if is_too_deep(&document) {
+        return Err(serde_json::Error::custom("it is nested too deeply"));
+    }
+    T::deserialize(document)
+}
+
+/// Whether a document is nested more deeply than can be kept.
+pub(crate) fn is_too_deep(document: &Value) -> bool {
+    depth(document) > MAX_DEPTH
+}
+
+fn depth(value: &Value) -> usize {
+    let within = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return 0,
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(fields) => fields.values().map(depth).max(),
+    };
+    1 + within.unwrap_or_default()
+}
 
 /// One line.
 #[derive(Debug, Deserialize, Serialize)]

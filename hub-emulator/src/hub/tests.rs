@@ -78,6 +78,20 @@ fn configurations_come_to_many_devices_a_part_at_a_time() {
 }
 
 #[test]
+fn a_path_of_a_configuration_cannot_take_the_stack() {
+    let id: ConfigurationId = "c".parse().unwrap();
+    let read = |names: usize| {
+        let path = format!("properties.desired{}", ".a".repeat(names));
+        let body = json!({"content": {"deviceContent": {path: 1}}}).to_string();
+        ConfigurationRequest::read(&id, body.as_bytes())
+    };
+    assert!(read(16).is_ok());
+    for names in [17, 400_000] {
+        assert!(read(names).is_err());
+    }
+}
+
+#[test]
 fn nothing_is_left_of_a_device_that_was_deleted() {
     let mut hub = hub_with(&["d1", "d10"]);
     hub.follow_changes();

@@ -237,6 +237,45 @@ fn keys_twins_and_generations_are_those_of_before() {
 }
 
 #[test]
+fn whatever_is_kept_can_be_read_again_however_deeply_it_is_nested() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let (mut file, mut hub) = open(&path).unwrap();
+    create(&mut hub, "d1");
+    file.keep(&mut hub);
+    let lists = |depth| (1..depth).fold(json!([]), |inner, _| json!([inner]));
+    let id: JobId = "deep".parse().unwrap();
+    let job = |depth| {
+        let body = json!({
+            "type": "scheduleDeviceMethod", "queryCondition": "*",
+            "cloudToDeviceMethod": {"methodName": "m", "payload": lists(depth)},
+            "startTime": "2026-01-01T00:00:00Z",
+        });
+        JobRequest::read(&id, body.to_string().as_bytes())
+    };
+    let configuration: ConfigurationId = "deep".parse().unwrap();
+    let labelled = |depth| {
+        let body = json!({"labels": {"l": lists(depth)}}).to_string();
+        ConfigurationRequest::read(&configuration, body.as_bytes())
+    };
+    assert!(job(99).is_err() && labelled(99).is_err());
+    hub.create_job(id.clone(), job(98).unwrap(), None, now())
+        .unwrap();
+    hub.start_job(&id, now()).unwrap();
+    let outcome = json!({"deviceMethodResponse": {"status": 200, "payload": lists(100)}});
+    hub.job_ends(&id, &device("d1"), Ok(outcome), now());
+    hub.put_configuration(configuration.clone(), labelled(98).unwrap(), None, now())
+        .unwrap();
+    // All of it in one line, which is the deepest.
+    file.keep(&mut hub);
+    let before = hub.job(&id).unwrap();
+    file.close();
+    let (_, hub) = open(&path).unwrap();
+    assert_eq!(hub.job(&id).unwrap(), before);
+    assert_eq!(hub.rows(Source::Jobs).len(), 1);
+}
+
+#[test]
 fn a_device_is_told_apart_from_one_that_was_deleted_before_the_restart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");

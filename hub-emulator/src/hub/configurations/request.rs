@@ -11,9 +11,13 @@ use iot_hub::twin::{Properties, merge};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::hub::kept;
 use crate::hub::target::target;
 
 const DESIRED: &str = "properties.desired";
+/// How many names a path may have below that. A twin is not nested as deeply; what a megabyte of points
+/// would make is, and takes the stack of whoever walks it.
+const MAX_NAMES: usize = 16;
 
 /// A configuration's name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,7 +86,7 @@ struct Metrics {
 impl ConfigurationRequest {
     /// Reads the body of a PUT.
     pub(crate) fn read(id: &ConfigurationId, body: &[u8]) -> Result<Self, HubError> {
-        let body: Body = serde_json::from_slice(body)
+        let body: Body = kept::read(body)
             .map_err(|error| invalid(format!("the configuration cannot be read: {error}")))?;
         if body.id.as_deref().is_some_and(|other| other != id.as_str()) {
             return Err(invalid(
@@ -227,10 +231,13 @@ pub(super) fn desired(content: Option<&Map<String, Value>>) -> Result<Properties
             .strip_prefix(DESIRED)
             .filter(|rest| rest.is_empty() || rest.starts_with('.'))
             .ok_or_else(|| invalid(format!("{path} is not below {DESIRED}")))?;
-        let nested = rest
-            .split('.')
-            .skip(1)
-            .collect::<Vec<_>>()
+        let names: Vec<&str> = rest.split('.').skip(1).take(MAX_NAMES + 1).collect();
+        if names.len() > MAX_NAMES {
+            return Err(invalid(format!(
+                "a path has more than {MAX_NAMES} names below {DESIRED}"
+            )));
+        }
+        let nested = names
             .into_iter()
             .rev()
             .fold(value.clone(), |value, name| json!({name: value}));

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::hub::TwinChange;
+use crate::hub::kept;
 use crate::hub::target::target;
 
 /// What Microsoft's Node SDK asks for when its caller says nothing.
@@ -86,7 +87,7 @@ struct Body {
 impl JobRequest {
     /// Reads the body of a PUT.
     pub(crate) fn read(id: &JobId, body: &[u8]) -> Result<Self, HubError> {
-        let body: Body = serde_json::from_slice(body)
+        let body: Body = kept::read(body)
             .map_err(|error| invalid(format!("the job cannot be read: {error}")))?;
         if body.job_id.is_some_and(|other| other != id.as_str()) {
             return Err(invalid("jobId in the body must be the one in the path"));
