@@ -81,9 +81,15 @@ impl StateFile {
             source,
         };
         let mut options = READERS.options();
-        let old = options.read(true).append(true).create(true).open(path);
-        let mut old = old.map_err(error)?;
-        lock(&old, path)?;
+        options.read(true).append(true).create(true);
+        let mut old = loop {
+            let old = options.open(path).map_err(error)?;
+            lock(&old, path)?;
+            // Between the two another emulator may have put a new file in its place, and holds that.
+            if is_at(&old, path).map_err(error)? {
+                break old;
+            }
+        };
         let mut bytes = Vec::new();
         io::Read::read_to_end(&mut old, &mut bytes).map_err(error)?;
         read(&bytes, policies, hub).map_err(|(line, reason)| StateError::Line {
@@ -154,6 +160,25 @@ fn lock(file: &File, path: &Path) -> Result<(), StateError> {
             source,
         },
     })
+}
+
+/// Whether an open file is still the one of that name.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let ours = file.metadata()?;
+        match std::fs::metadata(path) {
+            Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (file, path);
+        Ok(true)
+    }
 }
 
 /// Reads the lines; what follows the last line's end is a line that was cut short.

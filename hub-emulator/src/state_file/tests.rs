@@ -275,6 +275,20 @@ fn whatever_is_kept_can_be_read_again_however_deeply_it_is_nested() {
     assert_eq!(hub.rows(Source::Jobs).len(), 1);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_that_was_replaced_is_not_the_one_of_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let (file, _) = open(&path).unwrap();
+    assert!(is_at(&file.file, &path).unwrap());
+    // What another emulator finds that opened the file before this one was there.
+    let (_, _) = rewrite(&path, &BTreeMap::new(), &Hub::default()).unwrap();
+    assert!(!is_at(&file.file, &path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    assert!(!is_at(&file.file, &path).unwrap());
+}
+
 #[test]
 fn a_device_is_told_apart_from_one_that_was_deleted_before_the_restart() {
     let folder = tempfile::tempdir().unwrap();
