@@ -11,3 +11,5 @@ pub(crate) mod shutdowns;
 
 #[cfg(test)]
 pub(crate) mod test_bus;
+#[cfg(test)]
+pub(crate) mod test_logind;

@@ -21,7 +21,7 @@ use clock::FastClock;
 pub(crate) use device::{Behavior, FakeDevice, Look};
 use futures_util::future;
 use iot_hub::reboot::{Grade, Mode, State};
-use run::Verdict;
+use run::{Dies, Verdict};
 
 use super::Driver;
 
@@ -53,12 +53,56 @@ pub(crate) async fn check_in<G>(
     shows: Shows,
     start: impl AsyncFn(Arc<FakeDevice>) -> (Arc<dyn Driver>, G),
 ) {
+    let expected = |behavior, unexpected| shows.expected(behavior, unexpected);
+    compare(mode, Dies::Never, expected, start).await;
+}
+
+/// As [`check`], for the machine that the gateway runs on: the gateway goes down with it, and a new process
+/// begins where the journal ends.
+pub(crate) async fn check_machine<G>(start: impl AsyncFn(Arc<FakeDevice>) -> (Arc<dyn Driver>, G)) {
+    let shows = Shows {
+        proof: Grade::Caused,
+        // The gateway may not be up again before the second boot.
+        each_boot: false,
+        health: false,
+    };
+    let expected = |behavior, unexpected| {
+        let verdict = shows.expected(behavior, unexpected);
+        match behavior {
+            // A new process in the old boot.
+            Behavior::StaleOnline => Verdict {
+                error: Some("AGENT_RESTARTED".to_owned()),
+                ..verdict
+            },
+            // Nobody is left to give a verdict; the journal says what was commanded.
+            Behavior::NeverReturns => Verdict {
+                state: State::Rebooting,
+                error: None,
+                ..verdict
+            },
+            Behavior::WellBehaved
+            | Behavior::AckAndNothing
+            | Behavior::NoAck
+            | Behavior::Twice
+            | Behavior::Unhealthy
+            | Behavior::Instant => verdict,
+        }
+    };
+    compare(Mode::Graceful, Dies::WithTheDevice, expected, start).await;
+}
+
+async fn compare<G>(
+    mode: Mode,
+    dies: Dies,
+    expected: impl Fn(Behavior, u64) -> Verdict,
+    start: impl AsyncFn(Arc<FakeDevice>) -> (Arc<dyn Driver>, G),
+) {
     let start = &start;
     let attempts = Behavior::ALL.map(|behavior| async move {
         let clock = FastClock::start();
         let device = Arc::new(FakeDevice::new(behavior, clock));
         let (driver, kept) = start(device.clone()).await;
-        let verdict = run::attempt(driver, mode, behavior, clock).await;
+        let verdict = run::attempt(driver, mode, &device, dies, clock).await;
         drop(kept);
         (behavior, device.commands(), verdict)
     });
@@ -66,7 +110,7 @@ pub(crate) async fn check_in<G>(
         .await
         .into_iter()
         .map(|(behavior, commands, verdict)| {
-            let expected = shows.expected(behavior, verdict.unexpected);
+            let expected = expected(behavior, verdict.unexpected);
             (behavior, commands, verdict, expected)
         })
         .filter(|(_, commands, verdict, expected)| *commands != 1 || verdict != expected)

@@ -16,7 +16,7 @@ use zbus::{Connection, connection::Builder, fdo::DBusProxy};
 /// How long anything in a test may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
-const LOGIND: &str = "org.freedesktop.login1";
+pub(super) const LOGIND: &str = "org.freedesktop.login1";
 const MANAGER: &str = "org.freedesktop.login1.Manager";
 
 /// A bus, and the mock on it. Both end with it.
@@ -147,7 +147,7 @@ impl TestBus {
 pub(crate) struct Inhibitor(#[expect(dead_code, reason = "held open")] zbus::wire::OwnedFd);
 
 /// Starts a bus that lets everybody do everything, and reads where it listens.
-async fn start_daemon(dir: &TempDir) -> (Child, String) {
+pub(super) async fn start_daemon(dir: &TempDir) -> (Child, String) {
     let config = dir.path().join("bus.conf");
     let socket = dir.path().join("bus");
     let text = format!(

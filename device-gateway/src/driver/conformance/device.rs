@@ -9,6 +9,7 @@ use std::{
 };
 
 use iot_hub::reboot::RequestId;
+use tokio::time;
 
 use super::clock::FastClock;
 
@@ -21,6 +22,9 @@ const DARK: Duration = Duration::from_secs(3);
 /// How often it has to be seen dark before it is over: where the dark is silence, one look that is
 /// not answered is none.
 const SEEN: u32 = 2;
+
+/// How often it is looked whether a device is up.
+const PACE: Duration = Duration::from_millis(2);
 
 /// What a device does with the command to reboot: as it should, or in one of the seven ways seen in
 /// the field.
@@ -145,6 +149,25 @@ impl FakeDevice {
         let state = self.state();
         let there = state.dark.is_none();
         there.then(|| self.show(&state, self.clock.now()))
+    }
+
+    /// Waits until it goes down, or boots once more than so often.
+    pub(super) async fn goes_down(&self, boots: u32) {
+        while self.peek().is_some_and(|look| look.boots == boots) {
+            time::sleep(PACE).await;
+        }
+    }
+
+    /// Waits until it is back, and returns how often it has booted.
+    pub(super) async fn is_back(&self) -> u32 {
+        loop {
+            // One that is there is not looked at: that would make its life go on.
+            let look = self.peek().or_else(|| self.look());
+            match look {
+                Some(look) => return look.boots,
+                None => time::sleep(PACE).await,
+            }
+        }
     }
 
     /// Takes in the command, with its request where the protocol carries that. Returns whether the

@@ -4,16 +4,16 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use iot_hub::reboot::{Grade, Mode, State, method};
+use iot_hub::reboot::{Grade, Mode, Report, State, method};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{Behavior, clock::FastClock};
+use super::{Behavior, FakeDevice, clock::FastClock};
 use crate::{
     device::{at, drive::drive, hinted},
     driver::{Driver, tests::ID},
     engine::{Call, DriverStep, Engine, Input, Now, Settings, Step},
-    journal::{Journal, Remembered},
+    journal::{Journal, Record, Remembered},
     safety::Safety,
 };
 
@@ -26,6 +26,22 @@ pub(super) struct Verdict {
     pub(super) proved: Option<Grade>,
     /// Boots that nobody asked for.
     pub(super) unexpected: u64,
+}
+
+impl Verdict {
+    /// What a report says of the newest attempt.
+    fn of(report: Report) -> Option<Self> {
+        let attempt = report.attempt?;
+        Some(Self {
+            state: attempt.state,
+            error: attempt.error.map(|error| error.code.to_string()),
+            proved: attempt
+                .evidence
+                .map(|evidence| evidence.grade)
+                .filter(|grade| *grade > Grade::Claimed),
+            unexpected: report.counters.unexpected,
+        })
+    }
 }
 
 /// Limits that are short only where the behavior's verdict waits for them.
@@ -48,18 +64,34 @@ fn settings(behavior: Behavior) -> Settings {
     }
 }
 
+/// When the process of the gateway ends without a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dies {
+    Never,
+    /// It runs on the device.
+    WithTheDevice,
+}
+
 /// Has the device rebooted once, and returns the verdict.
 pub(super) async fn attempt(
     driver: Arc<dyn Driver>,
     mode: Mode,
-    behavior: Behavior,
+    device: &FakeDevice,
+    dies: Dies,
     clock: FastClock,
 ) -> Verdict {
+    let behavior = device.behavior();
     let began = Timestamp::now();
-    let now = || {
-        let mono = clock.now();
-        let wall = SignedDuration::try_from(mono).expect("a short time");
-        Now::new(began + wall, mono)
+    let now = |process_began: Duration| {
+        let time = clock.now();
+        let wall = SignedDuration::try_from(time).expect("a short time");
+        Now::new(began + wall, time - process_began)
+    };
+    let mut process_began = Duration::ZERO;
+    let mut boots = 0;
+    let mut disk = Record {
+        journal: Journal::default(),
+        ended: Vec::new(),
     };
     let mut hints = driver.hints();
     let mut inputs = VecDeque::from([Input::Call(Call {
@@ -75,15 +107,20 @@ pub(super) async fn attempt(
         settings(behavior).into(),
         Journal::default(),
         Remembered::default(),
-        now(),
+        now(process_began),
     );
     loop {
         let Step {
+            persist,
             answers,
             report,
             drive: asked,
             ..
         } = step;
+        if let Some(record) = persist {
+            disk.journal = record.journal;
+            disk.ended.extend(record.ended);
+        }
         for answer in answers {
             assert_eq!(answer.status, 202, "{behavior:?}: {}", answer.payload);
             inputs.push_back(Input::AnswerAcked(answer.rid));
@@ -95,23 +132,33 @@ pub(super) async fn attempt(
             }
             driving.push(drive(driver.clone(), safety.clone(), ticket, step));
         }
-        let report = engine.report();
-        if let (None, Some(attempt)) = (engine.open(), report.attempt) {
-            return Verdict {
-                state: attempt.state,
-                error: attempt.error.map(|error| error.code.to_string()),
-                proved: attempt
-                    .evidence
-                    .map(|evidence| evidence.grade)
-                    .filter(|grade| *grade > Grade::Claimed),
-                unexpected: report.counters.unexpected,
-            };
+        if engine.open().is_none()
+            && let Some(verdict) = Verdict::of(engine.report())
+        {
+            return verdict;
         }
         let input = match inputs.pop_front() {
             Some(input) => input,
             None => {
-                let wake = clock.shows(engine.wake_at());
+                let wake = clock.shows(process_began.saturating_add(engine.wake_at()));
                 tokio::select! {
+                    () = device.goes_down(boots), if dies == Dies::WithTheDevice => {
+                        driving.clear();
+                        commanding = None;
+                        if behavior == Behavior::NeverReturns {
+                            return Verdict::of(engine.report()).expect("an attempt");
+                        }
+                        boots = device.is_back().await;
+                        process_began = clock.now();
+                        let remembered = disk.ended.iter().cloned().collect();
+                        (engine, step) = Engine::start(
+                            settings(behavior).into(),
+                            disk.journal.clone(),
+                            remembered,
+                            now(process_began),
+                        );
+                        continue;
+                    }
                     Some((ticket, outcome)) = driving.next() => {
                         commanding.take_if(|commanding| *commanding == ticket);
                         Input::Driven(ticket, outcome)
@@ -122,6 +169,6 @@ pub(super) async fn attempt(
                 }
             }
         };
-        step = engine.step(now(), input);
+        step = engine.step(now(process_began), input);
     }
 }

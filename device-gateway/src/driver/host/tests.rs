@@ -8,6 +8,7 @@ use std::{
 };
 
 mod announcements;
+mod misbehavior;
 mod without_logind;
 
 use super::*;
