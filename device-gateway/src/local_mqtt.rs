@@ -188,7 +188,8 @@ pub enum Event {
 /// It is a call and neither a queue nor a task: each device has a listener, most of them nothing to say,
 /// and a queue with its task would be half a kilobyte for each.
 pub(crate) trait Listener: fmt::Debug + Send + Sync {
-    /// The device did that just now. Its connection waits meanwhile, so this takes a look and no more.
+    /// The device did that just now. Its connection waits meanwhile, so this takes a look and no more. Should
+    /// it panic, it is told that the device is unheard, and the device has to connect anew.
     fn hear(&self, event: &Event);
 }
 

@@ -6,6 +6,8 @@
 
 use std::{convert::Infallible, time::Duration};
 
+use daemon::panics::caught_in;
+use futures_util::future::BoxFuture;
 use tokio::{sync::mpsc, time};
 
 use super::logind::{Announcement, Logind, LogindError};
@@ -25,30 +27,34 @@ const WAITING: usize = 4;
 pub(crate) fn listen(logind: Logind) -> mpsc::Receiver<Notice> {
     let (sender, receiver) = mpsc::channel(WAITING);
     tokio::spawn(async move {
-        let gone = sender.clone();
         tokio::select! {
-            never = keep_listening(&logind, &sender) => match never {},
-            () = gone.closed() => {}
+            never = keep_listening(|| Box::pin(hear(&logind, &sender))) => match never {},
+            () = sender.closed() => {}
         }
     });
     receiver
 }
 
-async fn keep_listening(logind: &Logind, sender: &mpsc::Sender<Notice>) -> Infallible {
+/// Listens again whenever that has ended, in whatever way.
+async fn keep_listening<'a>(
+    listen: impl Fn() -> BoxFuture<'a, Result<(), LogindError>>,
+) -> Infallible {
     let mut pause = FIRST_PAUSE;
     let mut told = false;
     loop {
-        match hear(logind, sender).await {
-            Ok(()) => {
+        match caught_in(listen()).await {
+            Ok(Ok(())) => {
                 pause = FIRST_PAUSE;
                 told = false;
             }
             // A machine without logind has none a minute later either.
-            Err(error) if !told => {
+            Ok(Err(error)) if !told => {
                 told = true;
                 tracing::info!(%error, "shutdowns by others are not heard of");
             }
-            Err(error) => tracing::debug!(%error, "shutdowns by others are not heard of"),
+            Ok(Err(error)) => tracing::debug!(%error, "shutdowns by others are not heard of"),
+            // It is in the log, and may not happen again.
+            Err(_) => {}
         }
         time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -72,4 +78,30 @@ async fn hear(logind: &Logind, sender: &mpsc::Sender<Notice>) -> Result<(), Logi
         let _ = sender.send(notice).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_does_not_end_the_listening() {
+        let times = AtomicUsize::new(0);
+        let again = Notify::new();
+        let listen = || -> BoxFuture<'_, _> {
+            Box::pin(async {
+                assert_ne!(times.fetch_add(1, Ordering::SeqCst), 0, "the first time");
+                again.notify_one();
+                Ok(())
+            })
+        };
+        tokio::select! {
+            never = keep_listening(listen) => match never {},
+            heard = time::timeout(LONGEST_PAUSE, again.notified()) => heard.unwrap(),
+        }
+    }
 }

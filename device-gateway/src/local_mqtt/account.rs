@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use daemon::panics::caught;
 use mqtt_wire::{LastWill, Packet};
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
@@ -297,6 +298,12 @@ impl Account {
         }
     }
 
+    /// Makes the connection leave, as a newer one would. At a broker it counts as not heard yet.
+    fn hang_up(&self) {
+        self.corner().heard = false;
+        self.newest.next();
+    }
+
     /// Makes the connection leave, and every one that comes.
     pub(super) fn close_for_good(&self) {
         self.newest.end();
@@ -349,7 +356,11 @@ impl Account {
             (present.collect::<Vec<_>>(), corner.bridge.clone())
         };
         for listener in listeners {
-            listener.hear(&event);
+            if caught(|| listener.hear(&event)).is_err() {
+                // What it knows of the device may be half changed, and is old from now on.
+                listener.hear(&Event::Unheard);
+                self.hang_up();
+            }
         }
         match event {
             Event::Message { name, payload } if is_for_hub(&name) => {

@@ -47,6 +47,10 @@ impl Interlock {
                     Err(error) => format!("{}: {error}", command.program),
                 }
             }
+            // What it said last may be a yes of long ago.
+            QuestionConfig::Value { device, .. } if self.is_deaf() => {
+                format!("nobody listens to {device} any more")
+            }
             QuestionConfig::Value { device, yes, .. } => {
                 match self.told.as_ref().and_then(|told| told.borrow().clone()) {
                     Some(said) if said == yes.as_bytes() => return None,
@@ -62,6 +66,12 @@ impl Interlock {
             until: None,
         };
         Some((blocker_name(name), blocker))
+    }
+
+    /// Whoever followed the device has ended, as by a panic.
+    fn is_deaf(&self) -> bool {
+        let told = self.told.as_ref();
+        told.is_some_and(|told| told.has_changed().is_err())
     }
 }
 
@@ -119,5 +129,31 @@ impl Listener for Ear {
             }
             Event::Message { .. } | Event::Elsewhere { .. } => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_yes_counts_no_more_once_nobody_listens() {
+        let (follower, told) = watch::channel(Some(Bytes::from_static(b"yes")));
+        let interlock = Interlock {
+            config: InterlockConfig {
+                name: "press idle".to_owned(),
+                question: QuestionConfig::Value {
+                    device: "press-1".to_owned(),
+                    topic: "state/idle".to_owned(),
+                    yes: "yes".to_owned(),
+                },
+                absolute: false,
+            },
+            told: Some(told),
+        };
+        assert_eq!(interlock.ask().await, None);
+        drop(follower);
+        let (_, blocker) = interlock.ask().await.expect("an objection");
+        assert_eq!(blocker.why, "nobody listens to press-1 any more");
     }
 }

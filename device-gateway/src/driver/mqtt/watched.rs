@@ -229,3 +229,67 @@ pub(super) fn no_answer(message: String) -> DriverError {
 fn unreachable(error: PublishError) -> DriverError {
     DriverError::Unreachable(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local_mqtt::{
+        LocalMqtt,
+        test_device::{DEVICE, TestDevice, soon},
+    };
+
+    /// A picture with a mistake in it.
+    #[derive(Debug, Default)]
+    struct Fragile {
+        contact: Contact,
+        said: Vec<String>,
+    }
+
+    impl Picture for Fragile {
+        fn contact(&mut self) -> &mut Contact {
+            &mut self.contact
+        }
+
+        fn forget(&mut self) {
+            self.said.clear();
+        }
+
+        fn message(&mut self, name: &str, _: &[u8], _: Instant) -> Result<(), serde_json::Error> {
+            self.said.push(name.to_owned());
+            assert_ne!(name, "unbearable");
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_picture_cannot_bear_makes_nobody_blind() {
+        let (id, password) = DEVICE;
+        let accounts = [(id.to_owned(), password.into())];
+        let endpoint = LocalMqtt::bind(([127, 0, 0, 1], 0).into(), accounts);
+        let endpoint = endpoint.await.unwrap();
+        let address = endpoint.local_addr();
+        let watched = Watched::start(endpoint.device(id).unwrap(), Fragile::default());
+        tokio::spawn(endpoint.serve(tokio_util::sync::CancellationToken::new()));
+        let heard = |name: &'static str| {
+            let shows = move |picture: &mut Fragile| {
+                picture.said.iter().any(|said| said == name).then_some(())
+            };
+            watched.until(Duration::from_secs(30), shows)
+        };
+
+        let device = TestDevice::connect(address, id, password).await;
+        device.says("birth", "1").await;
+        heard("birth").await.unwrap();
+        assert!(watched.is_heard().is_ok());
+        device.says("unbearable", "2").await;
+        soon(device.ends()).await;
+        // What was known is not taken for what is so now, and that we hung up is no absence.
+        assert_eq!(watched.picture().said, [""; 0]);
+        assert!(!watched.picture().contact.was_absent());
+
+        let again = TestDevice::connect(address, id, password).await;
+        again.says("birth", "3").await;
+        heard("birth").await.unwrap();
+        assert!(watched.is_heard().is_ok() && watched.picture().contact.is_present());
+    }
+}
