@@ -30,6 +30,8 @@ use crate::{
 struct Idle {
     orders: mpsc::UnboundedSender<Order>,
     notices: Mutex<Option<mpsc::Receiver<Notice>>>,
+    /// This disk is full once the device has got its command.
+    fills: Option<Arc<AtomicBool>>,
 }
 
 impl Driver for Idle {
@@ -50,6 +52,9 @@ impl Driver for Idle {
     }
 
     fn trigger<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Triggered, DriverError>> {
+        if let Some(full) = &self.fills {
+            full.store(true, Ordering::SeqCst);
+        }
         self.orders.send(order.clone()).unwrap();
         Box::pin(async { Ok(Triggered::Acknowledged) })
     }
@@ -136,6 +141,14 @@ impl World {
     }
 
     fn on(disk: Disk, local: Option<LocalDevice>, farewell: Duration) -> Self {
+        let settings = Settings {
+            farewell,
+            ..Settings::default()
+        };
+        Self::of(disk, local, settings, false)
+    }
+
+    fn of(disk: Disk, local: Option<LocalDevice>, settings: Settings, fills: bool) -> Self {
         let Disk {
             full,
             storage,
@@ -149,12 +162,12 @@ impl World {
             settings: Arc::new(Settings {
                 answer_grace: Duration::ZERO,
                 ack_limit: Duration::from_millis(20),
-                farewell,
-                ..Settings::default()
+                ..settings
             }),
             driver: Arc::new(Idle {
                 orders: orders_in,
                 notices: Mutex::new(Some(notices_out)),
+                fills: fills.then(|| full.clone()),
             }),
             safety: Arc::new(Safety::alone()),
             bridged: local.map(|local| (local, Bounds::default())),
@@ -300,6 +313,37 @@ async fn a_gateway_that_cannot_write_begins_nothing_and_recovers() {
     assert_eq!((status, &body["state"]), (200, &json!("ACCEPTED")));
     let ordered = time::timeout(Duration::from_secs(30), world.orders.recv()).await;
     assert!(matches!(ordered, Ok(Some(_))), "{ordered:?}");
+}
+
+#[tokio::test]
+async fn time_in_which_nothing_can_be_written_does_not_count_against_the_device() {
+    let limit = Duration::from_secs(3);
+    let settings = Settings {
+        go_down_limit: limit,
+        ..Settings::default()
+    };
+    let mut world = World::of(Disk::new(), None, settings, true);
+    world.connect().await;
+    world.hears(LinkEvent::PatchApplied).await;
+    world.accepted().await;
+    let ordered = time::timeout(Duration::from_secs(30), world.orders.recv()).await;
+    assert!(matches!(ordered, Ok(Some(_))), "{ordered:?}");
+    // It lasts for as long as the device has to go down.
+    time::sleep(limit).await;
+    world.full.store(false, Ordering::SeqCst);
+    let healed = Instant::now();
+    let failed = async {
+        loop {
+            let patch = world.link.patch().await;
+            world.hears(LinkEvent::PatchApplied).await;
+            if patch["iothubDM"]["reboot"]["state"] == "FAILED" {
+                break;
+            }
+        }
+    };
+    let verdict = time::timeout(Duration::from_secs(30), failed).await;
+    assert!(verdict.is_ok(), "there is an end");
+    assert!(healed.elapsed() > limit / 2, "{:?}", healed.elapsed());
 }
 
 #[tokio::test]
