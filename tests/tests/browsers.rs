@@ -103,8 +103,11 @@ async fn a_page_from_elsewhere_is_not() {
             "{origin}"
         );
         let answer = call(&world, origin).await.expect("an answer");
+        assert_eq!(answer.status(), 403, "{origin}");
         let allowed = text(answer.headers(), "access-control-allow-origin");
         assert_eq!(allowed, "", "{origin}");
+        let told = text(answer.headers(), "grpc-status");
+        assert_eq!(told, "", "the API has not heard of it");
     }
 }
 

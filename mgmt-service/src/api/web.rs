@@ -4,6 +4,8 @@
 //! Pages prove who calls by a header, as every other caller does. Nothing here allows what a browser
 //! adds by itself (cookies, client certificates), so that a page acts with its own rights alone.
 
+mod pages;
+
 use std::time::Duration;
 
 use tonic::codegen::http::{HeaderName, HeaderValue, Method, header};
@@ -13,6 +15,8 @@ use tower::{
     util::{Either, option_layer},
 };
 use tower_http::cors::CorsLayer;
+
+use self::pages::PagesLayer;
 
 use crate::config::WebOptions;
 
@@ -38,13 +42,17 @@ const RESPONSE_HEADERS: [HeaderName; 3] = [
 ];
 
 /// What stands between the listener and the API; nothing, unless browsers may call.
-pub(super) type WebLayer = Stack<Either<GrpcWebLayer, Identity>, Either<CorsLayer, Identity>>;
+pub(super) type WebLayer =
+    Stack<Optional<GrpcWebLayer>, Stack<Optional<PagesLayer>, Optional<CorsLayer>>>;
+
+type Optional<L> = Either<L, Identity>;
 
 /// Makes the layer for browsers. The browser's question is answered first; it is no call.
 pub(super) fn layer(options: Option<&WebOptions>) -> WebLayer {
     let cors = option_layer(options.map(cors));
     let translation = option_layer(options.map(|_| GrpcWebLayer::new()));
-    Stack::new(translation, cors)
+    let pages = option_layer(options.map(|options| PagesLayer::new(&options.allowed_origins)));
+    Stack::new(translation, Stack::new(pages, cors))
 }
 
 fn cors(options: &WebOptions) -> CorsLayer {

@@ -333,3 +333,38 @@ impl World {
         assert_eq!(last.unwrap().revision, cancelled.revision);
     }
 }
+
+#[tokio::test]
+async fn a_page_from_elsewhere_makes_no_call() {
+    const PAGE: &str = "https://console.example";
+    let web = format!("[web]\nenabled = true\nallowed_origins = [\"{PAGE}\"]");
+    let world = World::with(&web).await;
+    let calls = || {
+        let metrics = world.metrics();
+        let counted =
+            |line: &&str| line.starts_with("mgmt_service_rpcs_total{method=\"GetReboot\"");
+        metrics.lines().filter(counted).count()
+    };
+    for (origin, status) in [
+        ("https://evil.example", "403"),
+        // Its host's name points here by now, and its browser takes it for one of ours.
+        ("http://evil.example:50051", "403"),
+        (PAGE, "200"),
+    ] {
+        let request = format!(
+            "POST /iothubdm.v1.DeviceManagement/GetReboot HTTP/1.1\r\nHost: evil.example:50051\r\n\
+             Origin: {origin}\r\nContent-Type: application/grpc-web+proto\r\n\
+             Content-Length: 5\r\nConnection: close\r\n\r\n\0\0\0\0\0"
+        );
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        within(stream.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{origin}: {answer}"
+        );
+        assert_eq!(calls(), usize::from(status == "200"), "{origin}");
+    }
+}
