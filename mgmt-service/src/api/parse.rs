@@ -76,7 +76,7 @@ pub(super) fn duration(value: &prost_types::Duration) -> Result<Duration, &'stat
     }
 }
 
-/// A moment, to the microsecond, which is what is stored.
+/// A moment.
 pub(super) fn timestamp(value: &prost_types::Timestamp) -> Result<Timestamp, &'static str> {
     let rule = "must be a timestamp between the years 1 and 9999";
     if !(0..1_000_000_000).contains(&value.nanos) {

@@ -224,3 +224,97 @@ impl Answer {
         Status::with_error_details(self.code, message, self.details)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use iot_hub::reboot::{Grade, Mode, RequestId, State};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{access::right::Right, error::Violation, quota::Exhausted, store::StoreError};
+
+    const API: &str = include_str!("../../../proto/iothubdm/v1/device_management.proto");
+
+    fn errors() -> Vec<Error> {
+        let device = || -> DeviceId { "pump-1".parse().unwrap() };
+        let id = RequestId(Uuid::from_u128(1));
+        let retry_after = Duration::from_secs(1);
+        let troubles = [
+            Trouble::NoDevice,
+            Trouble::Offline,
+            Trouble::Throttled { retry_after: None },
+            Trouble::HubUnreachable(String::new()),
+            Trouble::HubDenied(String::new()),
+            Trouble::HubRefused(String::new()),
+            Trouble::CannotProve {
+                required: Grade::Healthy,
+                best: Grade::Caused,
+            },
+            Trouble::NoSuchMode(Mode::Forced),
+            Trouble::CannotCheck,
+        ];
+        let troubles = troubles.map(|trouble| Error::Trouble {
+            device: device(),
+            trouble,
+        });
+        let refused = Refused {
+            status: 418,
+            refusal: None,
+        };
+        let others = [
+            Error::Invalid(vec![Violation::new("name", "is wrong")]),
+            Error::IdUsed,
+            Error::NoAttempt(device(), id),
+            Error::Busy {
+                device: device(),
+                holder: id,
+            },
+            Error::Hub(Trouble::Throttled { retry_after: None }),
+            Error::Refused {
+                device: device(),
+                message: String::new(),
+                refused: Box::new(refused),
+            },
+            Error::Exhausted(Exhausted { retry_after }),
+            Error::TooLate(State::Down),
+            Error::TokenTooOld,
+            Error::TooMany {
+                what: "calls",
+                retry_after,
+            },
+            Error::WatchAged,
+            Error::Unauthenticated(AuthError::NoKeys),
+            Error::Unauthenticated(AuthError::Nothing),
+            Error::NotPermitted(Right::Force),
+            Error::NoSuchCall,
+            Error::Stopping,
+            Error::Store(StoreError::Closed),
+            Error::Unsettled {
+                device: device(),
+                id,
+                source: StoreError::Closed,
+            },
+        ];
+        troubles.into_iter().chain(others).collect()
+    }
+
+    #[test]
+    fn every_error_has_a_reason_and_the_api_says_what_it_means() {
+        for error in errors() {
+            let status = Status::from(error);
+            let details = status.get_error_details();
+            let info = details.error_info().expect("every error has a reason");
+            assert_eq!(info.domain, DOMAIN);
+            assert!(
+                API.contains(&info.reason),
+                "{} is not explained",
+                info.reason
+            );
+            let is_exhausted = status.code() == Code::ResourceExhausted;
+            assert!(
+                !is_exhausted || details.retry_info().is_some(),
+                "{status:?}"
+            );
+        }
+    }
+}
