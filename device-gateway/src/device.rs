@@ -10,6 +10,7 @@
 mod bridge;
 mod desired;
 pub(crate) mod drive;
+mod held;
 mod mail;
 mod unread;
 mod watches;
@@ -23,9 +24,10 @@ use std::{
 use bridge::Bridge;
 use desired::Desired;
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use held::Held;
 use iot_hub::{
     identity::DeviceId,
-    reboot::{GatewayInfo, Refusal, RefusalCode, RequestId, method},
+    reboot::{GatewayInfo, Refusal, RefusalCode, Report, RequestId, method},
 };
 use jiff::Timestamp;
 use mail::Mail;
@@ -80,6 +82,8 @@ enum Due {
     Wake,
     /// The outbox may have something to send.
     Mail,
+    /// What waits for the twin has waited long enough.
+    Unread,
     /// The time of a held `rebootWatch` is up.
     WatchOver,
     /// What could not be written may be tried again.
@@ -122,6 +126,7 @@ pub(crate) struct Device {
     mail: Mail,
     bridge: Option<Bridge>,
     watches: Watches,
+    held: Held,
     desired: Desired,
     driver: Arc<dyn Driver>,
     safety: Arc<Safety>,
@@ -185,6 +190,7 @@ impl Device {
             ),
             bridge,
             watches: Watches::default(),
+            held: Held::default(),
             desired: Desired::default(),
             hints: parts.driver.hints(),
             notices: parts.driver.notices(),
@@ -231,7 +237,7 @@ impl Device {
     /// Nothing would be cut short if the device ended now.
     fn is_drained(&self) -> bool {
         let idle = self.engine.open().is_none() && self.retry_at.is_none();
-        idle && self.replies.is_empty() && self.mail.is_delivered()
+        idle && self.replies.is_empty() && self.held.is_empty() && self.mail.is_delivered()
     }
 
     async fn next(&mut self, stop: &Stop) -> Event {
@@ -261,6 +267,7 @@ impl Device {
             ),
             (wake.filter(|_| self.retry_at.is_none()), Due::Wake),
             (self.mail.wakes_at(), Due::Mail),
+            (self.held.wakes_at(), Due::Unread),
             (self.watches.wakes_at(), Due::WatchOver),
             (self.retry_at, Due::Retry),
         ];
@@ -323,6 +330,7 @@ impl Device {
             Due::Farewell => self.farewell = None,
             Due::Wake => self.feed(Input::Tick).await,
             Due::Mail => self.mail.send(&self.id, &self.storage, &self.link).await,
+            Due::Unread => self.held.give_up(),
             Due::WatchOver => self.watches.on_time(Instant::now()),
             Due::Retry => {
                 self.retry_at = None;
@@ -348,6 +356,7 @@ impl Device {
                 self.mail.on_down();
                 self.desired.on_down();
                 self.bridge_link(false).await;
+                self.held.forget();
                 self.watches.forget();
             }
             LinkEvent::Renewing => self.watches.finish(),
@@ -355,8 +364,15 @@ impl Device {
             LinkEvent::AnswerAcked(rid) => self.feed(Input::AnswerAcked(rid)).await,
             LinkEvent::Twin { reported, desired } => {
                 self.mail.on_twin(&reported);
+                // Before anything is begun, and before what the twin holds counts as acknowledged.
+                if let Some(told) = Report::from_reported(&reported) {
+                    self.feed(Input::Reported(Box::new(told))).await;
+                }
                 if self.desired.on_twin(desired) {
                     self.on_desired().await;
+                }
+                for call in self.held.release() {
+                    self.on_call(call).await;
                 }
             }
             LinkEvent::Checked { number, desired } => {
@@ -411,6 +427,10 @@ impl Device {
     }
 
     async fn on_call(&mut self, call: MethodCall) {
+        if !self.mail.knows_twin() && Held::concerns(&call.name) {
+            let limit = self.engine.settings.survey_limit;
+            return self.held.hold(call, Instant::now() + limit);
+        }
         tracing::info!(method = call.name, rid = call.rid, "called");
         let payload = match call.payload {
             Ok(payload) => payload,
@@ -531,6 +551,7 @@ impl Device {
             }
             Input::Desired(_)
             | Input::Checked(_, _)
+            | Input::Reported(_)
             | Input::AnswerAcked(_)
             | Input::ReportAcked(_)
             | Input::Driven(_, _)

@@ -17,6 +17,8 @@
 //! - **No command twice.** A command is part of the one step that journals it, with REBOOTING. An
 //!   attempt that is found in that state, or a later one, is only observed. Where caller and policy
 //!   agree to more than one command, each of them is given at most once (`ladder`).
+//! - **No forgotten command.** What the twin tells of and the journal does not know is taken over as
+//!   ended (`older`), and an attempt that is found before its command waits until that is known.
 //! - **Asked last.** Who must say yes is asked again in PREPARING; an objection leads back to BLOCKED.
 //! - **Always an end.** Every state has a limit, and the limits go on over a restart.
 
@@ -29,6 +31,7 @@ mod intake;
 mod ladder;
 mod live;
 mod methods;
+mod older;
 mod phases;
 mod power;
 mod prepare;
@@ -93,6 +96,8 @@ pub enum Input {
     Desired(Option<Map<String, Value>>),
     /// The answer to the check of this number: what the desired properties hold.
     Checked(u64, Option<Map<String, Value>>),
+    /// What the twin says of the device's reboots, read when the device connected.
+    Reported(Box<Report>),
     /// The hub acknowledged an answer.
     AnswerAcked(String),
     /// The hub acknowledged a report of at least this number.
@@ -262,6 +267,7 @@ impl Engine {
             Input::Call(call) => self.on_call(call, &mut out),
             Input::Desired(request) => self.on_desired(request.as_ref(), &mut out),
             Input::Checked(number, request) => self.on_checked(number, request.as_ref(), &mut out),
+            Input::Reported(told) => self.on_reported(&told, &mut out),
             Input::AnswerAcked(rid) => {
                 if let Some(live) = &mut self.live {
                     live.on_answer_acked(&rid);

@@ -288,6 +288,11 @@ impl Mail {
         self.due = Some(Instant::now());
     }
 
+    /// The twin has been read since the device connected.
+    pub(super) fn knows_twin(&self) -> bool {
+        self.known
+    }
+
     pub(super) fn on_applied(&mut self) {
         self.outbox.on_applied();
         self.failures = 0;

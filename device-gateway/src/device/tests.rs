@@ -401,6 +401,53 @@ async fn a_damaged_journal_is_its_devices_own_trouble_and_a_full_disk_is_not() {
     }
 }
 
+/// A twin that tells how this request ended.
+fn twin_of(id: &str) -> LinkEvent {
+    let at = "2026-01-01T00:00:00Z";
+    let reported = json!({ "iothubDM": { "reboot": {
+        "schema": 1, "seq": 40, "requestId": id, "state": "SUCCEEDED", "stateTime": at,
+        "mode": "graceful", "origin": "METHOD", "timeline": { "REBOOTING": at },
+    } } });
+    LinkEvent::Twin {
+        reported: reported.as_object().unwrap().clone(),
+        desired: Map::new(),
+    }
+}
+
+#[tokio::test]
+async fn what_comes_before_the_twin_waits_for_it_and_is_not_done_twice() {
+    let mut world = World::start();
+    let id = Uuid::from_u128(7).to_string();
+    world.hears(LinkEvent::Up(1)).await;
+    world
+        .link
+        .deliver("reboot", json!({ "requestId": id }))
+        .await;
+    let (status, _) = world.link.call("format", json!(null)).await;
+    assert_eq!(status, 404, "that begins nothing, and waits for nothing");
+    // Without the connection it came by, it is nobody's.
+    world.hears(LinkEvent::Down).await;
+    world.hears(LinkEvent::Up(2)).await;
+    world
+        .link
+        .deliver("reboot", json!({ "requestId": id }))
+        .await;
+    world.hears(twin_of(&id)).await;
+    let (status, body) = world.link.answer().await;
+    assert_eq!((status, &body["state"]), (202, &json!("SUCCEEDED")));
+    assert_eq!(body["duplicate"], true);
+    let patch = world.link.patch().await;
+    assert_eq!(
+        patch["iothubDM"]["reboot"].get("state"),
+        None,
+        "it is there"
+    );
+    assert!(world.orders.try_recv().is_err());
+    // Another one is begun as ever.
+    let (status, _) = world.link.call("reboot", json!(null)).await;
+    assert_eq!(status, 200);
+}
+
 #[tokio::test]
 async fn a_patch_without_an_answer_is_sent_again() {
     let mut world = World::start();
@@ -519,6 +566,7 @@ async fn what_the_hub_has_is_on_disk_once_the_device_has_stopped() {
 #[tokio::test]
 async fn a_call_that_is_delivered_again_has_the_answer_of_the_first_time() {
     let mut world = World::start();
+    world.connect().await;
     // The caller names no request, and the hub's name for the call is the same.
     for _ in 0..2 {
         world.link.deliver("reboot", json!(null)).await;

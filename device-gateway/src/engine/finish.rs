@@ -3,8 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use iot_hub::reboot::{
-    AttemptReport, Failure, FailureCode, Grade, HISTORY_LENGTH, HistoryEntry, Refusal, State,
+    AttemptReport, Failure, FailureCode, Grade, HISTORY_LENGTH, HistoryEntry, Refusal, RequestId,
+    State,
 };
+use jiff::Timestamp;
 
 use super::{Engine, Out, survey::Purpose};
 use crate::journal::Ended;
@@ -108,17 +110,9 @@ impl Engine {
         if matches!(report.state, State::Failed | State::Lost) {
             self.journal.counters.failed += 1;
         }
-        self.journal.ended += 1;
-        let ended = Ended {
-            number: self.journal.ended,
-            id: report.request_id,
-            state: report.state,
-            time: report.state_time,
-            grade,
-            error: report.error.as_ref().map(|error| error.code.clone()),
-        };
-        Arc::make_mut(&mut self.remembered).push(ended.clone());
-        out.ended.push(ended);
+        let error = report.error.as_ref().map(|error| error.code.clone());
+        let (id, state, time) = (report.request_id, report.state, report.state_time);
+        self.remember(id, state, time, grade, error, out);
         self.add_history(HistoryEntry {
             id: Some(report.request_id),
             origin: None,
@@ -127,6 +121,29 @@ impl Engine {
             grade,
         });
         self.journal.newest = Some(Box::new(report));
+    }
+
+    /// Lets nobody begin this request again.
+    pub(super) fn remember(
+        &mut self,
+        id: RequestId,
+        state: State,
+        time: Timestamp,
+        grade: Option<Grade>,
+        error: Option<FailureCode>,
+        out: &mut Out,
+    ) {
+        self.journal.ended += 1;
+        let ended = Ended {
+            number: self.journal.ended,
+            id,
+            state,
+            time,
+            grade,
+            error,
+        };
+        Arc::make_mut(&mut self.remembered).push(ended.clone());
+        out.ended.push(ended);
     }
 
     pub(super) fn add_history(&mut self, entry: HistoryEntry) {

@@ -31,6 +31,9 @@ pub(super) struct Live {
     pub(super) begins_at: Option<Duration>,
     /// Found in the journal by this process, past the point of no return.
     pub(super) marker: bool,
+    /// Found in the journal by this process. Until the hub has the report of it, nobody knows whether that
+    /// journal is the newest.
+    pub(super) inherited: bool,
     pub(super) unanswered: Vec<String>,
     pub(super) unreported: Unreported,
     pub(super) check: Check,
@@ -136,6 +139,7 @@ impl Live {
             overdue_at: Duration::MAX,
             begins_at: None,
             marker: false,
+            inherited: false,
             unanswered: Vec::new(),
             unreported: Unreported::Nothing,
             check: Check::Due(now.mono),
@@ -186,7 +190,8 @@ impl Live {
                 .map(|delay| now.mono + now.until(attempt.start_at).min(delay)),
             marker: report.state.is_past_no_return(),
             met: false,
-            unreported: if report.state == State::Accepted {
+            inherited: true,
+            unreported: if matches!(report.state, State::Accepted | State::Preparing) {
                 Unreported::Seq(seq)
             } else {
                 Unreported::Nothing

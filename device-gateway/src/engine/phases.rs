@@ -80,13 +80,15 @@ impl Engine {
                     .phase
                     .passes(settings.ack_limit.max(settings.answer_grace));
                 let queued = attempt.report.origin == Origin::Desired;
-                start_by.min(match (live.is_acknowledged(), queued) {
-                    (true, true) => grace.max(live.check.wakes_at()),
-                    (true, false) => grace,
+                let patient = queued || live.inherited;
+                start_by.min(match (live.is_acknowledged(), patient) {
+                    (true, _) if queued => grace.max(live.check.wakes_at()),
+                    (true, _) => grace,
                     (false, true) => Duration::MAX,
                     (false, false) => limit,
                 })
             }
+            State::Preparing if live.inherited && !live.is_acknowledged() => start_by,
             State::Preparing => start_by
                 .min(look)
                 .min(live.phase.passes(settings.prepare_limit)),

@@ -127,7 +127,9 @@ impl Engine {
             // Nobody waits for it, so it waits until the hub has the report, however long that takes.
             live.is_acknowledged() && self.still_queued(out)
         } else {
-            live.is_acknowledged() || passed(self.settings.ack_limit)
+            // One of an earlier process may have ended since its journal was copied: the hub has to say.
+            let limit = !live.inherited && passed(self.settings.ack_limit);
+            live.is_acknowledged() || limit
         };
         if graced && ready {
             self.enter(State::Preparing, self.now);
@@ -140,6 +142,9 @@ impl Engine {
             return;
         }
         let Some(live) = &self.live else { return };
+        if live.inherited && !live.is_acknowledged() {
+            return;
+        }
         // Only a rehearsal waits for its command here.
         let rehearsing = live.triggering.is_some();
         if live.phase.has_passed(self.settings.prepare_limit, self.now) {

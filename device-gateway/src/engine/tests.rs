@@ -9,6 +9,7 @@ mod disorder;
 mod going_down;
 mod ladder;
 mod methods;
+mod older;
 mod power;
 mod prepare;
 mod queue;

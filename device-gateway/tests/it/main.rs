@@ -14,6 +14,7 @@ mod outlet;
 mod proxy;
 mod reboot;
 mod reload;
+mod restored;
 mod scale;
 mod systemd;
 mod transports;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use iot_hub::reboot::{Blocker, Grade, Mode, Origin, RequestId, State};
+use iot_hub::reboot::{Blocker, Grade, Mode, Origin, Report, RequestId, State};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
@@ -11,7 +11,9 @@ use uuid::Uuid;
 use super::sim::seconds;
 use crate::{
     driver::{Baseline, DriverError, Health, Observation, Probe, Triggered},
-    engine::{Call, DriverStep, Engine, Input, Now, Outcome, Settings, Step, Ticket},
+    engine::{
+        Call, DriverStep, Engine, Input, Now, Outcome, Settings, Step, Ticket, older::missed,
+    },
     journal::{Ended, Journal, Remembered},
 };
 
@@ -43,6 +45,8 @@ enum Happening {
     StayingUp,
     Wait(u16),
     Crash,
+    /// The disk is as it was so many writes before, and the hub says what it was told.
+    RolledBack(u8),
 }
 
 fn happenings() -> impl Strategy<Value = Vec<Happening>> {
@@ -62,6 +66,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
             1 => Just(Happening::StayingUp),
             6 => (0..200_u16).prop_map(Happening::Wait),
             1 => Just(Happening::Crash),
+            1 => (0..12_u8).prop_map(Happening::RolledBack),
         ],
         0..150,
     )
@@ -71,6 +76,10 @@ struct World {
     engine: Engine,
     disk: Journal,
     ended: Vec<Ended>,
+    /// What was on disk before: the journal, and how many had ended.
+    before: Vec<(Journal, usize)>,
+    /// What the hub was told last.
+    told: Option<Report>,
     time: u64,
     began: u64,
     outstanding: Vec<(Ticket, DriverStep)>,
@@ -94,6 +103,8 @@ impl World {
             engine,
             disk: Journal::default(),
             ended: Vec::new(),
+            before: Vec::new(),
+            told: None,
             time: 0,
             began: 0,
             outstanding: Vec::new(),
@@ -116,6 +127,7 @@ impl World {
     fn take(&mut self, step: Step) {
         if let Some(record) = step.persist {
             assert!(record.journal.seq >= self.disk.seq);
+            self.before.push((self.disk.clone(), self.ended.len()));
             self.disk = record.journal;
             self.ended.extend(record.ended);
         }
@@ -128,6 +140,7 @@ impl World {
             );
             assert!(reporting.report.seq >= self.seq);
             self.seq = reporting.report.seq;
+            self.told = Some(reporting.report.clone());
             if let Some(attempt) = reporting.report.attempt {
                 let before = self.states.insert(attempt.request_id, attempt.state);
                 assert!(
@@ -136,6 +149,12 @@ impl World {
                     attempt.state
                 );
             }
+        }
+        if let Some(told) = &self.told {
+            let remembered: Remembered = self.ended.iter().cloned().collect();
+            let now = moment(self.time, 0).wall;
+            let missed = missed(&self.disk, &remembered, told, now);
+            assert_eq!(missed, [], "a journal knows what it reported");
         }
         self.check = step.check.or(self.check);
         for (ticket, asked) in step.drive {
@@ -215,20 +234,68 @@ impl World {
                 self.feed(Input::Tick);
             }
             Happening::Crash => {
-                self.time += 3;
-                self.began = self.time;
-                self.outstanding.clear();
-                let remembered: Remembered = self.ended.iter().cloned().collect();
-                let (engine, step) = Engine::start(
-                    Settings::default().into(),
-                    self.disk.clone(),
-                    remembered,
-                    moment(self.time, self.began),
-                );
-                self.engine = engine;
+                let step = self.restart();
                 self.take(step);
             }
+            Happening::RolledBack(writes) => self.roll_back(writes.into()),
         }
+    }
+
+    fn restart(&mut self) -> Step {
+        self.time += 3;
+        self.began = self.time;
+        self.outstanding.clear();
+        let remembered: Remembered = self.ended.iter().cloned().collect();
+        let (engine, step) = Engine::start(
+            Settings::default().into(),
+            self.disk.clone(),
+            remembered,
+            moment(self.time, self.began),
+        );
+        self.engine = engine;
+        step
+    }
+
+    /// A twin tells of the newest few attempts alone: where one that was given its command is not among
+    /// those, nobody can know.
+    fn roll_back(&mut self, writes: usize) {
+        let Some(told) = self.told.clone() else {
+            return;
+        };
+        let Some(at) = self.before.len().checked_sub(writes + 1) else {
+            return;
+        };
+        let (journal, ended) = self.before[at].clone();
+        let attempts = told.attempt.iter().map(|attempt| attempt.request_id);
+        let history = told.history.iter().filter_map(|entry| entry.id);
+        let kept = self.ended[..ended].iter().map(|ended| ended.id);
+        let known: Vec<_> = attempts.chain(history).chain(kept).collect();
+        let mut given = self.triggers.keys();
+        if !given.all(|id| known.contains(id)) {
+            return;
+        }
+        // What nobody knows of any more may begin anew, and what is open may end by itself before the twin
+        // is read.
+        let open = journal.open.as_ref().map(|open| open.report.request_id);
+        self.states
+            .retain(|id, _| known.contains(id) && Some(*id) != open);
+        self.before.truncate(at);
+        self.disk = journal;
+        self.ended.truncate(ended);
+        let mut step = self.restart();
+        // It does not leave before the twin was read.
+        step.report = None;
+        let reported = Input::Reported(Box::new(told.clone()));
+        let then = self.engine.step(moment(self.time, self.began), reported);
+        self.told = None;
+        for mut step in [step, then] {
+            if let Some(record) = step.persist.take() {
+                self.disk = record.journal;
+                self.ended.extend(record.ended);
+            }
+            self.take(step);
+        }
+        self.told.get_or_insert(told);
     }
 
     fn queued(&self) -> Option<serde_json::Map<String, serde_json::Value>> {
