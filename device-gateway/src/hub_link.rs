@@ -27,7 +27,6 @@ mod packets;
 mod registration;
 mod session;
 mod sign_in;
-mod tls;
 mod tunnel;
 mod turnstile;
 mod websocket;

@@ -17,8 +17,7 @@ use rustls::pki_types::{CertificateDer, UnixTime, pem};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConnection,
-    SignatureScheme,
+    CommonState, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -73,7 +72,7 @@ pub(crate) struct DeviceCertificate {
 
 impl DeviceCertificate {
     /// The one that was shown in the handshake.
-    pub(crate) fn of(connection: &ServerConnection) -> Option<Self> {
+    pub(crate) fn of(connection: &CommonState) -> Option<Self> {
         let (own, intermediates) = connection.peer_certificates()?.split_first()?;
         Some(Self {
             own: own.clone(),

@@ -5,10 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::HandshakeKind;
+use mqtt_wire::tls::ServerStream;
+use rustls::{HandshakeKind, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -22,7 +21,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// One listening port and what its connections need.
 pub(crate) struct Door {
     pub(crate) listener: TcpListener,
-    pub(crate) tls: TlsAcceptor,
+    pub(crate) tls: Arc<ServerConfig>,
     pub(crate) switchboard: Arc<Switchboard>,
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
@@ -33,7 +32,7 @@ impl Door {
     /// dropped where it stands on shutdown and when the hub becomes unreachable.
     pub(crate) async fn serve<F, Fut>(self, connections: fn(&mut Meters) -> &mut Meter, serve: F)
     where
-        F: Fn(TlsStream<TcpStream>, Arc<Switchboard>) -> Fut + Clone + Send + 'static,
+        F: Fn(ServerStream<TcpStream>, Arc<Switchboard>) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         while let Some(accepted) = self
@@ -94,18 +93,18 @@ impl Drop for Open {
 
 async fn serve_one<F, Fut>(
     socket: TcpStream,
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     switchboard: Arc<Switchboard>,
     serve: F,
 ) where
-    F: Fn(TlsStream<TcpStream>, Arc<Switchboard>) -> Fut,
+    F: Fn(ServerStream<TcpStream>, Arc<Switchboard>) -> Fut,
     Fut: Future<Output = ()>,
 {
     // Boxed, because the connection's task would keep the room for it as long as the device stays.
-    let handshake = Box::pin(handshake(socket, &tls, switchboard.config.limits.handshake));
+    let handshake = Box::pin(handshake(socket, tls, switchboard.config.limits.handshake));
     match handshake.await {
         Ok(stream) => {
-            let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+            let resumed = stream.state().handshake_kind() == Some(HandshakeKind::Resumed);
             switchboard.change(|state, now| {
                 state.meters.tls_handshakes.count_one(now.instant);
                 if resumed {
@@ -120,12 +119,12 @@ async fn serve_one<F, Fut>(
 
 async fn handshake(
     socket: TcpStream,
-    tls: &TlsAcceptor,
+    tls: Arc<ServerConfig>,
     limit: Duration,
-) -> io::Result<TlsStream<TcpStream>> {
+) -> io::Result<ServerStream<TcpStream>> {
     // Small answers must not wait for more bytes to fill a packet.
     socket.set_nodelay(true)?;
-    match tokio::time::timeout(limit, tls.accept(socket)).await {
+    match tokio::time::timeout(limit, ServerStream::accept(tls, socket)).await {
         Ok(stream) => stream,
         Err(_) => Err(io::Error::new(
             io::ErrorKind::TimedOut,

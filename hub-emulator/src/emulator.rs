@@ -13,7 +13,6 @@ use iot_hub::provisioning::IdScope;
 use iot_hub::sas::SharedKey;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -104,7 +103,7 @@ impl Emulator {
         let tasks = TaskTracker::new();
         let door = |listener| crate::door::Door {
             listener,
-            tls: TlsAcceptor::from(Arc::clone(&tls)),
+            tls: Arc::clone(&tls),
             switchboard: Arc::clone(&switchboard),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),

@@ -53,7 +53,7 @@ pub(crate) async fn serve(door: Door) {
     door.serve(
         |meters| &mut meters.mqtt_connections,
         |stream, switchboard| {
-            let certificate = DeviceCertificate::of(stream.get_ref().1);
+            let certificate = DeviceCertificate::of(stream.state());
             serve_connection(Box::new(stream), certificate, switchboard)
         },
     )

@@ -20,8 +20,8 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use iot_hub::error::{ErrorCode, HubError};
+use mqtt_wire::tls::ServerStream;
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 use self::call::{Call, ErrorStyle};
 pub(crate) use self::fuzzing::fuzz;
@@ -66,11 +66,11 @@ pub(crate) async fn serve(door: Door) {
 }
 
 async fn serve_connection(
-    stream: TlsStream<TcpStream>,
+    stream: ServerStream<TcpStream>,
     switchboard: Arc<Switchboard>,
     app: Router,
 ) {
-    let certificate = DeviceCertificate::of(stream.get_ref().1);
+    let certificate = DeviceCertificate::of(stream.state());
     let limits = switchboard.config.limits;
     let stream = Timely::new(stream, limits.write);
     let (handover, mut websocket) = Handover::new();

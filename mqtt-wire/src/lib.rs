@@ -1,5 +1,5 @@
 //! MQTT 3.1.1 packets for the server's side of a connection, strictly checked, and what a client takes
-//! in of them.
+//! in of them; and the TLS below, for either side.
 //!
 //! ```text
 //! bytes ─► [ header ] ─► [ connect, topics, ids ] ─► Packet ─► server
@@ -15,6 +15,7 @@
 //! - [`FromServer`]: what a client may hear of a server.
 //! - [`Filter`]: a subscription, and which topics it matches.
 //! - [`bytes_inside`]: MQTT inside a WebSocket's messages, for either end.
+//! - [`tls`]: TLS that has no room set aside while nothing comes or goes.
 //! - [`Error`]: why a connection has to be closed.
 //!
 //! # Invariants
@@ -33,6 +34,7 @@ mod header;
 mod messages;
 mod publish;
 mod text;
+pub mod tls;
 
 pub use rumqttc::mqttbytes::{
     QoS,

@@ -8,6 +8,7 @@ use std::{
 
 use iot_hub::identity::HubHost;
 use jiff::Timestamp;
+use mqtt_wire::tls::ClientStream;
 use rustls::{
     ClientConfig, RootCertStore,
     client::Resumption,
@@ -23,7 +24,6 @@ use tokio::{
 
 use super::{
     certificate::{CertificateError, DeviceCertificate},
-    tls::TlsStream,
     tunnel, websocket,
 };
 use crate::config::{CertificateFiles, HubConfig, ProvisioningConfig, Transport};
@@ -148,7 +148,7 @@ impl Dialer {
         // Every packet is small and waited for.
         socket.set_nodelay(true)?;
         let tls = self.tls_with(certificate);
-        let stream = Box::pin(TlsStream::connect(tls, name, socket)).await?;
+        let stream = Box::pin(ClientStream::connect(tls, name, socket)).await?;
         Ok(match way {
             Way::Mqtt => Box::new(stream),
             Way::WebSockets => Box::pin(websocket::open(stream, address)).await?,

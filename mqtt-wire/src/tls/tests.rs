@@ -10,13 +10,13 @@ use tokio::{
     runtime::{Builder, Runtime},
     task::yield_now,
 };
-use tokio_rustls::{TlsAcceptor, server};
+use tokio_rustls::{TlsAcceptor, TlsConnector, server};
 
 use super::*;
 
-/// A host, and those who trust it.
+/// A host, and those who trust it; each of them ours, or tokio-rustls's.
 struct World {
-    host: TlsAcceptor,
+    host: Arc<ServerConfig>,
     trusting: Arc<ClientConfig>,
 }
 
@@ -35,9 +35,17 @@ impl World {
             .with_root_certificates(roots)
             .with_no_client_auth();
         Self {
-            host: TlsAcceptor::from(Arc::new(host.unwrap())),
+            host: Arc::new(host.unwrap()),
             trusting: Arc::new(trusting),
         }
+    }
+
+    fn their_host(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.host.clone())
+    }
+
+    fn their_client(&self) -> TlsConnector {
+        TlsConnector::from(self.trusting.clone())
     }
 
     /// A connection that holds no more than so many bytes on its way.
@@ -46,26 +54,58 @@ impl World {
         name: &'static str,
         holds: usize,
     ) -> (
-        io::Result<TlsStream<DuplexStream>>,
+        io::Result<ClientStream<DuplexStream>>,
         io::Result<server::TlsStream<DuplexStream>>,
     ) {
         let (ours, theirs) = duplex(holds);
         let name = ServerName::try_from(name).unwrap();
         tokio::join!(
-            TlsStream::connect(self.trusting.clone(), name, ours),
-            self.host.accept(theirs)
+            ClientStream::connect(self.trusting.clone(), name, ours),
+            self.their_host().accept(theirs)
         )
     }
 
-    async fn connected(&self) -> (TlsStream<DuplexStream>, server::TlsStream<DuplexStream>) {
+    async fn connected(&self) -> (ClientStream<DuplexStream>, server::TlsStream<DuplexStream>) {
         let (ours, theirs) = self.connect("host", 64 * 1024).await;
         (ours.unwrap(), theirs.unwrap())
     }
 }
 
-fn has_no_room<S>(stream: &TlsStream<S>) -> bool {
+fn host() -> ServerName<'static> {
+    ServerName::try_from("host").unwrap()
+}
+
+fn has_no_room<S, E>(stream: &TlsStream<S, E>) -> bool {
     let kept = [&stream.said, &stream.unsent].map(BytesMut::capacity);
     kept == [0, 0] && stream.received.capacity() == 0
+}
+
+/// Asks and is answered, hears the farewell and says one.
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(mut end: S, up: &[usize], down: &[usize]) -> S {
+    for (up, down) in up.iter().zip(down) {
+        end.write_all(&vec![7; *up]).await.unwrap();
+        end.flush().await.unwrap();
+        let mut heard = vec![0; *down];
+        end.read_exact(&mut heard).await.unwrap();
+        assert!(heard == vec![9; *down]);
+    }
+    assert_eq!(end.read(&mut [0; 1]).await.unwrap(), 0);
+    end.shutdown().await.unwrap();
+    end
+}
+
+/// Answers whoever asks, and says farewell first.
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut end: S, up: &[usize], down: &[usize]) -> S {
+    for (up, down) in up.iter().zip(down) {
+        let mut heard = vec![0; *up];
+        end.read_exact(&mut heard).await.unwrap();
+        assert!(heard == vec![7; *up]);
+        end.write_all(&vec![9; *down]).await.unwrap();
+        end.flush().await.unwrap();
+    }
+    end.shutdown().await.unwrap();
+    assert_eq!(end.read(&mut [0; 1]).await.unwrap(), 0);
+    end
 }
 
 proptest! {
@@ -78,38 +118,34 @@ proptest! {
         up in prop::collection::vec(0_usize..40_000, 1..4),
         down in prop::collection::vec(0_usize..40_000, 1..4),
         newer: bool,
+        we_answer: bool,
     ) {
         Runtime::new().unwrap().block_on(async {
             let world = World::speaking(if newer { &TLS13 } else { &TLS12 });
-            let (ours, theirs) = duplex(holds);
-            let client = async {
-                let name = ServerName::try_from("host").unwrap();
-                let ours = TlsStream::connect(world.trusting.clone(), name, ours);
-                let mut ours = ours.await.unwrap();
-                for (up, down) in up.iter().zip(&down) {
-                    ours.write_all(&vec![7; *up]).await.unwrap();
-                    ours.flush().await.unwrap();
-                    let mut heard = vec![0; *down];
-                    ours.read_exact(&mut heard).await.unwrap();
-                    assert!(heard == vec![9; *down]);
-                }
-                assert_eq!(ours.read(&mut [0; 1]).await.unwrap(), 0);
-                ours.shutdown().await.unwrap();
-                assert!(has_no_room(&ours));
-            };
-            let server = async {
-                let mut theirs = world.host.accept(theirs).await.unwrap();
-                for (up, down) in up.iter().zip(&down) {
-                    let mut heard = vec![0; *up];
-                    theirs.read_exact(&mut heard).await.unwrap();
-                    assert!(heard == vec![7; *up]);
-                    theirs.write_all(&vec![9; *down]).await.unwrap();
-                    theirs.flush().await.unwrap();
-                }
-                theirs.shutdown().await.unwrap();
-                assert_eq!(theirs.read(&mut [0; 1]).await.unwrap(), 0);
-            };
-            tokio::join!(client, server);
+            let (asking, answering) = duplex(holds);
+            if we_answer {
+                let client = async {
+                    let end = world.their_client().connect(host(), asking).await;
+                    ask(end.unwrap(), &up, &down).await;
+                };
+                let server = async {
+                    let end = ServerStream::accept(world.host.clone(), answering).await;
+                    let end = answer(end.unwrap(), &up, &down).await;
+                    assert!(has_no_room(&end));
+                };
+                tokio::join!(client, server);
+            } else {
+                let client = async {
+                    let end = ClientStream::connect(world.trusting.clone(), host(), asking).await;
+                    let end = ask(end.unwrap(), &up, &down).await;
+                    assert!(has_no_room(&end));
+                };
+                let server = async {
+                    let end = world.their_host().accept(answering).await;
+                    answer(end.unwrap(), &up, &down).await;
+                };
+                tokio::join!(client, server);
+            }
         });
     }
 }
@@ -141,42 +177,65 @@ async fn spoil(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>
     let _ = to.shutdown().await;
 }
 
+/// Says something, and farewell.
+async fn say<S: AsyncRead + AsyncWrite + Unpin>(end: io::Result<S>) {
+    if let Ok(mut end) = end {
+        // Where it fails the other end has gone.
+        let _ = end.write_all(&[9; 2_000]).await;
+        let _ = end.shutdown().await;
+    }
+}
+
+/// What our end hears until there is no more, or an error, after which nothing can be said.
+async fn hear<E: End>(
+    end: impl Future<Output = io::Result<TlsStream<DuplexStream, E>>>,
+) -> Vec<u8> {
+    let mut heard = Vec::new();
+    if let Ok(mut end) = end.await
+        && end.read_to_end(&mut heard).await.is_err()
+    {
+        let again = end.write_all(b"more").await;
+        assert!(!end.failed || again.is_err());
+    }
+    heard
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn a_byte_that_is_changed_on_its_way_is_an_error_and_no_panic(at in 0_usize..1_500, newer: bool) {
+    fn a_byte_that_is_changed_on_its_way_is_an_error_and_no_panic(
+        at in 0_usize..1_500,
+        newer: bool,
+        we_answer: bool,
+    ) {
         Builder::new_current_thread().build().unwrap().block_on(async {
             let world = World::speaking(if newer { &TLS13 } else { &TLS12 });
-            let (ours, middle) = duplex(64 * 1024);
-            let (host_middle, theirs) = duplex(64 * 1024);
-            let (from_us, to_us) = split(middle);
-            let (from_host, to_host) = split(host_middle);
-            tokio::spawn(spoil(from_host, to_us, at));
-            tokio::spawn(spoil(from_us, to_host, usize::MAX));
-            let client = async {
-                let name = ServerName::try_from("host").unwrap();
-                let ours = TlsStream::connect(world.trusting.clone(), name, ours);
-                let mut heard = Vec::new();
-                if let Ok(mut ours) = ours.await
-                    && ours.read_to_end(&mut heard).await.is_err()
-                {
-                    let again = ours.write_all(b"more").await;
-                    assert!(!ours.failed || again.is_err());
-                }
-                heard
-            };
-            let server = async {
-                if let Ok(mut theirs) = world.host.accept(theirs).await {
-                    // Where it fails the client has gone.
-                    let _ = theirs.write_all(&[9; 2_000]).await;
-                    let _ = theirs.shutdown().await;
+            let (asking, middle) = duplex(64 * 1024);
+            let (far_middle, answering) = duplex(64 * 1024);
+            let (from_client, to_client) = split(middle);
+            let (from_host, to_host) = split(far_middle);
+            let (to_us, to_them) = (at, usize::MAX);
+            let (down, up) = if we_answer { (to_them, to_us) } else { (to_us, to_them) };
+            tokio::spawn(spoil(from_host, to_client, down));
+            tokio::spawn(spoil(from_client, to_host, up));
+            let both = async {
+                if we_answer {
+                    let end = ServerStream::accept(world.host.clone(), answering);
+                    let them = async {
+                        say(world.their_client().connect(host(), asking).await).await;
+                    };
+                    tokio::join!(hear(end), them).0
+                } else {
+                    let end = ClientStream::connect(world.trusting.clone(), host(), asking);
+                    let them = async {
+                        say(world.their_host().accept(answering).await).await;
+                    };
+                    tokio::join!(hear(end), them).0
                 }
             };
             tokio::select! {
-                (heard, ()) = async { tokio::join!(client, server) } => {
-                    assert!(heard.iter().all(|byte| *byte == 9));
-                }
+                heard = both => assert!(heard.iter().all(|byte| *byte == 9)),
                 // A length that was changed has both wait for the other.
                 () = many_turns() => {}
             }
@@ -184,8 +243,9 @@ proptest! {
     }
 
     #[test]
-    fn whatever_a_host_sends_is_no_panic(
+    fn whatever_the_other_end_sends_is_no_panic(
         records in prop::collection::vec((19_u8..26, prop::collection::vec(any::<u8>(), 0..40)), 0..6),
+        we_answer: bool,
     ) {
         Runtime::new().unwrap().block_on(async {
             let (ours, mut theirs) = duplex(64 * 1024);
@@ -195,9 +255,12 @@ proptest! {
                 theirs.write_all(&content).await.unwrap();
             }
             theirs.shutdown().await.unwrap();
-            let trusting = World::speaking(&TLS13).trusting;
-            let name = ServerName::try_from("host").unwrap();
-            assert!(TlsStream::connect(trusting, name, ours).await.is_err());
+            let World { host: config, trusting } = World::speaking(&TLS13);
+            if we_answer {
+                assert!(ServerStream::accept(config, ours).await.is_err());
+            } else {
+                assert!(ClientStream::connect(trusting, host(), ours).await.is_err());
+            }
         });
     }
 }
@@ -240,7 +303,27 @@ async fn a_host_of_another_name_is_not_trusted() {
         matches!(error, Some(Error::InvalidCertificate(_))),
         "{error:?}"
     );
-    assert!(theirs.is_err());
+    // The host is told why.
+    let error = theirs.err().unwrap();
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    assert!(matches!(error, Some(Error::AlertReceived(_))), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_the_server_cannot_serve_is_told_why() {
+    let host_config = World::speaking(&TLS13).host;
+    let (ours, theirs) = duplex(64 * 1024);
+    let (served, connected) = tokio::join!(
+        ServerStream::accept(host_config, ours),
+        World::speaking(&TLS12)
+            .their_client()
+            .connect(host(), theirs)
+    );
+    assert_eq!(served.err().unwrap().kind(), io::ErrorKind::InvalidData);
+    let error = connected.err().unwrap();
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    let version = rustls::AlertDescription::ProtocolVersion;
+    assert_eq!(error, Some(&Error::AlertReceived(version)));
 }
 
 #[tokio::test]
@@ -270,8 +353,7 @@ async fn bytes_that_are_no_tls_end_the_connection() {
     let (ours, mut theirs) = duplex(64 * 1024);
     theirs.write_all(&[0x55; 300]).await.unwrap();
     let trusting = World::speaking(&TLS13).trusting;
-    let name = ServerName::try_from("host").unwrap();
-    let connected = TlsStream::connect(trusting, name, ours).await;
+    let connected = ClientStream::connect(trusting, host(), ours).await;
     let error = connected.err().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
 }

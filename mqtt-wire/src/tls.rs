@@ -1,4 +1,4 @@
-//! TLS to a hub, with no room set aside while nothing comes or goes.
+//! TLS between a device and its hub, for either end, with no room set aside while nothing comes or goes.
 //!
 //! The buffered connections of rustls keep 4 KiB to read into for as long as they live, which is more
 //! than the rest of an idle device's TLS. Through its unbuffered interface the buffers are ours: what is
@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    ops::DerefMut,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -14,10 +15,13 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use futures_util::future::poll_fn;
 use rustls::{
-    ClientConfig, Error,
-    client::UnbufferedClientConnection,
+    ClientConfig, CommonState, Error, ServerConfig,
+    client::{ClientConnectionData, UnbufferedClientConnection},
     pki_types::ServerName,
-    unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus},
+    server::{ServerConnectionData, UnbufferedServerConnection},
+    unbuffered::{
+        ConnectionState, EncodeError, EncryptError, UnbufferedConnectionCommon, UnbufferedStatus,
+    },
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -30,17 +34,24 @@ const WRITE: usize = 16 * 1024;
 /// What a record has beside its content, at most.
 const AROUND: usize = 64;
 
-/// A connection to a host that has shown who it is.
-pub(super) struct TlsStream<S> {
+/// The client's end of a connection, to a server that has shown who it is.
+pub type ClientStream<S> = TlsStream<S, UnbufferedClientConnection>;
+
+/// The server's end of a connection.
+pub type ServerStream<S> = TlsStream<S, UnbufferedServerConnection>;
+
+/// One end of a connection.
+#[derive(Debug)]
+pub struct TlsStream<S, E> {
     io: S,
-    tls: UnbufferedClientConnection,
+    tls: E,
     /// The beginning of a record that has not arrived whole.
     received: Vec<u8>,
-    /// What the host said and nobody has read.
+    /// What the other end said and nobody has read.
     said: BytesMut,
     /// What is encrypted and has not left.
     unsent: BytesMut,
-    /// The host has said that it says no more.
+    /// The other end has said that it says no more.
     ended: bool,
     /// It broke a rule of TLS, or is not trusted.
     failed: bool,
@@ -57,14 +68,69 @@ enum Ready {
     End,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
-    /// Shakes hands with a host of that name.
-    pub(super) async fn connect(
+/// What is asked of either end, for which rustls has two types and no trait.
+pub trait End: DerefMut<Target = UnbufferedConnectionCommon<Self::Data>> + Unpin {
+    /// What it holds of its side alone.
+    type Data;
+
+    /// Looks at what has arrived.
+    fn process<'c, 'i>(
+        &'c mut self,
+        received: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data>;
+}
+
+impl End for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        received: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(received)
+    }
+}
+
+impl End for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        received: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(received)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
+    /// Shakes hands with a server of that name.
+    pub async fn connect(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
         io: S,
     ) -> io::Result<Self> {
         let tls = UnbufferedClientConnection::new(config, name).map_err(invalid)?;
+        Self::shaken(tls, io).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> ServerStream<S> {
+    /// Shakes hands with a client.
+    pub async fn accept(config: Arc<ServerConfig>, io: S) -> io::Result<Self> {
+        let tls = UnbufferedServerConnection::new(config).map_err(invalid)?;
+        Self::shaken(tls, io).await
+    }
+}
+
+impl<S, E: End> TlsStream<S, E> {
+    /// What is known of the other end.
+    pub fn state(&self) -> &CommonState {
+        &self.tls
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, E: End> TlsStream<S, E> {
+    async fn shaken(tls: E, io: S) -> io::Result<Self> {
         let mut stream = Self {
             io,
             tls,
@@ -75,9 +141,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             failed: false,
         };
         loop {
-            let ready = stream.work(Say::Nothing)?;
+            let ready = stream.work(Say::Nothing);
+            // Also what TLS has to say to an error.
             poll_fn(|context| stream.poll_send(context)).await?;
-            match ready {
+            match ready? {
                 Ready::Traffic => return Ok(stream),
                 Ready::Handshake => {}
                 Ready::End => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -91,14 +158,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// Works through what has arrived, and encrypts what is to be said once that is possible.
     ///
     /// After an error there is nothing more to be asked of TLS, which no longer knows where it is in
-    /// what has arrived; the host is not told why.
+    /// what has arrived, but for what it has to say to that.
     fn work(&mut self, mut say: Say<'_>) -> io::Result<Ready> {
         if self.failed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         loop {
-            let UnbufferedStatus { mut discard, state } =
-                self.tls.process_tls_records(&mut self.received);
+            let UnbufferedStatus { mut discard, state } = self.tls.process(&mut self.received);
             let mut ready = None;
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -138,6 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                 Ok(other) => return Err(io::Error::other(format!("TLS asks for {other:?}"))),
                 Err(error) => {
                     self.failed = true;
+                    self.object()?;
                     return Err(invalid(error));
                 }
             }
@@ -151,7 +218,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         }
     }
 
-    /// Takes in what there is; nothing, when the host has hung up.
+    /// Encrypts what the other end is told of an error, if anything.
+    fn object(&mut self) -> io::Result<()> {
+        // Without that it would look at what has arrived.
+        if self.tls.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(mut data)) = self.tls.process(&mut []).state
+        {
+            encrypted(&mut self.unsent, AROUND, |room| data.encode(room))?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what there is; nothing, when the other end has hung up.
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut room = [0; READ];
         let mut read = ReadBuf::new(&mut room);
@@ -174,7 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     }
 }
 
-/// What is to be said to the host.
+/// What is to be said to the other end.
 #[derive(Debug)]
 enum Say<'a> {
     Nothing,
@@ -183,7 +261,7 @@ enum Say<'a> {
     Farewell,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, E: End> AsyncRead for TlsStream<S, E> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -213,13 +291,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, E: End> AsyncWrite for TlsStream<S, E> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         content: &[u8],
     ) -> Poll<io::Result<usize>> {
-        // No more is encrypted than the host takes.
+        // No more is encrypted than the other end takes.
         ready!(self.poll_send(context))?;
         let content = &content[..content.len().min(WRITE)];
         if self.work(Say::This(content))? != Ready::Traffic {
