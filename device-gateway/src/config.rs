@@ -206,4 +206,4 @@ fn check_topics(root: &Section, devices: &[DeviceConfig]) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

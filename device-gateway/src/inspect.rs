@@ -5,6 +5,7 @@ mod device;
 mod kept;
 mod running;
 mod sessions;
+mod state_dir;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -94,6 +95,9 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     if let Some(MqttPlace::Broker(broker)) = config.local_mqtt.as_ref().map(|local| &local.place) {
         let subject = format!("broker {}:{}", broker.host, broker.port);
         findings.push(Finding::of(subject, try_broker(broker).await));
+    }
+    if let Some(trouble) = state_dir::trouble(config) {
+        findings.push(Finding::of("state_dir", Err(trouble)));
     }
     for device in &config.devices {
         let found = match seen(device, &running) {

@@ -10,14 +10,14 @@ use super::*;
 
 const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-pub(super) fn device(id: &str) -> String {
+pub(crate) fn device(id: &str) -> String {
     format!(
         "[[device]]\nid = \"{id}\"\n\
          connection_string = \"HostName=h.example.net;DeviceId={id};SharedAccessKey={KEY}\"\n"
     )
 }
 
-pub(super) fn parse(text: &str) -> Result<Config, Vec<String>> {
+pub(crate) fn parse(text: &str) -> Result<Config, Vec<String>> {
     Config::parse(text, Path::new("/etc"))
         .map_err(|Mistakes(mistakes)| mistakes.iter().map(ToString::to_string).collect())
 }
