@@ -78,18 +78,13 @@ const FILES: [(&str, &str, u32); 6] = [
 ];
 
 /// What is compressed on the way.
-const COMPRESSED: [(&str, &str); 4] = [
+const COMPRESSED: [(&str, &str); 2] = [
     ("device-gateway.8", "usr/share/man/man8/device-gateway.8"),
     ("changelog", "usr/share/doc/device-gateway/changelog"),
-    (
-        "../../docs/drivers.md",
-        "usr/share/doc/device-gateway/drivers.md",
-    ),
-    (
-        "../../docs/native-mqtt.md",
-        "usr/share/doc/device-gateway/native-mqtt.md",
-    ),
 ];
+
+/// What somebody at the box looks up, of `docs`; it is compressed, too. Of a folder all that is in it.
+const DOCUMENTS: [&str; 4] = ["drivers.md", "drivers", "native-mqtt.md", "identities.md"];
 
 /// `cargo xtask deb` and `cargo xtask deb-arm64`: builds the package and has it checked.
 pub(crate) fn build_and_check(architecture: Architecture) -> anyhow::Result<()> {
@@ -156,9 +151,12 @@ fn stage_files(stage: &Path, program: &Path) -> anyhow::Result<()> {
         place(&source.join(from), &stage.join(to), mode)?;
     }
     for (from, to) in COMPRESSED {
-        let to = stage.join(to);
-        place(&source.join(from), &to, 0o644)?;
-        run(Command::new("gzip").args(["-9", "--no-name"]).arg(&to))?;
+        compress(&source.join(from), &stage.join(to))?;
+    }
+    let docs = source.join("../../docs");
+    for document in documents(&docs)? {
+        let to = Path::new("usr/share/doc/device-gateway").join(&document);
+        compress(&docs.join(document), &stage.join(to))?;
     }
     // Only root looks in there; systemd hands the gateway its copies.
     let credentials = stage.join("etc/iothub-dm/credentials");
@@ -176,6 +174,28 @@ fn stage_files(stage: &Path, program: &Path) -> anyhow::Result<()> {
         &stage.join("DEBIAN/conffiles"),
         0o644,
     )
+}
+
+/// The files of [`DOCUMENTS`], below `docs`.
+fn documents(docs: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for document in DOCUMENTS.map(PathBuf::from) {
+        let path = docs.join(&document);
+        if path.is_dir() {
+            let doing = || format!("list {}", path.display());
+            for entry in fs::read_dir(&path).with_context(doing)? {
+                files.push(document.join(entry.with_context(doing)?.file_name()));
+            }
+        } else {
+            files.push(document);
+        }
+    }
+    Ok(files)
+}
+
+fn compress(from: &Path, to: &Path) -> anyhow::Result<()> {
+    place(from, to, 0o644)?;
+    run(Command::new("gzip").args(["-9", "--no-name"]).arg(to))
 }
 
 /// The libraries that the program was linked with, as Debian names them.
