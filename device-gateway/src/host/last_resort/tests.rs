@@ -150,8 +150,9 @@ async fn the_signal_arrives() {
         let script = format!(
             "trap 'echo arrived; exit 0' {signal}; echo listening; while :; do sleep 0.05; done"
         );
-        let mut process = Command::new("/bin/bash")
-            .args(["-c", &script])
+        // A shell cannot trap what was ignored when it began, as SIGINT is behind an `&`.
+        let mut process = Command::new("env")
+            .args(["--default-signal=INT", "/bin/bash", "-c", &script])
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
