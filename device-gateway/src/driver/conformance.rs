@@ -97,12 +97,13 @@ async fn compare<G>(
     expected: impl Fn(Behavior, u64) -> Verdict,
     start: impl AsyncFn(Arc<FakeDevice>) -> (Arc<dyn Driver>, G),
 ) {
-    let start = &start;
+    let (start, expected) = (&start, &expected);
     let attempts = Behavior::ALL.map(|behavior| async move {
         let clock = FastClock::start();
         let device = Arc::new(FakeDevice::new(behavior, clock));
         let (driver, kept) = start(device.clone()).await;
-        let verdict = run::attempt(driver, mode, &device, dies, clock).await;
+        let error = expected(behavior, 0).error;
+        let verdict = run::attempt(driver, mode, &device, dies, error.as_deref(), clock).await;
         drop(kept);
         (behavior, device.commands(), verdict)
     });
